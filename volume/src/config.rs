@@ -1,0 +1,171 @@
+//! What a volume is made of: size, shape, nodes, and which nodes hold which group.
+
+use crate::geometry::Geometry;
+use crate::ids::{GroupId, Incarnation, NodeId, VolumeId, ZoneId};
+
+/// Copies of every group.
+pub const SEGMENTS: usize = 6;
+/// Availability zones of a volume.
+pub const ZONES: usize = 3;
+/// Copies of a group in each zone.
+pub const SEGMENTS_PER_ZONE: usize = SEGMENTS / ZONES;
+
+/// A row of the node table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// The zone that the node fails with.
+    pub zone: ZoneId,
+    /// The life of its directory that is admitted; another one counts in no quorum.
+    pub incarnation: Incarnation,
+}
+
+/// The volume's configuration: kept in every superblock, changed only by a higher version that
+/// four nodes hold (DESIGN §7.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeConfig {
+    /// Rises with every change.
+    pub version: u64,
+    /// Identity of the volume.
+    pub volume: VolumeId,
+    /// Size of the disk in bytes.
+    pub disk_bytes: u64,
+    /// Shape of groups and stripe sets.
+    pub geometry: Geometry,
+    /// Bytes of a log extent.
+    pub extent_bytes: u32,
+    /// The nodes, in order of their ids; zones in equal numbers.
+    pub nodes: Vec<NodeEntry>,
+}
+
+impl VolumeConfig {
+    /// Ids of all nodes.
+    pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u16).map(NodeId)
+    }
+
+    /// The six nodes that hold a group: two of each zone, spread evenly over the zone's nodes.
+    pub fn members(&self, group: GroupId) -> [NodeId; SEGMENTS] {
+        let mut members = [NodeId(0); SEGMENTS];
+        for zone in 0..ZONES {
+            let in_zone = self.nodes_in_zone(ZoneId(zone as u8));
+            for copy in 0..SEGMENTS_PER_ZONE {
+                let turn = group.0 as usize * SEGMENTS_PER_ZONE + copy;
+                members[zone * SEGMENTS_PER_ZONE + copy] = in_zone[turn % in_zone.len()];
+            }
+        }
+        members
+    }
+
+    /// Whether a node holds a group.
+    pub fn holds(&self, node: NodeId, group: GroupId) -> bool {
+        self.members(group).contains(&node)
+    }
+
+    /// Groups of the whole disk, written or not.
+    pub fn group_count(&self) -> u32 {
+        self.geometry.group_count(self.disk_bytes)
+    }
+
+    /// A node's name: the letter of its zone and its number there, such as `b2`.
+    pub fn node_name(&self, node: NodeId) -> String {
+        let zone = self.nodes[node.index()].zone;
+        let place = self
+            .nodes_in_zone(zone)
+            .iter()
+            .position(|other| *other == node);
+        format!(
+            "{}{}",
+            char::from(b'a' + zone.0),
+            place.map_or(0, |index| index + 1)
+        )
+    }
+
+    fn nodes_in_zone(&self, zone: ZoneId) -> Vec<NodeId> {
+        self.node_ids()
+            .filter(|node| self.nodes[node.index()].zone == zone)
+            .collect()
+    }
+}
+
+/// Why a node table cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeTableError {
+    /// Fewer than six nodes.
+    #[error("a volume needs at least six nodes, two in each of three zones; {0} were named")]
+    TooFew(usize),
+    /// The zones have different numbers of nodes, or there are not three zones.
+    #[error(
+        "the three zones a, b and c need the same number of nodes each; they have {0}, {1} and {2}"
+    )]
+    Uneven(usize, usize, usize),
+}
+
+/// Checks that the zones of a node table make three equal ones of two or more.
+///
+/// # Errors
+/// [`NodeTableError`] says what is wrong.
+pub fn check_zones(zones: &[ZoneId]) -> Result<(), NodeTableError> {
+    let count = |zone: u8| zones.iter().filter(|other| other.0 == zone).count();
+    let (a, b, c) = (count(0), count(1), count(2));
+    if zones.len() < SEGMENTS {
+        return Err(NodeTableError::TooFew(zones.len()));
+    }
+    if a != b || b != c || a * ZONES != zones.len() {
+        return Err(NodeTableError::Uneven(a, b, c));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A configuration for tests: `per_zone` nodes a zone, groups of `group_mib` MiB.
+    pub(crate) fn config(per_zone: usize, group_mib: u64, disk_bytes: u64) -> VolumeConfig {
+        let node = |index: usize| NodeEntry {
+            zone: ZoneId((index / per_zone) as u8),
+            incarnation: Incarnation(100 + index as u64),
+        };
+        VolumeConfig {
+            version: 1,
+            volume: VolumeId([7; 16]),
+            disk_bytes,
+            geometry: Geometry::new(group_mib << 20, (per_zone * ZONES / SEGMENTS) as u32).unwrap(),
+            extent_bytes: 1 << 20,
+            nodes: (0..per_zone * ZONES).map(node).collect(),
+        }
+    }
+
+    #[test]
+    fn every_group_has_two_nodes_of_each_zone_and_the_load_is_even() {
+        for per_zone in [2, 3, 4] {
+            let config = config(per_zone, 1, 1 << 30);
+            let mut load = vec![0; config.nodes.len()];
+            for group in 0..12 * per_zone as u32 {
+                let members = config.members(GroupId(group));
+                let distinct: std::collections::BTreeSet<_> = members.iter().collect();
+                assert_eq!(distinct.len(), SEGMENTS);
+                for zone in 0..ZONES as u8 {
+                    let of_zone = |node: &&NodeId| config.nodes[node.index()].zone == ZoneId(zone);
+                    assert_eq!(members.iter().filter(of_zone).count(), SEGMENTS_PER_ZONE);
+                }
+                members.iter().for_each(|node| load[node.index()] += 1);
+            }
+            assert!(load.iter().all(|count| *count == load[0]), "{load:?}");
+        }
+    }
+
+    #[test]
+    fn uneven_zones_are_refused() {
+        let zones = |list: &[u8]| list.iter().map(|zone| ZoneId(*zone)).collect::<Vec<_>>();
+        assert_eq!(
+            check_zones(&zones(&[0, 0, 1, 1, 2])),
+            Err(NodeTableError::TooFew(5))
+        );
+        assert_eq!(
+            check_zones(&zones(&[0, 0, 0, 1, 2, 2])),
+            Err(NodeTableError::Uneven(3, 1, 2))
+        );
+        assert_eq!(check_zones(&zones(&[0, 1, 2, 2, 1, 0])), Ok(()));
+    }
+}

@@ -1,0 +1,344 @@
+//! A node's superblock: two slots, written in turn, the valid one with the higher sequence counts.
+
+use crate::config::{NodeEntry, VolumeConfig};
+use crate::format::checksum::checksum;
+use crate::format::index_page::Location;
+use crate::geometry::Geometry;
+use crate::ids::{ExtentSequence, Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
+use crate::limits;
+use crate::lsn::{Lsn, TruncationList, TruncationRange};
+use crate::page::{PAGE_BYTES, PageBuf};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// First bytes of a slot.
+pub const SUPERBLOCK_MAGIC: [u8; 8] = *b"RDBTSUP\x01";
+/// Version of the layout. A node of a higher version is refused and left untouched.
+pub const SUPERBLOCK_VERSION: u16 = 1;
+/// Bytes of a slot.
+pub const SLOT_BYTES: usize = 64 * 1024;
+/// Slots.
+pub const SLOTS: usize = 2;
+/// Most nodes of a volume: what a slot has room for.
+pub const MAX_NODES: usize = 768;
+
+/// What a node knows of itself and must never forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// Rises with every write.
+    pub sequence: u64,
+    /// Which node of the volume this is.
+    pub node: NodeId,
+    /// The life of this directory.
+    pub incarnation: Incarnation,
+    /// The epoch that the node promised: older writers are refused.
+    pub promised: VolumeEpoch,
+    /// The truncation ranges that the node holds, with the epoch of their recovery.
+    pub list: TruncationList,
+    /// The newest configuration that the node was told.
+    pub config: VolumeConfig,
+    /// The parts of the newest checkpoint's root; empty before the first.
+    pub checkpoint: Vec<Location>,
+}
+
+/// Why a slot is no superblock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SuperblockError {
+    /// No superblock, or one that does not check.
+    #[error("no superblock that checks")]
+    Damaged,
+    /// One of a newer version.
+    #[error(
+        "the superblock has format version {0}; this program knows versions up to {SUPERBLOCK_VERSION}"
+    )]
+    Newer(u16),
+}
+
+/// Fixed part of a slot.
+///
+/// ```text
+///  at  bytes  field
+///   0      8  magic "RDBTSUP" 1
+///   8      2  version
+///  10      2  node
+///  12      4  bytes behind this head
+///  16      8  sequence
+///  24     16  volume
+///  40      8  incarnation
+///  48     16  promised epoch: number, writer
+///  64     16  epoch of the range list: number, writer
+///  80      8  version of the configuration
+///  88      8  bytes of the disk
+///  96      4  blocks of a group
+/// 100      4  groups of a stripe set
+/// 104      4  bytes of a log extent
+/// 108      4  nodes
+/// 112      4  truncation ranges
+/// 116      4  parts of the checkpoint's root
+/// 120      4  reserved, zero
+/// 124      4  checksum of head (this field zero) and body
+/// ```
+/// Behind it the rows: nodes (zone 4, reserved 4, incarnation 8), truncation ranges (low 8,
+/// high 8), checkpoint parts (extent sequence 4, page 4, pages 4).
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct SuperblockHead {
+    magic: [u8; 8],
+    version: U16,
+    node: U16,
+    body_bytes: U32,
+    sequence: U64,
+    volume: [u8; 16],
+    incarnation: U64,
+    promised_number: U64,
+    promised_writer: U64,
+    list_number: U64,
+    list_writer: U64,
+    config_version: U64,
+    disk_bytes: U64,
+    group_blocks: U32,
+    width: U32,
+    extent_bytes: U32,
+    nodes: U32,
+    ranges: U32,
+    checkpoint_parts: U32,
+    reserved: U32,
+    checksum: U32,
+}
+
+const _: () = assert!(size_of::<SuperblockHead>() == 128);
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct NodeRow {
+    zone: U32,
+    reserved: U32,
+    incarnation: U64,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RangeRow {
+    low: U64,
+    high: U64,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct PartRow {
+    extent: U32,
+    page: U32,
+    pages: U32,
+}
+
+/// Most parts of a checkpoint's root.
+pub const MAX_CHECKPOINT_PARTS: usize = 1024;
+
+const _: () = assert!(
+    128 + MAX_NODES * 16 + limits::TRUNCATION_RANGES * 16 + MAX_CHECKPOINT_PARTS * 12 <= SLOT_BYTES
+);
+
+impl Superblock {
+    /// The slot that this superblock's sequence is written to.
+    pub fn slot(&self) -> usize {
+        (self.sequence % SLOTS as u64) as usize
+    }
+
+    /// The bytes of the slot.
+    pub fn encode(&self) -> PageBuf {
+        let mut head = self.head();
+        let mut body = Vec::new();
+        for entry in &self.config.nodes {
+            let row = NodeRow {
+                zone: u32::from(entry.zone.0).into(),
+                reserved: 0.into(),
+                incarnation: entry.incarnation.0.into(),
+            };
+            body.extend_from_slice(row.as_bytes());
+        }
+        for range in &self.list.ranges {
+            let row = RangeRow {
+                low: range.low.0.into(),
+                high: range.high.0.into(),
+            };
+            body.extend_from_slice(row.as_bytes());
+        }
+        for part in &self.checkpoint {
+            let row = PartRow {
+                extent: part.extent.0.into(),
+                page: part.page.into(),
+                pages: part.pages.into(),
+            };
+            body.extend_from_slice(row.as_bytes());
+        }
+        head.body_bytes = (body.len() as u32).into();
+        head.checksum = head.computed_checksum(&body).into();
+        let mut bytes = head.as_bytes().to_vec();
+        bytes.extend_from_slice(&body);
+        bytes.resize(SLOT_BYTES, 0);
+        PageBuf::from_bytes(&bytes)
+    }
+
+    fn head(&self) -> SuperblockHead {
+        let mut head = SuperblockHead::new_zeroed();
+        head.magic = SUPERBLOCK_MAGIC;
+        head.version = SUPERBLOCK_VERSION.into();
+        head.node = self.node.0.into();
+        head.sequence = self.sequence.into();
+        head.volume = self.config.volume.0;
+        head.incarnation = self.incarnation.0.into();
+        head.promised_number = self.promised.number.into();
+        head.promised_writer = self.promised.writer.into();
+        head.list_number = self.list.epoch.number.into();
+        head.list_writer = self.list.epoch.writer.into();
+        head.config_version = self.config.version.into();
+        head.disk_bytes = self.config.disk_bytes.into();
+        head.group_blocks = self.config.geometry.group_blocks.into();
+        head.width = self.config.geometry.width.into();
+        head.extent_bytes = self.config.extent_bytes.into();
+        head.nodes = (self.config.nodes.len() as u32).into();
+        head.ranges = (self.list.ranges.len() as u32).into();
+        head.checkpoint_parts = (self.checkpoint.len() as u32).into();
+        head
+    }
+
+    /// The newer of the slots of a superblock file.
+    ///
+    /// # Errors
+    /// [`SuperblockError`] when no slot counts.
+    pub fn newest(file: &[u8]) -> Result<Superblock, SuperblockError> {
+        let slots = file.chunks(SLOT_BYTES).take(SLOTS).map(Superblock::decode);
+        let (mut newest, mut failure) = (None::<Superblock>, SuperblockError::Damaged);
+        for slot in slots {
+            match slot {
+                Ok(found)
+                    if newest
+                        .as_ref()
+                        .is_none_or(|best| best.sequence < found.sequence) =>
+                {
+                    newest = Some(found);
+                }
+                Err(SuperblockError::Newer(version)) => failure = SuperblockError::Newer(version),
+                _ => {}
+            }
+        }
+        match failure {
+            SuperblockError::Newer(_) => Err(failure),
+            SuperblockError::Damaged => newest.ok_or(failure),
+        }
+    }
+
+    /// Decodes one slot.
+    ///
+    /// # Errors
+    /// [`SuperblockError`] when it is none.
+    pub fn decode(slot: &[u8]) -> Result<Superblock, SuperblockError> {
+        let (head, rest) =
+            SuperblockHead::read_from_prefix(slot).map_err(|_| SuperblockError::Damaged)?;
+        if head.magic != SUPERBLOCK_MAGIC {
+            return Err(SuperblockError::Damaged);
+        }
+        if head.version.get() > SUPERBLOCK_VERSION {
+            return Err(SuperblockError::Newer(head.version.get()));
+        }
+        let body = rest
+            .get(..head.body_bytes.get() as usize)
+            .ok_or(SuperblockError::Damaged)?;
+        if head.computed_checksum(body) != head.checksum.get() {
+            return Err(SuperblockError::Damaged);
+        }
+        head.decode_body(body).ok_or(SuperblockError::Damaged)
+    }
+}
+
+impl SuperblockHead {
+    fn computed_checksum(&self, body: &[u8]) -> u32 {
+        let mut blank = *self;
+        blank.checksum = 0.into();
+        let mut bytes = blank.as_bytes().to_vec();
+        bytes.extend_from_slice(body);
+        checksum(&bytes)
+    }
+
+    fn decode_body(&self, body: &[u8]) -> Option<Superblock> {
+        let count = |field: U32| field.get() as usize;
+        if count(self.nodes) > MAX_NODES
+            || count(self.ranges) > limits::TRUNCATION_RANGES
+            || count(self.checkpoint_parts) > MAX_CHECKPOINT_PARTS
+        {
+            return None;
+        }
+        let (nodes, rest) =
+            <[NodeRow]>::ref_from_prefix_with_elems(body, count(self.nodes)).ok()?;
+        let (ranges, rest) =
+            <[RangeRow]>::ref_from_prefix_with_elems(rest, count(self.ranges)).ok()?;
+        let (parts, rest) =
+            <[PartRow]>::ref_from_prefix_with_elems(rest, count(self.checkpoint_parts)).ok()?;
+        let config = self.decode_config(nodes)?;
+        let usable = rest.is_empty() && usize::from(self.node.get()) < nodes.len();
+        usable.then(|| Superblock {
+            sequence: self.sequence.get(),
+            node: NodeId(self.node.get()),
+            incarnation: Incarnation(self.incarnation.get()),
+            promised: epoch(self.promised_number, self.promised_writer),
+            list: TruncationList {
+                epoch: epoch(self.list_number, self.list_writer),
+                ranges: ranges.iter().map(RangeRow::decode).collect(),
+            },
+            config,
+            checkpoint: parts.iter().map(PartRow::decode).collect(),
+        })
+    }
+
+    fn decode_config(&self, nodes: &[NodeRow]) -> Option<VolumeConfig> {
+        let group_bytes = u64::from(self.group_blocks.get()) * crate::geometry::BLOCK_BYTES as u64;
+        let nodes = nodes.iter().map(|row| {
+            Some(NodeEntry {
+                zone: ZoneId(u8::try_from(row.zone.get()).ok()?),
+                incarnation: Incarnation(row.incarnation.get()),
+            })
+        });
+        let config = VolumeConfig {
+            version: self.config_version.get(),
+            volume: VolumeId(self.volume),
+            disk_bytes: self.disk_bytes.get(),
+            geometry: Geometry::new(group_bytes, self.width.get())?,
+            extent_bytes: self.extent_bytes.get(),
+            nodes: nodes.collect::<Option<_>>()?,
+        };
+        let zones: Vec<_> = config.nodes.iter().map(|entry| entry.zone).collect();
+        let extent_fits = config.extent_bytes.is_power_of_two()
+            && (1 << 20..=128 << 20).contains(&config.extent_bytes)
+            && config.extent_bytes as usize % PAGE_BYTES == 0;
+        (extent_fits
+            && config.disk_bytes <= crate::geometry::MAX_DISK_BYTES
+            && crate::config::check_zones(&zones).is_ok())
+        .then_some(config)
+    }
+}
+
+fn epoch(number: U64, writer: U64) -> VolumeEpoch {
+    VolumeEpoch {
+        number: number.get(),
+        writer: writer.get(),
+    }
+}
+
+impl RangeRow {
+    fn decode(&self) -> TruncationRange {
+        TruncationRange {
+            low: Lsn(self.low.get()),
+            high: Lsn(self.high.get()),
+        }
+    }
+}
+
+impl PartRow {
+    fn decode(&self) -> Location {
+        Location {
+            extent: ExtentSequence(self.extent.get()),
+            page: self.page.get(),
+            pages: self.pages.get(),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The volume of Redoubt: a virtual disk that is a log, kept six times.
+//!
+//! Reading order: [`ids`], [`lsn`] (the glossary), [`geometry`], [`config`], [`limits`] — the
+//! vocabulary; [`mod@format`] — every byte layout; [`message`] — what writer and nodes say to each
+//! other; [`segment`] — a storage node; [`writer`] — the single writer; [`io`] — effects made
+//! real; [`volume`] — the handle that callers use.
+
+pub mod config;
+pub mod error;
+pub mod format;
+pub mod geometry;
+pub mod ids;
+pub mod limits;
+pub mod lsn;
+pub mod message;
+pub mod page;
+pub mod quorum;
+pub mod segment;
+pub mod status;
+pub mod time;

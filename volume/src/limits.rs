@@ -1,0 +1,62 @@
+//! Every bound of queue, cache and size, in one place, each with its reason (law 9).
+
+use std::time::Duration;
+
+/// LSN allocation limit (LAL): no LSN is given out above VDL plus this, so that recovery knows an
+/// upper bound for what may be in flight (SIGMOD'17 §4.2.1 uses the same ten million).
+pub const LSN_ALLOCATION_LIMIT: u64 = 10_000_000;
+
+/// Bytes of admitted writes that may wait for their quorum: the disk's volatile cache. Past it
+/// WRITE requests are parked.
+pub const BACKLOG_BYTES: usize = 64 << 20;
+
+/// Payload bytes of one log frame at most; large enough for one 1 MiB FUSE write and its like,
+/// small enough that a reader can hold a frame. Extents smaller than 8 of these take an eighth.
+pub const FRAME_PAYLOAD_BYTES: usize = 2 << 20;
+
+/// Records of one log frame at most: keeps a gathered write under IOV_MAX (1024) parts.
+pub const FRAME_RECORDS: usize = 960;
+
+/// Frames that the writer keeps in flight to a node that keeps up: one being synced, one waiting,
+/// so that a node's disk never idles while the next batch fills.
+pub const FRAMES_IN_FLIGHT: usize = 2;
+
+/// Bytes of frames queued for one node before it is left behind to catch up from its peers.
+pub const NODE_QUEUE_BYTES: usize = 32 << 20;
+
+/// Memory of the block index of all nodes together, unless the user chooses another.
+pub const INDEX_BYTES: usize = 64 << 20;
+
+/// Fragments of one block before the node folds them into a local image.
+pub const CHAIN_FRAGMENTS: usize = 12;
+
+/// Blocks waiting to be folded on one node; more are found again at their next write.
+pub const COALESCE_QUEUE: usize = 1024;
+
+/// Log bytes between two checkpoints of a node's index: bounds what an open has to scan.
+pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+
+/// Bytes of a log extent unless the creator chooses less.
+pub const EXTENT_BYTES: u32 = 64 << 20;
+
+/// The first allocation of an extent, so that six nodes of an empty volume stay under 100 MiB.
+pub const FIRST_ALLOCATION_BYTES: u64 = 8 << 20;
+
+/// Allocated, unused log bytes that a busy node keeps ahead of the writer: one whole backlog.
+pub const ROOM_AHEAD_BYTES: u64 = BACKLOG_BYTES as u64;
+
+/// Bytes that garbage collection reads at a time: bounds how long foreground I/O waits behind it.
+pub const CLEANING_CHUNK_BYTES: usize = 1 << 20;
+
+/// Truncation ranges of a list; they are dropped when no node can meet what they annul.
+pub const TRUNCATION_RANGES: usize = 2048;
+
+/// How long a recovery waits for nodes that have not answered once it could go on without them.
+pub const RECOVERY_GRACE: Duration = Duration::from_millis(300);
+
+/// How long requests wait for a lost quorum before they fail, unless the user chooses another.
+pub const QUORUM_WAIT: Duration = Duration::from_secs(60);
+
+/// How often nodes check that their directory is still the one they opened (they must notice
+/// within a second).
+pub const DIRECTORY_CHECK: Duration = Duration::from_millis(400);

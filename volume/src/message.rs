@@ -1,0 +1,325 @@
+//! Everything that writer and nodes say to each other. Every request carries the epoch of its
+//! writer; a node refuses what is older than its promise (DESIGN §7.2).
+//!
+//! In the embedded driver messages are passed by value in one process, payload by reference
+//! count. A frame already has its wire encoding (`format::log_frame`).
+
+use crate::config::VolumeConfig;
+use crate::format::log_frame::Frame;
+use crate::format::redo_record::RecordHeader;
+use crate::ids::{GroupBlock, GroupId, Incarnation, VolumeEpoch};
+use crate::lsn::{Lsn, TruncationList};
+use crate::page::Pages;
+use std::sync::Arc;
+
+/// Ties an answer to its question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// A block copied to a segment that catches up.
+#[derive(Clone, Debug)]
+pub struct CopiedBlock {
+    /// The block.
+    pub block: GroupBlock,
+    /// LSN of the newest record in it.
+    pub lsn: Lsn,
+    /// Its content, four pages; `None`: unchanged since the LSN that the copy began from.
+    pub content: Option<Pages>,
+}
+
+/// A run of a segment's leaves as of one moment: these blocks exist, all others do not.
+#[derive(Clone, Debug)]
+pub struct LeafCopy {
+    /// First leaf of the run.
+    pub first_leaf: u32,
+    /// First leaf behind it.
+    pub end_leaf: u32,
+    /// The blocks that exist.
+    pub blocks: Vec<CopiedBlock>,
+}
+
+/// From the writer to a node.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Promise the epoch and report (recovery, step 2).
+    Promise {
+        /// Above every one seen.
+        epoch: VolumeEpoch,
+    },
+    /// Hold this list instead of your own, and this configuration (step 4).
+    HoldList {
+        /// The promised epoch; that of the list is the same.
+        epoch: VolumeEpoch,
+        /// All ranges.
+        list: TruncationList,
+        /// The volume's configuration.
+        config: VolumeConfig,
+    },
+    /// Append, sync, acknowledge.
+    Append {
+        /// Carries epoch and VDL in its stamp.
+        frame: Arc<Frame>,
+    },
+    /// The VDL has moved and no frame is due that would say so.
+    Announce {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// The VDL.
+        vdl: Lsn,
+    },
+    /// Hold this configuration.
+    Configure {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// A higher version.
+        config: VolumeConfig,
+    },
+    /// Materialize blocks as of `vdl`.
+    Read {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+        /// The group.
+        group: GroupId,
+        /// First block.
+        block: GroupBlock,
+        /// Blocks.
+        blocks: u32,
+        /// The read point.
+        vdl: Lsn,
+        /// The group's last record at or below it: the segment's SCL must reach it.
+        tip: Lsn,
+    },
+    /// Which blocks of a leaf exist as of `vdl`, and which leaf comes next.
+    Presence {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+        /// The group.
+        group: GroupId,
+        /// The leaf.
+        leaf: u32,
+        /// The read point.
+        vdl: Lsn,
+    },
+    /// Records of the group's chain that are not yet in the index (recovery, step 5).
+    Fetch {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+        /// The group.
+        group: GroupId,
+        /// From the record after this one
+        after: Lsn,
+        /// to this one.
+        upto: Lsn,
+    },
+    /// The next run of leaves for a segment that catches up.
+    FetchLeaves {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+        /// The group.
+        group: GroupId,
+        /// First leaf of the run.
+        leaf: u32,
+        /// The receiver has what is at or below this.
+        since: Lsn,
+        /// The state must be as of this LSN or later.
+        base: Lsn,
+    },
+    /// These segments are incomplete until they are told otherwise; each will be complete as of
+    /// the LSN beside it. What the segment had is kept, for blocks that did not change.
+    BeginCatchUp {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Groups and their bases.
+        groups: Vec<(GroupId, Lsn)>,
+    },
+    /// A run of leaves from a peer.
+    PutLeaves {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+        /// The group.
+        group: GroupId,
+        /// The LSN that the segment will be complete as of.
+        base: Lsn,
+        /// The run.
+        copy: LeafCopy,
+    },
+    /// Everything was put: the segment is complete as of `base`.
+    CompleteGroup {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// The group.
+        group: GroupId,
+        /// Its base.
+        base: Lsn,
+    },
+}
+
+/// A record in a node's tail: above what its index has taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailRecord {
+    /// Its LSN.
+    pub lsn: Lsn,
+    /// Its group.
+    pub group: GroupId,
+    /// The record before it in the volume.
+    pub previous_in_volume: Lsn,
+    /// The record before it in the group.
+    pub previous_in_group: Lsn,
+    /// Whether it is a consistency point.
+    pub is_consistency_point: bool,
+}
+
+/// A segment's state in a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentReport {
+    /// The group.
+    pub group: GroupId,
+    /// Segment complete LSN.
+    pub scl: Lsn,
+    /// Last record that the index has taken in.
+    pub applied: Lsn,
+    /// Whether everything up to `scl` is held.
+    pub complete: bool,
+}
+
+/// What a node says of itself when it has promised (recovery, step 3).
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The promised epoch.
+    pub epoch: VolumeEpoch,
+    /// The life of its directory.
+    pub incarnation: Incarnation,
+    /// The ranges that it holds.
+    pub list: TruncationList,
+    /// Its configuration.
+    pub config: VolumeConfig,
+    /// The highest VDL announced to it.
+    pub announced: Lsn,
+    /// Its segments.
+    pub segments: Vec<SegmentReport>,
+    /// The records above the announced VDL or behind a gap, ascending by LSN.
+    pub tail: Vec<TailRecord>,
+    /// Whether its tail had a bad frame that was not the last: "had it, bad" (law 5).
+    pub tail_damaged: bool,
+    /// The lowest LSN that another open of the node could meet in its log again.
+    pub replay_low: Lsn,
+}
+
+/// Why a node does not answer a request with what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeFailure {
+    /// It holds less than the read point needs.
+    #[error("the segment is behind the read point")]
+    Behind,
+    /// It had the data, and what the disk gave back does not check (or could not be read).
+    #[error("the data is damaged on this node")]
+    Damaged,
+    /// The node is fenced after a failed write or sync, or has no such segment.
+    #[error("the node is out of service")]
+    OutOfService,
+}
+
+/// From a node to the writer.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The request's epoch is older than the promise.
+    Refused {
+        /// The promised epoch.
+        promised: VolumeEpoch,
+    },
+    /// Promised, durably.
+    Promised(Box<Report>),
+    /// The list is held, durably; what it annuls is gone.
+    ListHeld {
+        /// Epoch of the list.
+        epoch: VolumeEpoch,
+        /// SCLs of all segments.
+        scls: Vec<(GroupId, Lsn)>,
+        /// Bytes that the node can surely append.
+        room: u64,
+    },
+    /// The configuration is held, durably.
+    Configured {
+        /// Its version.
+        version: u64,
+    },
+    /// Everything received so far of these groups up to these points is on stable storage.
+    Acked {
+        /// Life of the directory that keeps it.
+        incarnation: Incarnation,
+        /// Epoch of the writer it is said to.
+        epoch: VolumeEpoch,
+        /// SCLs of the groups that moved.
+        scls: Vec<(GroupId, Lsn)>,
+        /// Frame bytes that this ack answers.
+        bytes: u64,
+        /// Bytes that the node can surely append.
+        room: u64,
+        /// No room can be made: the file system below is full.
+        full: bool,
+    },
+    /// The node's room changed.
+    Room {
+        /// Bytes that the node can surely append.
+        room: u64,
+        /// No room can be made: the file system below is full.
+        full: bool,
+    },
+    /// Answer to `Read`: whole blocks.
+    Blocks {
+        /// Of the request.
+        id: RequestId,
+        /// `blocks` × 16 KiB.
+        result: Result<crate::page::PageBuf, NodeFailure>,
+    },
+    /// Answer to `Presence`: bit per block of the leaf, and the next leaf that has any.
+    Present {
+        /// Of the request.
+        id: RequestId,
+        /// Bits and next leaf.
+        result: Result<(u64, Option<u32>), NodeFailure>,
+    },
+    /// Answer to `Fetch`, in chain order.
+    Records {
+        /// Of the request.
+        id: RequestId,
+        /// Records with their payload.
+        result: Result<Vec<(RecordHeader, Pages)>, NodeFailure>,
+    },
+    /// Answer to `FetchLeaves`; `None` when there is no leaf at or behind the asked one.
+    Leaves {
+        /// Of the request.
+        id: RequestId,
+        /// The run.
+        result: Result<LeafCopy, NodeFailure>,
+    },
+    /// The catch-up has begun, durably.
+    CatchUpBegun {
+        /// Groups.
+        groups: Vec<GroupId>,
+    },
+    /// The run of leaves is held, durably.
+    LeavesHeld {
+        /// Of the request.
+        id: RequestId,
+    },
+    /// The segment is complete, durably.
+    GroupCompleted {
+        /// The group.
+        group: GroupId,
+        /// Its SCL.
+        scl: Lsn,
+    },
+    /// The node has fenced itself: a write or sync failed (law 6).
+    Fenced,
+}

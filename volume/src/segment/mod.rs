@@ -1,0 +1,3 @@
+//! A storage node: its log, its index, its segments.
+
+pub mod effect;

@@ -1,0 +1,115 @@
+//! What a running volume says of itself: plain data, for people and for JSON.
+
+use crate::ids::{VolumeEpoch, VolumeId};
+use crate::lsn::Lsn;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Health of a volume (DESIGN §8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeState {
+    /// Six of six everywhere.
+    Healthy,
+    /// Fewer than six somewhere, four or more everywhere: reads and writes go on.
+    Degraded,
+    /// Three left of some group: reads go on, writes wait.
+    ReadOnly,
+    /// Fewer than three left of some group.
+    Unreadable,
+    /// Not mounted.
+    Offline,
+}
+
+impl VolumeState {
+    /// The state's word in status and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            VolumeState::Healthy => "healthy",
+            VolumeState::Degraded => "degraded",
+            VolumeState::ReadOnly => "read-only",
+            VolumeState::Unreadable => "unreadable",
+            VolumeState::Offline => "offline",
+        }
+    }
+}
+
+/// State of one node as the writer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// Holds everything and is kept up to date.
+    Up,
+    /// Is behind and catching up from what it has.
+    Lagging,
+    /// Had nothing and is being filled.
+    Rebuilding,
+    /// Not reachable, fenced or not admitted.
+    Down,
+}
+
+impl NodeState {
+    /// The state's word in status and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            NodeState::Up => "up",
+            NodeState::Lagging => "lagging",
+            NodeState::Rebuilding => "rebuilding",
+            NodeState::Down => "down",
+        }
+    }
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Its name, such as `b2`.
+    pub name: String,
+    /// Letter of its zone.
+    pub zone: char,
+    /// Its directory.
+    pub path: PathBuf,
+    /// Its state.
+    pub state: NodeState,
+    /// What is wrong with it, if anything: one sentence.
+    pub reason: Option<String>,
+    /// The highest SCL of its segments.
+    pub scl: Lsn,
+    /// Bytes of log files on its disk.
+    pub log_bytes: u64,
+    /// Bytes of its log that are needed.
+    pub live_bytes: u64,
+    /// Pages that did not check since the volume was opened.
+    pub checksum_errors: u64,
+}
+
+/// The whole volume.
+#[derive(Clone, Debug)]
+pub struct VolumeStatus {
+    /// Identity.
+    pub id: VolumeId,
+    /// Its directory.
+    pub path: PathBuf,
+    /// Bytes of the disk.
+    pub disk_bytes: u64,
+    /// Health.
+    pub state: VolumeState,
+    /// What the state means and what to do, when it is not healthy: one sentence each.
+    pub explanation: Option<(String, String)>,
+    /// The writer's epoch.
+    pub epoch: VolumeEpoch,
+    /// Groups that exist (were written).
+    pub groups: u64,
+    /// Volume complete LSN.
+    pub vcl: Lsn,
+    /// Volume durable LSN.
+    pub vdl: Lsn,
+    /// How long the recovery of this open took.
+    pub recovery: Duration,
+    /// User bytes written since the volume was opened.
+    pub written_bytes: u64,
+    /// Bytes of blocks that exist.
+    pub live_bytes: u64,
+    /// Bytes of log files of all nodes.
+    pub log_bytes: u64,
+    /// The nodes.
+    pub nodes: Vec<NodeStatus>,
+}
