@@ -1,1 +1,27 @@
-fn main() {}
+//! `redoubt`: makes, mounts and looks after volumes whose disk is a log, kept six times.
+
+mod cli;
+mod commands;
+mod control;
+mod daemon;
+mod disk;
+mod exit;
+mod logging;
+mod mount_helper;
+mod mounts;
+mod offline;
+mod output;
+mod report;
+mod serve;
+mod size;
+
+use mount_helper::Invocation;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let exit = match Invocation::parse(std::env::args_os().collect()) {
+        Ok(invocation) => invocation.exit(commands::run(invocation.cli.as_ref())),
+        Err(usage) => usage.report(),
+    };
+    ExitCode::from(exit.0)
+}

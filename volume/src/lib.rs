@@ -6,10 +6,13 @@
 //! real; [`volume`] — the handle that callers use.
 
 pub mod config;
+pub mod embedded;
 pub mod error;
 pub mod format;
 pub mod geometry;
+pub mod groups_of_range;
 pub mod ids;
+pub mod io;
 pub mod limits;
 pub mod lsn;
 pub mod message;
@@ -18,3 +21,4 @@ pub mod quorum;
 pub mod segment;
 pub mod status;
 pub mod time;
+pub mod writer;

@@ -17,9 +17,9 @@ pub const FRAME_PAYLOAD_BYTES: usize = 2 << 20;
 /// Records of one log frame at most: keeps a gathered write under IOV_MAX (1024) parts.
 pub const FRAME_RECORDS: usize = 960;
 
-/// Frames that the writer keeps in flight to a node that keeps up: one being synced, one waiting,
-/// so that a node's disk never idles while the next batch fills.
-pub const FRAMES_IN_FLIGHT: usize = 2;
+/// Batches that the writer has on their way: the next one fills while one is being synced, so
+/// that a sync serves as many records as came meanwhile.
+pub const BATCHES_IN_FLIGHT: usize = 1;
 
 /// Bytes of frames queued for one node before it is left behind to catch up from its peers.
 pub const NODE_QUEUE_BYTES: usize = 32 << 20;

@@ -92,12 +92,14 @@ impl TruncationList {
         self.ranges.last().map_or(Lsn::NONE, |range| range.high)
     }
 
-    /// Appends a range above all others; one that touches the last is joined with it.
-    pub fn push(&mut self, range: TruncationRange) {
-        match self.ranges.last_mut() {
-            Some(last) if last.high.next() >= range.low => last.high = last.high.max(range.high),
-            _ => self.ranges.push(range),
+    /// Adds a range that reaches at least as high as all others; those that it touches are
+    /// joined with it.
+    pub fn push(&mut self, mut range: TruncationRange) {
+        while let Some(last) = self.ranges.pop_if(|last| last.high.next() >= range.low) {
+            range.low = range.low.min(last.low);
+            range.high = range.high.max(last.high);
         }
+        self.ranges.push(range);
     }
 }
 
@@ -136,5 +138,8 @@ mod tests {
         list.push(range(5, 9));
         list.push(range(10, 30));
         assert_eq!(list.ranges, [range(5, 30)]);
+        list.push(range(40, 50));
+        list.push(range(3, 60));
+        assert_eq!(list.ranges, [range(3, 60)]);
     }
 }

@@ -205,6 +205,8 @@ pub struct Report {
     pub config: VolumeConfig,
     /// The highest VDL announced to it.
     pub announced: Lsn,
+    /// Whether it has not yet marked what it lacks (`Superblock::fresh`).
+    pub fresh: bool,
     /// Its segments.
     pub segments: Vec<SegmentReport>,
     /// The records above the announced VDL or behind a gap, ascending by LSN.
@@ -319,6 +321,11 @@ pub enum Reply {
         group: GroupId,
         /// Its SCL.
         scl: Lsn,
+    },
+    /// An index page of the segment does not check: it is incomplete from now on.
+    SegmentDamaged {
+        /// The group.
+        group: GroupId,
     },
     /// The node has fenced itself: a write or sync failed (law 6).
     Fenced,

@@ -343,3 +343,8 @@ impl FrameHeader {
 pub fn payload_pages_limit(extent_bytes: u32) -> usize {
     pages_for(limits::FRAME_PAYLOAD_BYTES).min(extent_bytes as usize / 8 / PAGE_BYTES)
 }
+
+/// Payload pages that a single record's frame may carry at most in extents of so many bytes.
+pub fn payload_pages_longest(extent_bytes: u32) -> usize {
+    pages_for(limits::FRAME_PAYLOAD_BYTES).min(extent_bytes as usize / 2 / PAGE_BYTES)
+}

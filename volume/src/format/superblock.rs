@@ -37,6 +37,9 @@ pub struct Superblock {
     pub list: TruncationList,
     /// The newest configuration that the node was told.
     pub config: VolumeConfig,
+    /// The directory was made to replace another and has not yet marked what it lacks: it counts
+    /// in no quorum.
+    pub fresh: bool,
     /// The parts of the newest checkpoint's root; empty before the first.
     pub checkpoint: Vec<Location>,
 }
@@ -75,7 +78,7 @@ pub enum SuperblockError {
 /// 108      4  nodes
 /// 112      4  truncation ranges
 /// 116      4  parts of the checkpoint's root
-/// 120      4  reserved, zero
+/// 120      4  flags: 1 fresh
 /// 124      4  checksum of head (this field zero) and body
 /// ```
 /// Behind it the rows: nodes (zone 4, reserved 4, incarnation 8), truncation ranges (low 8,
@@ -102,7 +105,7 @@ struct SuperblockHead {
     nodes: U32,
     ranges: U32,
     checkpoint_parts: U32,
-    reserved: U32,
+    flags: U32,
     checksum: U32,
 }
 
@@ -199,6 +202,7 @@ impl Superblock {
         head.nodes = (self.config.nodes.len() as u32).into();
         head.ranges = (self.list.ranges.len() as u32).into();
         head.checkpoint_parts = (self.checkpoint.len() as u32).into();
+        head.flags = u32::from(self.fresh).into();
         head
     }
 
@@ -286,6 +290,7 @@ impl SuperblockHead {
                 ranges: ranges.iter().map(RangeRow::decode).collect(),
             },
             config,
+            fresh: self.flags.get() & 1 != 0,
             checkpoint: parts.iter().map(PartRow::decode).collect(),
         })
     }

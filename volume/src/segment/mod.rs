@@ -1,3 +1,25 @@
 //! A storage node: its log, its index, its segments.
 
+mod append;
+pub mod block_index;
+mod catch_up;
+mod checkpoint;
+mod coalesce;
+pub mod coverage;
 pub mod effect;
+pub mod extent_usage;
+mod garbage;
+pub mod hot_log;
+pub mod index_checkpoint;
+pub mod leaf;
+pub mod leaf_cache;
+pub mod leaf_directory;
+pub mod lsn_chain;
+pub mod materialize;
+pub mod node;
+mod promise;
+pub mod recovery;
+mod serve;
+
+#[cfg(test)]
+mod index_tests;

@@ -1,0 +1,263 @@
+//! Mount options: what follows `-o`.
+
+use redoubt_volume::limits::{INDEX_BYTES, QUORUM_WAIT};
+use std::time::Duration;
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheMode {
+    /// When it is admitted, like a disk with a volatile cache; fsync makes it durable.
+    WriteBack,
+    /// When it is durable.
+    WriteThrough,
+}
+
+/// How long requests wait for a lost quorum before they fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuorumWait {
+    /// Until it is back.
+    Forever,
+    /// This long; zero fails at once.
+    AtMost(Duration),
+}
+
+/// What a mount was asked to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountOptions {
+    /// `ro`: nothing may be written.
+    pub read_only: bool,
+    /// `allow_other`: other users than the one who mounts may enter.
+    pub allow_other: bool,
+    /// `direct_io`: no open file uses the kernel's page cache.
+    pub direct_io: bool,
+    /// `cache=writeback` or `cache=writethrough`.
+    pub cache: CacheMode,
+    /// `on-quorum-loss=wait`, `=fail` or seconds.
+    pub quorum_wait: QuorumWait,
+    /// `index-memory=SIZE`: bytes of memory for the block index of all nodes.
+    pub index_bytes: usize,
+}
+
+impl Default for MountOptions {
+    fn default() -> MountOptions {
+        MountOptions {
+            read_only: false,
+            allow_other: false,
+            direct_io: false,
+            cache: CacheMode::WriteBack,
+            quorum_wait: QuorumWait::AtMost(QUORUM_WAIT),
+            index_bytes: INDEX_BYTES,
+        }
+    }
+}
+
+/// Why mount options are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// No such option.
+    #[error("the mount option '{0}' is not known; known are {KNOWN}, and those of every mount")]
+    Unknown(String),
+    /// The option takes another value.
+    #[error("the mount option '{option}' cannot be '{value}': it takes {takes}; change the value")]
+    Value {
+        /// Name of the option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        takes: &'static str,
+    },
+}
+
+const KNOWN: &str = "ro, rw, sync, allow_other, direct_io, cache=writeback, cache=writethrough, \
+                     on-quorum-loss=wait, on-quorum-loss=fail, on-quorum-loss=SECONDS, \
+                     index-memory=SIZE";
+
+/// Options of every mount that say nothing to this one, or that mount(8) and systemd act on. The
+/// mount is always nosuid and nodev; mount.fuse appends `dev,suid` on its own.
+const IGNORED: [&str; 24] = [
+    "defaults",
+    "dev",
+    "nodev",
+    "suid",
+    "nosuid",
+    "exec",
+    "noexec",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "lazytime",
+    "async",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "nofail",
+    "_netdev",
+    "default_permissions",
+];
+
+impl MountOptions {
+    /// Parses one or more lists as they follow `-o`: names and `name=value`, with commas between.
+    /// What comes later wins.
+    ///
+    /// # Errors
+    /// [`OptionError`] names the option that is not known, or whose value is not.
+    pub fn parse<'a>(
+        lists: impl IntoIterator<Item = &'a str>,
+    ) -> Result<MountOptions, OptionError> {
+        let mut options = MountOptions::default();
+        for option in lists.into_iter().flat_map(|list| list.split(',')) {
+            options.set(option)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, option: &str) -> Result<(), OptionError> {
+        match option.split_once('=') {
+            Some(("cache", value)) => self.cache = cache(value)?,
+            Some(("on-quorum-loss", value)) => self.quorum_wait = quorum_wait(value)?,
+            Some(("index-memory", value)) => self.index_bytes = index_bytes(value)?,
+            _ => return self.set_flag(option),
+        }
+        Ok(())
+    }
+
+    fn set_flag(&mut self, option: &str) -> Result<(), OptionError> {
+        match option {
+            "ro" => self.read_only = true,
+            "rw" => self.read_only = false,
+            "allow_other" => self.allow_other = true,
+            "direct_io" => self.direct_io = true,
+            // What mount(8) says of it: all I/O is done synchronously.
+            "sync" => self.cache = CacheMode::WriteThrough,
+            "" => {}
+            other if other.starts_with("x-") || IGNORED.contains(&other) => {}
+            other => return Err(OptionError::Unknown(other.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+fn cache(value: &str) -> Result<CacheMode, OptionError> {
+    match value {
+        "writeback" => Ok(CacheMode::WriteBack),
+        "writethrough" => Ok(CacheMode::WriteThrough),
+        _ => Err(OptionError::Value {
+            option: "cache",
+            value: value.to_owned(),
+            takes: "writeback or writethrough",
+        }),
+    }
+}
+
+fn quorum_wait(value: &str) -> Result<QuorumWait, OptionError> {
+    let refused = || OptionError::Value {
+        option: "on-quorum-loss",
+        value: value.to_owned(),
+        takes: "wait, fail, or a number of seconds",
+    };
+    match value {
+        "wait" => Ok(QuorumWait::Forever),
+        "fail" => Ok(QuorumWait::AtMost(Duration::ZERO)),
+        seconds => {
+            let seconds: u32 = seconds.parse().map_err(|_| refused())?;
+            Ok(QuorumWait::AtMost(Duration::from_secs(u64::from(seconds))))
+        }
+    }
+}
+
+/// Sizes are powers of 1024: `64M`, `64MiB`, `1G`, or plain bytes.
+fn index_bytes(value: &str) -> Result<usize, OptionError> {
+    let digits = value.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let shift = match value[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(0),
+        "k" | "kib" => Some(10),
+        "m" | "mib" => Some(20),
+        "g" | "gib" => Some(30),
+        _ => None,
+    };
+    let bytes = |shift: u32| digits.parse::<usize>().ok()?.checked_mul(1 << shift);
+    shift
+        .and_then(bytes)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| OptionError::Value {
+            option: "index-memory",
+            value: value.to_owned(),
+            takes: "a size such as 64M or 1G",
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(list: &str) -> Result<MountOptions, OptionError> {
+        MountOptions::parse([list])
+    }
+
+    #[test]
+    fn options_of_every_mount_change_nothing() {
+        let list = "rw,dev,suid,nodev,nosuid,exec,noexec,noatime,relatime,defaults,_netdev,nofail,\
+                    auto,noauto,user,users,,x-systemd.requires=a,x-gvfs-hide";
+        assert_eq!(parse(list), Ok(MountOptions::default()));
+        assert_eq!(MountOptions::parse([]), Ok(MountOptions::default()));
+    }
+
+    #[test]
+    fn our_own_options_are_read_and_the_last_wins() {
+        let options = MountOptions::parse([
+            "ro,allow_other,direct_io",
+            "cache=writethrough,on-quorum-loss=wait,on-quorum-loss=5,index-memory=128M",
+        ]);
+        let expected = MountOptions {
+            read_only: true,
+            allow_other: true,
+            direct_io: true,
+            cache: CacheMode::WriteThrough,
+            quorum_wait: QuorumWait::AtMost(Duration::from_secs(5)),
+            index_bytes: 128 << 20,
+        };
+        assert_eq!(options, Ok(expected));
+        assert!(!parse("ro,rw").unwrap().read_only);
+        assert_eq!(parse("sync").unwrap().cache, CacheMode::WriteThrough);
+        let fail = parse("on-quorum-loss=fail").unwrap().quorum_wait;
+        assert_eq!(fail, QuorumWait::AtMost(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        for unknown in ["auto_unmount", "cache", "direct_io=1", "xattr", "writeback"] {
+            let error = parse(unknown).unwrap_err();
+            assert!(error.to_string().contains(unknown), "{error}");
+            assert!(error.to_string().contains("index-memory=SIZE"), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused() {
+        for bad in [
+            "cache=none",
+            "on-quorum-loss=-1",
+            "on-quorum-loss=",
+            "index-memory=0",
+            "index-memory=M",
+            "index-memory=1T5",
+            "index-memory=99999999999999999999",
+            "index-memory=99999999999G",
+            "index-memory=5µ",
+        ] {
+            assert!(
+                matches!(parse(bad), Err(OptionError::Value { .. })),
+                "{bad}"
+            );
+        }
+        assert_eq!(parse("index-memory=4096").unwrap().index_bytes, 4096);
+        assert_eq!(parse("index-memory=1GiB").unwrap().index_bytes, 1 << 30);
+    }
+}

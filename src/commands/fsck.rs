@@ -1,0 +1,121 @@
+//! `redoubt fsck`: reads every copy of an unmounted volume, and says what does not check.
+
+use crate::cli::{Fsck, Global};
+use crate::exit::Exit;
+use crate::output::{Color, Output, note};
+use crate::size::iec;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use redoubt_volume::geometry::BLOCK_BYTES;
+use redoubt_volume::volume::{OpenOptions, VerifyReport, Volume};
+use serde::Serialize;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// How long copies that are behind may take to catch up before they are read as they are.
+const CATCH_UP: Duration = Duration::from_secs(600);
+/// Time between two lines of progress where there is no terminal for a bar.
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    path: String,
+    blocks: u64,
+    copies_read: u64,
+    damage: &'a [String],
+    missing_nodes: &'a [String],
+}
+
+/// Checks the volume; exit code 26 when damage remains.
+pub(crate) fn run(fsck: &Fsck, global: &Global, output: Output) -> anyhow::Result<Exit> {
+    let path = super::existing_volume(&fsck.volume)?;
+    let volume = Volume::open(&path, OpenOptions::default())?;
+    if !volume.wait_settled(CATCH_UP) && !global.quiet {
+        note("not all six copies could be brought up to date; those that are there are checked");
+    }
+    let mut progress = Progress::new(global.quiet);
+    let verified = volume.verify(&mut |done, total| progress.show(done, total));
+    progress.finish();
+    volume.close()?;
+    let report = verified?;
+    let checked = Checked {
+        path: path.display().to_string(),
+        blocks: report.blocks,
+        copies_read: report.copies_read,
+        damage: &report.damage,
+        missing_nodes: &report.missing_nodes,
+    };
+    output.json("fsck", &checked)?;
+    for line in lines(&fsck.volume.display().to_string(), &report, output) {
+        output.line(line)?;
+    }
+    Ok(if report.damage.is_empty() {
+        Exit::OK
+    } else {
+        Exit::DAMAGED
+    })
+}
+
+fn lines(name: &str, report: &VerifyReport, output: Output) -> Vec<String> {
+    let mut lines: Vec<String> = report.damage.clone();
+    if !report.missing_nodes.is_empty() {
+        lines.push(format!(
+            "redoubt: {} {}: not all six copies are there; bring the directories back, or mount the volume to have them made again",
+            output.paint("missing", Color::Yellow),
+            report.missing_nodes.join(", ")
+        ));
+    }
+    let read = format!(
+        "{} blocks ({}) in {} copies read",
+        report.blocks,
+        iec(report.blocks.saturating_mul(BLOCK_BYTES as u64)),
+        report.copies_read
+    );
+    lines.push(match report.damage.len() {
+        0 => format!("redoubt: {name} is {}: {read}, all agree", output.paint("clean", Color::Green)),
+        count => format!(
+            "redoubt: {name} is {}: {read}, {count} do not check; what is left is readable from other copies",
+            output.paint("damaged", Color::Red)
+        ),
+    });
+    lines
+}
+
+/// A bar on a terminal, a line now and then elsewhere; nothing for checks of under a second.
+struct Progress {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    next_line: Instant,
+}
+
+impl Progress {
+    fn new(quiet: bool) -> Progress {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let style = ProgressStyle::with_template(
+                "checking {bar:30} {percent}% {pos}/{len} blocks, {eta} to go",
+            );
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(4));
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Progress {
+            bar,
+            quiet,
+            next_line: Instant::now() + LINE_INTERVAL,
+        }
+    }
+
+    fn show(&mut self, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        } else if !self.quiet && Instant::now() >= self.next_line {
+            note(format!("checked {done} of {total} blocks"));
+            self.next_line = Instant::now() + LINE_INTERVAL;
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

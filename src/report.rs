@@ -1,0 +1,279 @@
+//! What `status` says of a volume, as plain data: the JSON of the command, of the control socket
+//! and of the mount's `.redoubt/status` is this and nothing else.
+
+use redoubt_volume::status::{NodeState, NodeStatus, VolumeState, VolumeStatus};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Version of the JSON; rises when a field changes its meaning or goes away.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// Health of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Health {
+    /// Six of six.
+    Healthy,
+    /// Four or five of six.
+    Degraded,
+    /// Three of six.
+    ReadOnly,
+    /// Fewer than three.
+    Unreadable,
+    /// Not mounted.
+    Offline,
+}
+
+impl Health {
+    /// Its word, as in JSON.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Health::Healthy => VolumeState::Healthy.word(),
+            Health::Degraded => VolumeState::Degraded.word(),
+            Health::ReadOnly => VolumeState::ReadOnly.word(),
+            Health::Unreadable => VolumeState::Unreadable.word(),
+            Health::Offline => VolumeState::Offline.word(),
+        }
+    }
+}
+
+/// State of a node. Offline: `up` was found in its directory, `down` was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NodeHealth {
+    /// Holds everything.
+    Up,
+    /// Catching up.
+    Lagging,
+    /// Being filled.
+    Rebuilding,
+    /// Gone or fenced.
+    Down,
+}
+
+impl NodeHealth {
+    /// Its word, as in JSON.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            NodeHealth::Up => NodeState::Up.word(),
+            NodeHealth::Lagging => NodeState::Lagging.word(),
+            NodeHealth::Rebuilding => NodeState::Rebuilding.word(),
+            NodeHealth::Down => NodeState::Down.word(),
+        }
+    }
+}
+
+/// One node. What an unmounted volume cannot tell is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NodeReport {
+    /// Its name, such as `b2`.
+    pub id: String,
+    /// Letter of its availability zone.
+    pub az: char,
+    /// Its directory.
+    pub path: String,
+    /// Its state.
+    pub state: NodeHealth,
+    /// What is wrong with it: one sentence.
+    pub reason: Option<String>,
+    /// Its highest SCL.
+    pub scl: Option<u64>,
+    /// Bytes of its log files.
+    pub log: Option<u64>,
+    /// Bytes of its log that are needed.
+    pub live: Option<u64>,
+    /// Pages that did not check since the volume was opened.
+    pub checksum_errors: Option<u64>,
+}
+
+/// Bytes of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SpaceReport {
+    /// Written by users since the volume was opened.
+    pub written: Option<u64>,
+    /// Of the blocks that exist.
+    pub live: Option<u64>,
+    /// Of all nodes' log files.
+    pub log: Option<u64>,
+}
+
+/// One volume. What an unmounted volume cannot tell is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VolumeReport {
+    /// Identity, 32 hexadecimal digits.
+    pub id: String,
+    /// Its directory.
+    pub path: String,
+    /// Bytes of the disk.
+    pub size: u64,
+    /// Health.
+    pub state: Health,
+    /// What the state means, when it is not healthy.
+    pub status: Option<String>,
+    /// What to do about it.
+    pub action: Option<String>,
+    /// Where it is mounted.
+    pub mountpoint: Option<String>,
+    /// Process that serves it.
+    pub pid: Option<u32>,
+    /// Number of the writer's epoch; offline, the highest that a node promised.
+    pub epoch: u64,
+    /// Random id of that writer, 16 hexadecimal digits.
+    pub writer_id: String,
+    /// Groups that were written.
+    pub groups: Option<u64>,
+    /// Volume complete LSN.
+    pub vcl: Option<u64>,
+    /// Volume durable LSN.
+    pub vdl: Option<u64>,
+    /// How long the recovery of this open took.
+    pub recovery_ms: Option<u64>,
+    /// The nodes.
+    pub nodes: Vec<NodeReport>,
+    /// Its space.
+    pub space: SpaceReport,
+}
+
+/// A JSON answer that is about one volume.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct VolumeBody<'a> {
+    /// The volume.
+    pub volume: &'a VolumeReport,
+}
+
+impl VolumeReport {
+    /// The report of a volume that this process serves.
+    pub(crate) fn of_mounted(status: &VolumeStatus, mountpoint: Option<&Path>) -> VolumeReport {
+        let (meaning, action) = status.explanation.clone().unzip();
+        VolumeReport {
+            id: status.id.to_string(),
+            path: status.path.display().to_string(),
+            size: status.disk_bytes,
+            state: status.state.into(),
+            status: meaning,
+            action,
+            mountpoint: mountpoint.map(|path| path.display().to_string()),
+            pid: Some(std::process::id()),
+            epoch: status.epoch.number,
+            writer_id: format!("{:016x}", status.epoch.writer),
+            groups: Some(status.groups),
+            vcl: Some(status.vcl.0),
+            vdl: Some(status.vdl.0),
+            recovery_ms: u64::try_from(status.recovery.as_millis()).ok(),
+            nodes: status.nodes.iter().map(NodeReport::from).collect(),
+            space: SpaceReport {
+                written: Some(status.written_bytes),
+                live: Some(status.live_bytes),
+                log: Some(status.log_bytes),
+            },
+        }
+    }
+
+    /// The volume's name for people: the last part of its path.
+    pub(crate) fn name(&self) -> &str {
+        let name = Path::new(&self.path).file_name();
+        name.and_then(|name| name.to_str()).unwrap_or(&self.path)
+    }
+
+    /// Nodes that hold everything.
+    pub(crate) fn nodes_up(&self) -> usize {
+        let up = |node: &&NodeReport| node.state == NodeHealth::Up;
+        self.nodes.iter().filter(up).count()
+    }
+}
+
+impl From<&NodeStatus> for NodeReport {
+    fn from(status: &NodeStatus) -> NodeReport {
+        NodeReport {
+            id: status.name.clone(),
+            az: status.zone,
+            path: status.path.display().to_string(),
+            state: status.state.into(),
+            reason: status.reason.clone(),
+            scl: Some(status.scl.0),
+            log: Some(status.log_bytes),
+            live: Some(status.live_bytes),
+            checksum_errors: Some(status.checksum_errors),
+        }
+    }
+}
+
+impl From<VolumeState> for Health {
+    fn from(state: VolumeState) -> Health {
+        match state {
+            VolumeState::Healthy => Health::Healthy,
+            VolumeState::Degraded => Health::Degraded,
+            VolumeState::ReadOnly => Health::ReadOnly,
+            VolumeState::Unreadable => Health::Unreadable,
+            VolumeState::Offline => Health::Offline,
+        }
+    }
+}
+
+impl From<NodeState> for NodeHealth {
+    fn from(state: NodeState) -> NodeHealth {
+        match state {
+            NodeState::Up => NodeHealth::Up,
+            NodeState::Lagging => NodeHealth::Lagging,
+            NodeState::Rebuilding => NodeHealth::Rebuilding,
+            NodeState::Down => NodeHealth::Down,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A mounted volume with one node down.
+    pub(crate) fn example() -> VolumeReport {
+        let node = |index: usize| NodeReport {
+            id: format!("{}{}", ["a", "b", "c"][index / 2], index % 2 + 1),
+            az: ['a', 'b', 'c'][index / 2],
+            path: format!("/v/demo/nodes/{index}"),
+            state: NodeHealth::Up,
+            reason: None,
+            scl: Some(184_467),
+            log: Some(1 << 20),
+            live: Some(1 << 19),
+            checksum_errors: Some(0),
+        };
+        let mut nodes: Vec<_> = (0..6).map(node).collect();
+        nodes[3].state = NodeHealth::Down;
+        nodes[3].reason = Some("its directory is gone".into());
+        VolumeReport {
+            id: "00112233445566778899aabbccddeeff".into(),
+            path: "/v/demo".into(),
+            size: 10 << 30,
+            state: Health::Degraded,
+            status: Some("node b2 is down: its directory is gone.".into()),
+            action: Some("none needed.".into()),
+            mountpoint: Some("/mnt/demo".into()),
+            pid: Some(7),
+            epoch: 7,
+            writer_id: "00000000000000ab".into(),
+            groups: Some(3),
+            vcl: Some(184_470),
+            vdl: Some(184_467),
+            recovery_ms: Some(12),
+            nodes,
+            space: SpaceReport {
+                written: Some(5 << 20),
+                live: Some(3 << 20),
+                log: Some(6 << 20),
+            },
+        }
+    }
+
+    #[test]
+    fn words_in_json_are_the_words_for_people() {
+        use VolumeState::{Degraded, Healthy, Offline, ReadOnly, Unreadable};
+        for health in [Healthy, Degraded, ReadOnly, Unreadable, Offline].map(Health::from) {
+            assert_eq!(serde_json::to_value(health).unwrap(), health.word());
+        }
+        use NodeState::{Down, Lagging, Rebuilding, Up};
+        for health in [Up, Lagging, Rebuilding, Down].map(NodeHealth::from) {
+            assert_eq!(serde_json::to_value(health).unwrap(), health.word());
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the process does that serves a disk: open, mount, wait, flush, close.
+
+use crate::control::server::{Server, Service};
+use crate::disk::VolumeDisk;
+use crate::report::VolumeReport;
+use anyhow::Context;
+use nix::sys::signal::{SigSet, Signal};
+use parking_lot::{Condvar, Mutex};
+use redoubt_mount::options::{self, MountOptions};
+use redoubt_mount::session::{MountRequest, Mounted, Unmount, Unmounter, mount};
+use redoubt_volume::volume::{CacheMode, OpenOptions, QuorumLoss, Volume};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What to serve where.
+#[derive(Clone, Debug)]
+pub(crate) struct ServeRequest {
+    /// Directory of the volume, absolute.
+    pub volume: PathBuf,
+    /// Where to mount it, absolute.
+    pub mount_point: PathBuf,
+    /// How.
+    pub options: MountOptions,
+}
+
+/// Where the process stands; who wants to end it looks here.
+enum Phase {
+    /// Nothing is mounted yet.
+    Opening,
+    /// The disk is in use.
+    Mounted(Unmounter),
+    /// The disk is out of the tree, and served until its last file is closed.
+    Detached,
+    /// Everything is flushed, or the error says why not.
+    Closed(Result<(), String>),
+}
+
+/// What the threads of the process share.
+struct Shared {
+    phase: Mutex<Phase>,
+    changed: Condvar,
+}
+
+/// Serves the disk until it is unmounted or a signal comes. `ready` is called when the disk can be
+/// used; if it fails, nobody wants the disk any more. Call this before there are threads.
+///
+/// # Errors
+/// Why the volume was not opened or mounted, or could not be flushed.
+pub(crate) fn serve(
+    request: &ServeRequest,
+    ready: impl FnOnce(VolumeReport) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let signals = block_signals()?;
+    redoubt_mount::process::prepare();
+    let shared = Arc::new(Shared {
+        phase: Mutex::new(Phase::Opening),
+        changed: Condvar::new(),
+    });
+    watch_signals(signals, Arc::clone(&shared))?;
+    let volume = Volume::open(&request.volume, open_options(&request.options))?;
+    let served = serve_open(request, &volume, &shared, ready);
+    let closed = volume.close().context("the volume was not closed cleanly");
+    shared.enter(Phase::Closed(as_told(&served, &closed)));
+    // Dropping the server waits for the answers that this phase makes possible.
+    let _server = served?;
+    closed
+}
+
+fn serve_open(
+    request: &ServeRequest,
+    volume: &Volume,
+    shared: &Arc<Shared>,
+    ready: impl FnOnce(VolumeReport) -> std::io::Result<()>,
+) -> anyhow::Result<Option<Server>> {
+    let disk = Arc::new(VolumeDisk::new(volume.clone(), request.mount_point.clone()));
+    // Before the mount: whoever sees the disk finds the socket.
+    let server = start_control(request, &disk, shared);
+    let mounted = shared.mount(&disk, request)?;
+    log::info!(
+        "{} is mounted at {}",
+        request.volume.display(),
+        request.mount_point.display()
+    );
+    if let Err(error) = ready(disk.report()) {
+        log::warn!("nobody waits for the disk any more: {error}");
+        mounted.unmounter().unmount(Unmount::Lazily)?;
+    }
+    mounted
+        .wait()
+        .context("the connection to the kernel broke")?;
+    log::info!("{} is unmounted", request.volume.display());
+    Ok(server)
+}
+
+/// Without the socket the disk works all the same.
+fn start_control(
+    request: &ServeRequest,
+    disk: &Arc<VolumeDisk>,
+    shared: &Arc<Shared>,
+) -> Option<Server> {
+    let service = ControlService {
+        disk: Arc::clone(disk),
+        shared: Arc::clone(shared),
+    };
+    let started = Server::start(&request.volume, Arc::new(service));
+    started
+        .inspect_err(|error| {
+            log::warn!(
+                "no control socket, so status and umount will not find this process: {error}"
+            );
+        })
+        .ok()
+}
+
+/// What clients that wait for the end are told.
+fn as_told<T>(served: &anyhow::Result<T>, closed: &anyhow::Result<()>) -> Result<(), String> {
+    let error = served.as_ref().err().or(closed.as_ref().err());
+    error.map_or(Ok(()), |error| Err(format!("{error:#}")))
+}
+
+impl Shared {
+    /// Mounts the disk; a signal in between waits until it can be undone.
+    fn mount(&self, disk: &Arc<VolumeDisk>, request: &ServeRequest) -> anyhow::Result<Mounted> {
+        let mut phase = self.phase.lock();
+        let request = MountRequest {
+            source_name: request.volume.display().to_string(),
+            mountpoint: request.mount_point.clone(),
+            options: request.options.clone(),
+        };
+        let mounted = mount(Arc::clone(disk) as _, &request)?;
+        *phase = Phase::Mounted(mounted.unmounter());
+        self.changed.notify_all();
+        Ok(mounted)
+    }
+
+    fn enter(&self, phase: Phase) {
+        *self.phase.lock() = phase;
+        self.changed.notify_all();
+    }
+
+    /// Who can unmount the disk, once it is mounted; `None` if it is not any more.
+    fn unmounter(&self) -> Option<Unmounter> {
+        let mut phase = self.phase.lock();
+        while matches!(*phase, Phase::Opening) {
+            self.changed.wait(&mut phase);
+        }
+        match &*phase {
+            Phase::Mounted(unmounter) => Some(unmounter.clone()),
+            Phase::Opening | Phase::Detached | Phase::Closed(_) => None,
+        }
+    }
+
+    /// Blocks until everything is flushed.
+    fn wait_until_closed(&self) -> Result<(), String> {
+        let mut phase = self.phase.lock();
+        loop {
+            if let Phase::Closed(result) = &*phase {
+                return result.clone();
+            }
+            self.changed.wait(&mut phase);
+        }
+    }
+}
+
+fn open_options(options: &MountOptions) -> OpenOptions {
+    OpenOptions {
+        cache: match options.cache {
+            options::CacheMode::WriteBack => CacheMode::Writeback,
+            options::CacheMode::WriteThrough => CacheMode::Writethrough,
+        },
+        on_quorum_loss: match options.quorum_wait {
+            options::QuorumWait::Forever => QuorumLoss::Wait,
+            options::QuorumWait::AtMost(Duration::ZERO) => QuorumLoss::Fail,
+            options::QuorumWait::AtMost(time) => QuorumLoss::After(time),
+        },
+        index_bytes: options.index_bytes,
+        read_only: options.read_only,
+    }
+}
+
+/// Blocks the signals that end the process, in this thread and those that it starts.
+fn block_signals() -> nix::Result<SigSet> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block()?;
+    Ok(signals)
+}
+
+fn watch_signals(signals: SigSet, shared: Arc<Shared>) -> std::io::Result<()> {
+    let watch = move || {
+        while let Ok(signal) = signals.wait() {
+            on_signal(signal, &shared);
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch)?;
+    Ok(())
+}
+
+/// Unmounts; the main thread goes on when that is done, flushes and ends.
+fn on_signal(signal: Signal, shared: &Shared) {
+    let mut phase = shared.phase.lock();
+    match &*phase {
+        // Nothing was promised yet, and an open may be cut short at any moment.
+        Phase::Opening => std::process::exit(128 + signal as i32),
+        Phase::Mounted(unmounter) => {
+            log::info!("{signal}: unmounting");
+            if let Err(busy) = unmounter.unmount(Unmount::IfUnused) {
+                log::warn!(
+                    "{busy}; it is served until its last file is closed, or a second signal"
+                );
+                detach(unmounter);
+                *phase = Phase::Detached;
+            }
+        }
+        Phase::Detached => {
+            log::warn!("{signal} again: ending with files open");
+            std::process::exit(128 + signal as i32);
+        }
+        Phase::Closed(_) => {}
+    }
+}
+
+fn detach(unmounter: &Unmounter) {
+    if let Err(error) = unmounter.unmount(Unmount::Lazily) {
+        log::error!("{error}");
+    }
+}
+
+/// What the control socket lets others do.
+struct ControlService {
+    disk: Arc<VolumeDisk>,
+    shared: Arc<Shared>,
+}
+
+impl Service for ControlService {
+    fn status(&self) -> VolumeReport {
+        self.disk.report()
+    }
+
+    fn resize(&self, bytes: u64) -> anyhow::Result<()> {
+        Ok(self.disk.volume().resize(bytes)?)
+    }
+
+    fn unmount(&self) -> anyhow::Result<()> {
+        if let Some(unmounter) = self.shared.unmounter() {
+            unmounter.unmount(Unmount::IfUnused)?;
+        }
+        self.shared.wait_until_closed().map_err(anyhow::Error::msg)
+    }
+}

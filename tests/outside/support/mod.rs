@@ -1,0 +1,35 @@
+//! What the tests share: volumes and mounts that clean up after themselves, commands, patterns.
+
+mod loop_device;
+mod pattern;
+mod shell;
+mod turn;
+mod volume;
+
+pub(crate) use loop_device::{FileSystem, LoopDevice};
+pub(crate) use pattern::{Random, aligned, pattern, read_direct};
+pub(crate) use shell::{redoubt, script, shell};
+pub(crate) use turn::{fuse, fuse_alone, root, root_alone};
+pub(crate) use volume::{Mounted, TempVolume, disk_usage, remove_mount, temp_directory};
+
+use std::time::{Duration, Instant};
+
+/// Bytes of a MiB.
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// Waits until `reached` gives something; panics with `what` after `seconds`.
+pub(crate) fn await_some<T>(what: &str, seconds: u64, mut reached: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(value) = reached() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not in {seconds} s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until `reached` is true; panics with `what` after `seconds`.
+pub(crate) fn await_that(what: &str, seconds: u64, mut reached: impl FnMut() -> bool) {
+    await_some(what, seconds, || reached().then_some(()));
+}

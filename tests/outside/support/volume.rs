@@ -1,0 +1,297 @@
+//! Volumes in a directory of their own, and their mounts.
+
+use super::{MIB, await_some, await_that, redoubt};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use tempfile::TempDir;
+
+/// Small groups and extents, so that little data crosses many of them.
+const SMALL: [&str; 4] = ["--group-size", "64M", "--extent-size", "1M"];
+
+/// A volume in a new directory on the disk that holds the build; removed when dropped.
+pub(crate) struct TempVolume {
+    home: TempDir,
+    volume: PathBuf,
+}
+
+impl TempVolume {
+    /// A volume of this size with small groups and extents, its nodes in the default places.
+    pub(crate) fn create(size: &str) -> TempVolume {
+        TempVolume::with(size, &SMALL)
+    }
+
+    /// A volume with all defaults.
+    pub(crate) fn with_defaults(size: &str) -> TempVolume {
+        TempVolume::with(size, &[])
+    }
+
+    fn with(size: &str, more: &[&str]) -> TempVolume {
+        let home = temp_directory();
+        let volume = home.path().join("volume");
+        create(&volume, size, more);
+        TempVolume { home, volume }
+    }
+
+    /// A volume with small groups whose nodes lie each on a "disk" of its own,
+    /// `zone-a/disk1/node` and so on. When a disk's directory is moved away, the node's parent is
+    /// gone and nothing makes it again: the way a disk goes that is unplugged.
+    pub(crate) fn on_disks(size: &str, disks_per_zone: usize) -> TempVolume {
+        let home = temp_directory();
+        let volume = home.path().join("volume");
+        let mut more = SMALL.map(str::to_owned).to_vec();
+        for zone in ["a", "b", "c"] {
+            for number in 1..=disks_per_zone {
+                let disk = home.path().join(format!("zone-{zone}/disk{number}"));
+                fs::create_dir_all(&disk).unwrap();
+                more.extend(["--node".into(), format!("{zone}={}/node", disk.display())]);
+            }
+        }
+        let more: Vec<_> = more.iter().map(String::as_str).collect();
+        create(&volume, size, &more);
+        TempVolume { home, volume }
+    }
+
+    /// A small volume with all its nodes below `directory`, which somebody else removes.
+    pub(crate) fn create_in(directory: &Path, size: &str) -> TempVolume {
+        let volume = directory.join("volume");
+        create(&volume, size, &SMALL);
+        TempVolume {
+            home: temp_directory(),
+            volume,
+        }
+    }
+
+    /// The directory around the volume, for the test's own files.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The volume.
+    pub(crate) fn path(&self) -> &Path {
+        &self.volume
+    }
+
+    /// Takes a "disk" or a zone of [`TempVolume::on_disks`] away, such as `zone-a/disk1`.
+    pub(crate) fn take_away(&self, disk: &str) {
+        fs::rename(self.home().join(disk), self.away(disk)).unwrap();
+    }
+
+    /// Brings it back as it was.
+    pub(crate) fn bring_back(&self, disk: &str) {
+        fs::rename(self.away(disk), self.home().join(disk)).unwrap();
+    }
+
+    fn away(&self, disk: &str) -> PathBuf {
+        self.home().join(format!("away-{}", disk.replace('/', "-")))
+    }
+
+    /// Mounts it; the daemon is a child of the test.
+    pub(crate) fn mount(&self) -> Mounted {
+        self.mount_with(&[])
+    }
+
+    /// Mounts it with `-o` options.
+    pub(crate) fn mount_with(&self, options: &[&str]) -> Mounted {
+        let point = self.home().join("mount");
+        // On a dead mount this fails; the mount command cleans that.
+        let _ = fs::create_dir(&point);
+        Mounted::start(&self.volume, &point, options)
+    }
+
+    /// The `volume` object of `redoubt status --json`; the command succeeds.
+    pub(crate) fn status(&self) -> Value {
+        let output = redoubt(["status", "--json"]).arg(&self.volume).output();
+        let mut status: Value = serde_json::from_str(&text_of(output.unwrap())).unwrap();
+        status["volume"].take()
+    }
+
+    /// Waits until the volume is in this state.
+    pub(crate) fn await_state(&self, word: &str) {
+        let mut last = Value::Null;
+        for _ in 0..1200 {
+            last = self.status();
+            if last["state"] == word {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("the volume is not {word}: {last:#}");
+    }
+
+    /// Waits until it is healthy, all nodes up.
+    pub(crate) fn await_healthy(&self) {
+        self.await_state("healthy");
+        let nodes = self.status()["nodes"].as_array().unwrap().clone();
+        assert!(nodes.iter().all(|node| node["state"] == "up"), "{nodes:?}");
+    }
+
+    /// Bytes on disk of every node's directory, by node.
+    pub(crate) fn node_usage(&self) -> BTreeMap<String, u64> {
+        let nodes = self.status()["nodes"].as_array().unwrap().clone();
+        let usage = |node: &Value| {
+            let path = Path::new(node["path"].as_str().unwrap());
+            (node["id"].as_str().unwrap().to_owned(), disk_usage(path))
+        };
+        nodes.iter().map(usage).collect()
+    }
+
+    /// Waits until every node takes less than this.
+    pub(crate) fn await_usage_below(&self, bytes: u64, seconds: u64) {
+        let what = format!("every node under {} MiB", bytes / MIB);
+        await_that(&what, seconds, || {
+            self.node_usage().values().all(|usage| *usage < bytes)
+        });
+    }
+
+    /// `redoubt fsck` of the unmounted volume finds nothing.
+    pub(crate) fn check(&self) {
+        text_of(redoubt(["fsck"]).arg(&self.volume).output().unwrap());
+    }
+}
+
+impl Drop for TempVolume {
+    fn drop(&mut self) {
+        remove_mount(&self.home().join("mount")); // left by a test that ended after a kill
+    }
+}
+
+/// A new directory below the build directory: a real disk with room, not a /tmp in memory.
+pub(crate) fn temp_directory() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("outside-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap()
+}
+
+fn create(volume: &Path, size: &str, more: &[&str]) {
+    let mut command = redoubt(["create", "--size", size]);
+    text_of(command.args(more).arg(volume).output().unwrap());
+}
+
+/// Standard output of a command that succeeded.
+fn text_of(output: Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {text}{error}", output.status);
+    text
+}
+
+/// Bytes that a directory and all in it take on its disk, as `du` counts. Files that go away
+/// meanwhile count nothing.
+pub(crate) fn disk_usage(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return 0;
+    };
+    let inside = fs::read_dir(path).into_iter().flatten().flatten();
+    metadata.blocks() * 512 + inside.map(|entry| disk_usage(&entry.path())).sum::<u64>()
+}
+
+/// A mounted volume; its daemon is killed and the mount removed when dropped.
+pub(crate) struct Mounted {
+    daemon: Child,
+    point: PathBuf,
+}
+
+impl Mounted {
+    /// Mounts `volume` and waits until its disk is there. On a directory that is
+    /// `point/disk`, on a file the file itself.
+    pub(crate) fn start(volume: &Path, point: &Path, options: &[&str]) -> Mounted {
+        let log_path = point.with_extension("log");
+        let log = File::create(&log_path).unwrap();
+        let mut command = redoubt(["mount", "-f"]);
+        command.args([volume, point]);
+        for option in options {
+            command.args(["-o", option]);
+        }
+        let daemon = command.stdout(log.try_clone().unwrap()).stderr(log);
+        let mut mounted = Mounted {
+            daemon: daemon.spawn().unwrap(),
+            point: point.into(),
+        };
+        await_some("the mount", 60, || {
+            if let Some(status) = mounted.daemon.try_wait().unwrap() {
+                panic!("{status}: {}", fs::read_to_string(&log_path).unwrap());
+            }
+            let disk = fs::metadata(mounted.disk()).ok()?;
+            (disk.len() > 0).then_some(())
+        });
+        mounted
+    }
+
+    /// The disk.
+    pub(crate) fn disk(&self) -> PathBuf {
+        if self.point.is_file() {
+            return self.point.clone();
+        }
+        self.point.join("disk")
+    }
+
+    /// The mount point.
+    pub(crate) fn point(&self) -> &Path {
+        &self.point
+    }
+
+    /// Opens the disk for reading and writing, with more flags of open(2).
+    pub(crate) fn open(&self, flags: i32) -> File {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(flags);
+        options.open(self.disk()).unwrap()
+    }
+
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.daemon.id()).unwrap())
+    }
+
+    /// The most memory that the daemon has had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// kill -9, and the dead mount stays as it is: the next mount has to clean it.
+    pub(crate) fn kill(mut self) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+        self.point = PathBuf::new();
+    }
+
+    /// `redoubt umount`; the daemon ends with success.
+    pub(crate) fn unmount(mut self) {
+        text_of(redoubt(["umount"]).arg(&self.point).output().unwrap());
+        assert!(self.daemon.wait().unwrap().success());
+    }
+
+    /// Sends a signal, and waits for the daemon's end, which is a success.
+    pub(crate) fn end_by(mut self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+        assert!(self.daemon.wait().unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // It may have ended, and been unmounted, already.
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+        if !self.point.as_os_str().is_empty() {
+            remove_mount(&self.point);
+        }
+    }
+}
+
+/// Removes a mount, whatever state it is in, if it is there.
+pub(crate) fn remove_mount(point: &Path) {
+    if umount2(point, MntFlags::MNT_DETACH).is_err() && !nix::unistd::geteuid().is_root() {
+        let _ = Command::new("fusermount3").arg("-uz").arg(point).output();
+    }
+}

@@ -1,0 +1,84 @@
+//! Writer and nodes in one process: a Send is a direct call. This is all that the production
+//! driver and the deterministic tests share of a cluster, and neither side knows of it.
+
+use crate::error::IoFailure;
+use crate::ids::NodeId;
+use crate::message::Request;
+use crate::segment::effect::{DiskCompletion, NodeEffect};
+use crate::segment::node::Node;
+use crate::time::Instant;
+use crate::writer::{Answer, Ticket, Writer, WriterEffect};
+
+/// What is left to be done outside when the messages have been passed on.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Disk effects of nodes.
+    pub disk: Vec<(NodeId, NodeEffect)>,
+    /// Requests that are answered.
+    pub completed: Vec<(Ticket, Result<Answer, IoFailure>)>,
+    /// The recovery's end.
+    pub opened: Option<Result<(), String>>,
+}
+
+/// Writer and nodes.
+#[derive(Debug)]
+pub struct Embedded {
+    /// The writer.
+    pub writer: Writer,
+    /// The nodes that are there, by id.
+    pub nodes: Vec<Option<Node>>,
+}
+
+impl Embedded {
+    /// Gives disk completions to their nodes. Those of a node that is gone are dropped.
+    pub fn on_disk(&mut self, now: Instant, completions: Vec<(NodeId, DiskCompletion)>) {
+        for (node, completion) in completions {
+            if let Some(node) = &mut self.nodes[node.index()] {
+                node.on_disk(now, completion);
+            }
+        }
+    }
+
+    /// Time has passed for everybody.
+    pub fn on_tick(&mut self, now: Instant, wall_time_ns: u64) {
+        self.nodes.iter_mut().flatten().for_each(|node| node.on_tick(now));
+        self.writer.on_tick(now, wall_time_ns);
+    }
+
+    /// Passes messages on until nobody has anything to say, and returns what is left to be done.
+    pub fn settle(&mut self, now: Instant) -> Outcome {
+        let mut outcome = Outcome::default();
+        loop {
+            let mut quiet = true;
+            while let Some(effect) = self.writer.poll() {
+                quiet = false;
+                match effect {
+                    WriterEffect::Send { to, request } => self.pass_on(now, to, request),
+                    WriterEffect::Complete { ticket, result } => {
+                        outcome.completed.push((ticket, result));
+                    }
+                    WriterEffect::Opened(result) => outcome.opened = Some(result),
+                }
+            }
+            for node in self.nodes.iter_mut().flatten() {
+                let id = node.id();
+                while let Some(effect) = node.poll() {
+                    quiet = false;
+                    match effect {
+                        NodeEffect::Send(reply) => self.writer.on_reply(now, id, reply),
+                        effect => outcome.disk.push((id, effect)),
+                    }
+                }
+            }
+            if quiet {
+                return outcome;
+            }
+        }
+    }
+
+    fn pass_on(&mut self, now: Instant, to: NodeId, request: Request) {
+        if let Some(node) = &mut self.nodes[to.index()] {
+            node.on_request(now, request);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+use super::*;
+use crate::io::test_support::{done, inbox, pattern, six_nodes};
+use crate::page::PAGE_BYTES;
+
+fn append(operation: u64, page: u64) -> NodeEffect {
+    NodeEffect::Append {
+        operation: OperationId(operation),
+        slot: ExtentSlot(0),
+        offset: page * PAGE_BYTES as u64,
+        parts: vec![pattern(1, operation as u8)],
+        overwrites: false,
+    }
+}
+
+fn start(directories: &Directories, deliver: Deliver) -> DiskThread {
+    let device = Device::of(directories[&NodeId(0)].path()).unwrap();
+    DiskThread::start(device, Arc::clone(directories), deliver).unwrap()
+}
+
+#[test]
+fn six_appends_are_one_batch() {
+    let temp = tempfile::tempdir().unwrap();
+    let directories = six_nodes(temp.path(), 8);
+    let (deliver, inbox) = inbox();
+    let disk = start(&directories, deliver);
+    for round in 0..20 {
+        let effects = (0..6).map(|node| (NodeId(node), append(round, round % 8)));
+        assert!(disk.submit(effects.collect()).is_empty());
+        let batch = inbox.recv().unwrap();
+        assert_eq!(batch.len(), 6, "{batch:?}");
+    }
+}
+
+#[test]
+fn appends_do_not_wait_for_allocations_and_stop_finishes_all() {
+    let temp = tempfile::tempdir().unwrap();
+    let directories = six_nodes(temp.path(), 8);
+    let (deliver, inbox) = inbox();
+    let disk = start(&directories, deliver);
+    let allocate = |operation, slot| NodeEffect::Allocate {
+        operation: OperationId(operation),
+        slot: ExtentSlot(slot),
+        bytes: 1 << 20,
+    };
+    let mut effects = vec![(NodeId(1), allocate(100, 5)), (NodeId(9), allocate(101, 5))];
+    effects.extend((0..8).map(|page| (NodeId(1), append(page, page))));
+    effects.push((
+        NodeId(0),
+        NodeEffect::Remove {
+            slot: ExtentSlot(0),
+        },
+    ));
+    assert!(disk.submit(effects).is_empty());
+    disk.stop();
+    let done = done(&inbox, 10);
+    let failed: Vec<_> = done
+        .iter()
+        .filter(|(_, _, result)| result.is_err())
+        .collect();
+    assert_eq!(
+        failed,
+        [&(NodeId(9), OperationId(101), Err(DiskError::Failed))]
+    );
+    let read = directories[&NodeId(1)]
+        .read_at(ExtentSlot(0), 0, 8)
+        .unwrap();
+    let firsts: Vec<u8> = read
+        .bytes()
+        .chunks(PAGE_BYTES)
+        .map(|page| page[0])
+        .collect();
+    assert_eq!(firsts, [0, 1, 2, 3, 4, 5, 6, 7]);
+    let lengths = |node: u16| directories[&NodeId(node)].extents().unwrap();
+    assert_eq!(lengths(1).last(), Some(&(ExtentSlot(5), 1 << 20)));
+    assert!(lengths(0).is_empty());
+}
+
+#[test]
+fn what_is_not_written_is_handed_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let directories = six_nodes(temp.path(), 1);
+    let disk = start(&directories, inbox().0);
+    let read = NodeEffect::Read {
+        operation: OperationId(1),
+        slot: ExtentSlot(0),
+        offset: 0,
+        pages: 1,
+    };
+    let others = disk.submit(vec![(NodeId(2), read)]);
+    assert!(matches!(
+        &others[..],
+        [(NodeId(2), NodeEffect::Read { .. })]
+    ));
+}
+
+#[test]
+fn the_receiver_may_drop_the_thread_that_calls_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let directories = six_nodes(temp.path(), 1);
+    let owner = Arc::new(parking_lot::Mutex::new(None));
+    let (dropped, wait) = std::sync::mpsc::channel();
+    let inner = Arc::clone(&owner);
+    let deliver: Deliver = Arc::new(move |_| {
+        drop(inner.lock().take());
+        dropped.send(()).unwrap();
+    });
+    let mut slot = owner.lock();
+    let disk = slot.insert(start(&directories, deliver));
+    disk.submit(vec![(NodeId(0), append(1, 0))]);
+    drop(slot);
+    wait.recv_timeout(std::time::Duration::from_secs(10))
+        .unwrap();
+}

@@ -1,0 +1,38 @@
+//! Effects made real: what a node asks of its disk is done here, on real files.
+//!
+//! Nothing in here knows a node or a writer: effects come in
+//! ([`NodeEffect`](crate::segment::effect::NodeEffect)), completions go out through [`Deliver`].
+//! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`] — the
+//! files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
+//! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads.
+
+pub mod address_book;
+pub mod device;
+pub mod disk_thread;
+pub mod extent_file;
+pub mod node_directory;
+pub mod node_lock;
+pub mod read_plan;
+pub mod read_pool;
+mod thread_start;
+pub mod transfer;
+pub mod uring;
+pub mod volume_directory;
+mod work_queue;
+pub mod write_batch;
+
+#[cfg(test)]
+mod test_support;
+
+use crate::ids::NodeId;
+use crate::segment::effect::DiskCompletion;
+use node_directory::NodeDirectory;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Takes what the disks did. Called from their threads, with everything that one flush or one
+/// wait finished, so that the receiver needs its lock once for six nodes.
+pub type Deliver = Arc<dyn Fn(Vec<(NodeId, DiskCompletion)>) + Send + Sync>;
+
+/// The directories that effects are carried out in.
+pub type Directories = Arc<HashMap<NodeId, Arc<NodeDirectory>>>;

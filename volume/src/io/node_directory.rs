@@ -1,0 +1,397 @@
+//! A node's directory: superblock, lock and log extents.
+//!
+//! ```text
+//! NODE/superblock             two slots, written in turn
+//! NODE/lock                   locked by the process that has the volume open; holds its id
+//! NODE/log/00000000.extent    the log, in files of one size
+//! ```
+//!
+//! Everything is opened relative to the directory that was opened first, and no link inside it is
+//! followed.
+
+use super::extent_file::{ExtentFile, OpenExtents};
+use super::node_lock::LOCK_NAME;
+use super::uring;
+use crate::error::VolumeError;
+use crate::format::superblock::{SLOT_BYTES, SLOTS, Superblock, SuperblockError};
+use crate::ids::ExtentSlot;
+use crate::page::{PAGE_BYTES, PageBuf};
+use crate::segment::effect::DiskError;
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat};
+use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use parking_lot::Mutex;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SUPERBLOCK_NAME: &str = "superblock";
+const LOG_NAME: &str = "log";
+const EXTENT_SUFFIX: &str = ".extent";
+/// Bytes written at a time where the file system cannot allocate.
+const ZEROS_BYTES: u64 = 1 << 20;
+
+/// An open node directory.
+#[derive(Debug)]
+pub struct NodeDirectory {
+    path: PathBuf,
+    folder: File,
+    log: File,
+    superblock: Arc<ExtentFile>,
+    extents: Mutex<OpenExtents>,
+    /// The extent that was written last: it must stay where it is.
+    appended: Mutex<Option<(ExtentSlot, Arc<ExtentFile>)>>,
+}
+
+impl NodeDirectory {
+    /// Makes the directory (or fills an empty one) with the superblock in both slots, on stable
+    /// storage. What a failed creation leaves behind, [`NodeDirectory::erase`] removes.
+    ///
+    /// # Errors
+    /// [`VolumeError::Exists`] when there is something already.
+    pub fn create(path: &Path, superblock: &Superblock) -> Result<(), VolumeError> {
+        if !super::volume_directory::is_free(path)? {
+            return Err(VolumeError::Exists(path.to_path_buf()));
+        }
+        fill_new(path, superblock)
+            .map_err(|error| VolumeError::io(format!("cannot make {}", path.display()), error))
+    }
+
+    /// Opens the directory; at most `open_extents` files of its log are kept open at a time.
+    ///
+    /// # Errors
+    /// When the directory, its log or its superblock file is not there.
+    pub fn open(path: &Path, open_extents: usize) -> Result<NodeDirectory, VolumeError> {
+        NodeDirectory::open_parts(path, open_extents)
+            .map_err(|error| VolumeError::io(format!("cannot open {}", path.display()), error))
+    }
+
+    fn open_parts(path: &Path, open_extents: usize) -> io::Result<NodeDirectory> {
+        let folder = open_path(path)?;
+        let log = open_folder(&folder, LOG_NAME)?;
+        let superblock = ExtentFile::open(&folder, SUPERBLOCK_NAME, OFlag::empty())?;
+        Ok(NodeDirectory {
+            path: path.to_path_buf(),
+            superblock: Arc::new(superblock),
+            folder,
+            log,
+            extents: Mutex::new(OpenExtents::new(open_extents)),
+            appended: Mutex::new(None),
+        })
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of the file system's device.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn device_number(&self) -> io::Result<u64> {
+        Ok(self.folder.metadata()?.dev())
+    }
+
+    /// The superblock that counts.
+    ///
+    /// # Errors
+    /// When no slot checks, or one is of a newer version.
+    pub fn read_superblock(&self) -> Result<Superblock, SuperblockError> {
+        newest_slot(self.superblock.file(), &self.path)
+    }
+
+    /// The superblock of the node directory at `path`, if there is a file of that name.
+    ///
+    /// # Errors
+    /// When it cannot be opened; inside, as [`NodeDirectory::read_superblock`].
+    pub fn peek(path: &Path) -> io::Result<Result<Superblock, SuperblockError>> {
+        let folder = open_path(path)?;
+        let file = ExtentFile::open(&folder, SUPERBLOCK_NAME, OFlag::empty())?;
+        Ok(newest_slot(file.file(), path))
+    }
+
+    /// The superblock's file, for the writer of its slots.
+    pub fn superblock_file(&self) -> &Arc<ExtentFile> {
+        &self.superblock
+    }
+
+    /// The extents that are there, in order, with their lengths in bytes.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn extents(&self) -> io::Result<Vec<(ExtentSlot, u64)>> {
+        let mut extents = Vec::new();
+        let mut listing = Dir::openat(&self.log, ".", OFlag::O_RDONLY, Mode::empty())?;
+        for entry in listing.iter() {
+            let entry = entry?;
+            let Some(slot) = entry.file_name().to_str().ok().and_then(parse_extent_name) else {
+                continue;
+            };
+            let data = fstatat(&self.log, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            if data.st_mode & libc::S_IFMT == libc::S_IFREG {
+                extents.push((slot, u64::try_from(data.st_size).unwrap_or(0)));
+            }
+        }
+        extents.sort_unstable();
+        Ok(extents)
+    }
+
+    /// Whether the path still leads to what was opened, and its files are still in it: else the
+    /// node would go on writing into files that nobody can find again.
+    pub fn still_there(&self) -> bool {
+        let appended = self.appended.lock().clone();
+        let same_folder = std::fs::metadata(&self.path)
+            .and_then(|named| Ok(identity(&named) == identity(&self.folder.metadata()?)));
+        same_folder.unwrap_or(false)
+            && holds(&self.folder, SUPERBLOCK_NAME, self.superblock.file())
+            && holds(&self.folder, LOG_NAME, &self.log)
+            && appended
+                .is_none_or(|(slot, extent)| holds(&self.log, &extent_name(slot), extent.file()))
+    }
+
+    /// The extent's file, opened when it is first asked for.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn extent(&self, slot: ExtentSlot) -> io::Result<Arc<ExtentFile>> {
+        if let Some(file) = self.extents.lock().get(slot) {
+            return Ok(file);
+        }
+        let file = ExtentFile::open(&self.log, &extent_name(slot), OFlag::empty())?;
+        Ok(self.extents.lock().insert(slot, file))
+    }
+
+    /// The extent's file, to be written.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn extent_to_append(&self, slot: ExtentSlot) -> io::Result<Arc<ExtentFile>> {
+        let mut appended = self.appended.lock();
+        match &*appended {
+            Some((last, file)) if *last == slot => Ok(Arc::clone(file)),
+            _ => {
+                let file = self.extent(slot)?;
+                *appended = Some((slot, Arc::clone(&file)));
+                Ok(file)
+            }
+        }
+    }
+
+    /// Reads `pages` pages from `offset` (a multiple of the page size) of an extent, blocking;
+    /// behind the file's end there are zeros.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn read_at(&self, slot: ExtentSlot, offset: u64, pages: usize) -> io::Result<PageBuf> {
+        uring::read_blocking(self.extent(slot)?.file(), offset, pages)
+    }
+
+    /// Makes the extent if it is not there, and allocates it up to `bytes`, on stable storage.
+    /// Without room for all of it nothing changes.
+    ///
+    /// # Errors
+    /// [`DiskError::Full`] without room, [`DiskError::Failed`] for anything else.
+    pub fn allocate(&self, slot: ExtentSlot, bytes: u64) -> Result<(), DiskError> {
+        self.allocate_extent(slot, bytes).map_err(|error| {
+            let full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+            if !full {
+                log::error!("{}: extent {}: {error}", self.path.display(), slot.0);
+            }
+            if full {
+                DiskError::Full
+            } else {
+                DiskError::Failed
+            }
+        })
+    }
+
+    fn allocate_extent(&self, slot: ExtentSlot, bytes: u64) -> io::Result<()> {
+        let name = extent_name(slot);
+        let (extent, made) = match self.extent(slot) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let extent = ExtentFile::open(&self.log, &name, OFlag::O_CREAT | OFlag::O_EXCL)?;
+                (self.extents.lock().insert(slot, extent), true)
+            }
+            opened => (opened?, false),
+        };
+        let file = extent.file();
+        let former = file.metadata()?.len();
+        if let Err(error) = grow(file, former, bytes) {
+            if made {
+                self.remove(slot)?;
+            } else {
+                file.set_len(former)?;
+            }
+            return Err(error);
+        }
+        file.sync_all()?;
+        extent.settle();
+        if made {
+            self.log.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the extent; one that is not there is as good.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn remove(&self, slot: ExtentSlot) -> io::Result<()> {
+        let mut appended = self.appended.lock();
+        if appended.as_ref().is_some_and(|(last, _)| *last == slot) {
+            *appended = None;
+        }
+        self.extents.lock().remove(slot);
+        remove_file(&self.log, &extent_name(slot))
+    }
+
+    /// Removes what [`NodeDirectory::create`] and the log made in a node directory; the directory
+    /// itself stays. The superblock goes last, so that an interrupted removal can be repeated.
+    ///
+    /// # Errors
+    /// When a file could not be removed. A directory that is not there is as good.
+    pub fn erase(path: &Path) -> io::Result<()> {
+        let folder = match open_path(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        match open_folder(&folder, LOG_NAME) {
+            Ok(log) => erase_log(&folder, &log)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        remove_file(&folder, LOCK_NAME)?;
+        remove_file(&folder, SUPERBLOCK_NAME)
+    }
+}
+
+/// The superblock that counts; a slot that cannot be read is one that does not check.
+fn newest_slot(file: &Arc<File>, path: &Path) -> Result<Superblock, SuperblockError> {
+    let mut both = Vec::with_capacity(SLOTS * SLOT_BYTES);
+    for slot in 0..SLOTS {
+        let offset = (slot * SLOT_BYTES) as u64;
+        match uring::read_blocking(file, offset, SLOT_BYTES / PAGE_BYTES) {
+            Ok(pages) => both.extend_from_slice(pages.bytes()),
+            Err(error) => {
+                log::warn!("{}: superblock slot {slot}: {error}", path.display());
+                both.resize(both.len() + SLOT_BYTES, 0);
+            }
+        }
+    }
+    Superblock::newest(&both)
+}
+
+fn open_path(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY)
+        .open(path)
+}
+
+fn fill_new(path: &Path, superblock: &Superblock) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let folder = File::open(path)?;
+    let new = OFlag::O_CREAT | OFlag::O_EXCL;
+    let file = ExtentFile::open(&folder, SUPERBLOCK_NAME, new)?;
+    // The older slot says the same, one sequence number before.
+    let mut older = superblock.clone();
+    older.sequence = superblock.sequence.saturating_sub(1);
+    for version in [older, superblock.clone()] {
+        let offset = (version.slot() * SLOT_BYTES) as u64;
+        file.file().write_all_at(version.encode().bytes(), offset)?;
+    }
+    file.file().sync_all()?;
+    ExtentFile::open(&folder, LOCK_NAME, new)?;
+    mkdirat(&folder, LOG_NAME, Mode::S_IRWXU)?;
+    open_folder(&folder, LOG_NAME)?.sync_all()?;
+    folder.sync_all()?;
+    super::volume_directory::sync_parent(path)
+}
+
+fn erase_log(folder: &File, log: &File) -> io::Result<()> {
+    let mut listing = Dir::openat(log, ".", OFlag::O_RDONLY, Mode::empty())?;
+    for entry in listing.iter() {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().to_str()
+            && parse_extent_name(name).is_some()
+        {
+            remove_file(log, name)?;
+        }
+    }
+    match unlinkat(folder, LOG_NAME, UnlinkatFlags::RemoveDir) {
+        Err(Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+fn open_folder(folder: &File, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(openat(folder, name, flags, Mode::empty())?.into())
+}
+
+fn remove_file(folder: impl AsFd, name: &str) -> io::Result<()> {
+    match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+/// Device and number of a file: what makes it this one.
+fn identity(data: &std::fs::Metadata) -> (u64, u64) {
+    (data.dev(), data.ino())
+}
+
+/// Whether the name in the folder still leads to the file that was opened.
+fn holds(folder: &File, name: &str, file: &File) -> bool {
+    let named = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+    match (named, file.metadata()) {
+        (Ok(named), Ok(opened)) => (named.st_dev, named.st_ino) == identity(&opened),
+        _ => false,
+    }
+}
+
+fn extent_name(slot: ExtentSlot) -> String {
+    format!("{:08}{EXTENT_SUFFIX}", slot.0)
+}
+
+fn parse_extent_name(name: &str) -> Option<ExtentSlot> {
+    let slot = ExtentSlot(name.strip_suffix(EXTENT_SUFFIX)?.parse().ok()?);
+    (extent_name(slot) == name).then_some(slot)
+}
+
+/// Makes the file at least `bytes` long, without holes.
+fn grow(file: &File, former: u64, bytes: u64) -> io::Result<()> {
+    let length = libc::off_t::try_from(bytes.max(former))
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, length) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EOPNOTSUPP) => return write_zeros(file, former, bytes),
+            allocated => return Ok(allocated?),
+        }
+    }
+}
+
+fn write_zeros(file: &File, former: u64, bytes: u64) -> io::Result<()> {
+    let zeros = PageBuf::zeroed(ZEROS_BYTES as usize / PAGE_BYTES);
+    let mut at = former;
+    while at < bytes {
+        let step = ZEROS_BYTES.min(bytes - at);
+        file.write_all_at(&zeros.bytes()[..step as usize], at)?;
+        at += step;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "node_directory_tests.rs"]
+mod tests;

@@ -1,0 +1,81 @@
+//! What the tests of this module share: nodes on real files.
+
+use super::node_directory::NodeDirectory;
+use super::{Deliver, Directories};
+use crate::config::tests::config;
+use crate::format::superblock::Superblock;
+use crate::ids::{ExtentSlot, Incarnation, NodeId, VolumeEpoch};
+use crate::lsn::TruncationList;
+use crate::page::{PAGE_BYTES, PageBuf, Pages};
+use crate::segment::effect::{DiskCompletion, DiskError, OperationId};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// The first superblock of a node of a volume of six.
+pub(super) fn superblock(node: u16) -> Superblock {
+    Superblock {
+        sequence: 1,
+        node: NodeId(node),
+        incarnation: Incarnation(100 + u64::from(node)),
+        promised: VolumeEpoch::default(),
+        list: TruncationList::default(),
+        config: config(2, 1, 1 << 30),
+        fresh: false,
+        checkpoint: Vec::new(),
+    }
+}
+
+/// A new node directory named `node` in `folder`.
+pub(super) fn made(folder: &Path) -> NodeDirectory {
+    let path = folder.join("node");
+    NodeDirectory::create(&path, &superblock(0)).unwrap();
+    NodeDirectory::open(&path, 4).unwrap()
+}
+
+/// Six nodes in `folder`, each with extent 0 of `pages` pages.
+pub(super) fn six_nodes(folder: &Path, pages: u64) -> Directories {
+    let node = |index: u16| {
+        let path = folder.join(index.to_string());
+        NodeDirectory::create(&path, &superblock(index)).unwrap();
+        let directory = NodeDirectory::open(&path, 4).unwrap();
+        let bytes = pages * PAGE_BYTES as u64;
+        directory.allocate(ExtentSlot(0), bytes).unwrap();
+        (NodeId(index), Arc::new(directory))
+    };
+    Arc::new((0..6).map(node).collect())
+}
+
+/// Pages whose bytes tell which they are.
+pub(super) fn pattern(pages: usize, salt: u8) -> Pages {
+    let bytes: Vec<u8> = (0..pages * PAGE_BYTES)
+        .map(|at| (at / PAGE_BYTES) as u8 ^ salt)
+        .collect();
+    PageBuf::from_bytes(&bytes).share()
+}
+
+/// A receiver of completions, and where they arrive batch by batch.
+pub(super) fn inbox() -> (Deliver, Receiver<Vec<(NodeId, DiskCompletion)>>) {
+    let (sender, receiver) = channel();
+    let deliver = move |batch| sender.send(batch).unwrap();
+    (Arc::new(deliver), receiver)
+}
+
+/// The next `count` completions of writes.
+pub(super) fn done(
+    inbox: &Receiver<Vec<(NodeId, DiskCompletion)>>,
+    count: usize,
+) -> Vec<(NodeId, OperationId, Result<(), DiskError>)> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        for (node, completion) in inbox.recv_timeout(Duration::from_secs(10)).unwrap() {
+            match completion {
+                DiskCompletion::Done { operation, result } => all.push((node, operation, result)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    all.sort_by_key(|(node, operation, _)| (*node, *operation));
+    all
+}

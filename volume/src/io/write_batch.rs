@@ -1,0 +1,217 @@
+//! A batch of writes of several nodes: all submitted at once, then as few syncs as are safe.
+//!
+//! An acknowledgement stands on what is decided here: a write is done when a sync that began
+//! after it has covered it, and a sync that failed fails everything that it was for (law 6).
+
+use super::Directories;
+use super::device::Device;
+use super::extent_file::ExtentFile;
+use super::transfer::Job;
+use super::uring::Ring;
+use crate::format::superblock::SLOT_BYTES;
+use crate::ids::{ExtentSlot, NodeId};
+use crate::page::Pages;
+use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId};
+use std::io;
+use std::sync::Arc;
+
+/// Pages to write and sync for a node.
+#[derive(Debug)]
+pub struct PageWrite {
+    node: NodeId,
+    operation: OperationId,
+    target: Target,
+    parts: Vec<Pages>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Extent {
+        slot: ExtentSlot,
+        offset: u64,
+        overwrites: bool,
+    },
+    Superblock {
+        slot: usize,
+    },
+}
+
+impl PageWrite {
+    /// The write that an effect asks for; any other effect is handed back.
+    ///
+    /// # Errors
+    /// The effect, when it is neither `Append` nor `WriteSuperblock`.
+    pub fn from_effect(node: NodeId, effect: NodeEffect) -> Result<PageWrite, NodeEffect> {
+        let (operation, target, parts) = match effect {
+            NodeEffect::Append {
+                operation,
+                slot,
+                offset,
+                parts,
+                overwrites,
+            } => {
+                let target = Target::Extent {
+                    slot,
+                    offset,
+                    overwrites,
+                };
+                (operation, target, parts)
+            }
+            NodeEffect::WriteSuperblock {
+                operation,
+                slot,
+                bytes,
+            } => (operation, Target::Superblock { slot }, vec![bytes]),
+            other => return Err(other),
+        };
+        Ok(PageWrite {
+            node,
+            operation,
+            target,
+            parts,
+        })
+    }
+}
+
+/// Writes batches to one device. Belongs to the thread that made it, like its ring.
+pub struct BatchWriter {
+    device: Device,
+    directories: Directories,
+    ring: Ring,
+}
+
+/// What became of a write so far.
+struct Outcome {
+    node: NodeId,
+    operation: OperationId,
+    file: Option<Arc<ExtentFile>>,
+    shares_flush: bool,
+    result: Result<(), DiskError>,
+}
+
+impl BatchWriter {
+    /// A writer for directories on `device`.
+    ///
+    /// # Errors
+    /// When there is no file descriptor left.
+    pub fn new(device: Device, directories: Directories) -> io::Result<BatchWriter> {
+        Ok(BatchWriter {
+            device,
+            directories,
+            // As many writes as a batch has: one append per node, now and then a superblock.
+            ring: Ring::new(WRITES_IN_FLIGHT)?,
+        })
+    }
+
+    /// Writes and syncs all of it; every write gets its completion.
+    pub fn run(&mut self, writes: Vec<PageWrite>) -> Vec<(NodeId, DiskCompletion)> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            let outcome = self.submit(outcomes.len() as u64, write);
+            outcomes.push(outcome);
+        }
+        for finished in self.ring.wait_all() {
+            let outcome = &mut outcomes[finished.token as usize];
+            if let Err(error) = finished.result {
+                outcome.fail("write", &error);
+            }
+        }
+        sync(&mut outcomes, |file| file.file().sync_data());
+        outcomes.into_iter().map(Outcome::completion).collect()
+    }
+
+    fn submit(&mut self, token: u64, write: PageWrite) -> Outcome {
+        let mut outcome = Outcome {
+            node: write.node,
+            operation: write.operation,
+            file: None,
+            shares_flush: false,
+            result: Ok(()),
+        };
+        match self.find(write.node, write.target) {
+            Ok((file, offset)) => {
+                let overwrites = matches!(
+                    write.target,
+                    Target::Extent {
+                        overwrites: true,
+                        ..
+                    }
+                );
+                outcome.shares_flush =
+                    overwrites && self.device.single_flush && file.shares_flush();
+                let job = Job::Write {
+                    file: Arc::clone(file.file()),
+                    offset,
+                    parts: write.parts,
+                };
+                self.ring.push(token, job);
+                outcome.file = Some(file);
+            }
+            Err(error) => outcome.fail("open", &error),
+        }
+        outcome
+    }
+
+    /// The file of a write, and where in it the write begins.
+    fn find(&self, node: NodeId, target: Target) -> io::Result<(Arc<ExtentFile>, u64)> {
+        let directory = self.directories.get(&node).ok_or(io::ErrorKind::NotFound)?;
+        match target {
+            Target::Extent { slot, offset, .. } => Ok((directory.extent_to_append(slot)?, offset)),
+            Target::Superblock { slot } => {
+                let offset = (slot * SLOT_BYTES) as u64;
+                Ok((Arc::clone(directory.superblock_file()), offset))
+            }
+        }
+    }
+}
+
+/// Writes of one batch that are in flight together.
+const WRITES_IN_FLIGHT: usize = 64;
+
+impl Outcome {
+    fn fail(&mut self, what: &str, error: &io::Error) {
+        log::error!("node {}: cannot {what}: {error}", self.node.0);
+        self.result = Err(DiskError::Failed);
+    }
+
+    fn completion(self) -> (NodeId, DiskCompletion) {
+        let done = DiskCompletion::Done {
+            operation: self.operation,
+            result: self.result,
+        };
+        (self.node, done)
+    }
+}
+
+/// Syncs what was written: those that share a flush by one of them, every other by its own.
+fn sync(outcomes: &mut [Outcome], mut sync_file: impl FnMut(&ExtentFile) -> io::Result<()>) {
+    let (mut shared, mut own) = (Vec::new(), Vec::new());
+    for outcome in outcomes.iter_mut().filter(|outcome| outcome.result.is_ok()) {
+        if outcome.shares_flush {
+            shared.push(outcome);
+        } else {
+            own.push(outcome);
+        }
+    }
+    for outcome in own {
+        let Some(file) = outcome.file.clone() else {
+            continue;
+        };
+        match sync_file(&file) {
+            Ok(()) => file.settle(),
+            Err(error) => outcome.fail("sync", &error),
+        }
+    }
+    let Some(first) = shared.first().and_then(|outcome| outcome.file.clone()) else {
+        return;
+    };
+    if let Err(error) = sync_file(&first) {
+        for outcome in shared {
+            outcome.fail("sync", &error);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "write_batch_tests.rs"]
+mod tests;

@@ -1,0 +1,289 @@
+//! The foreground of a node: place a frame, append it, sync it, take in its records, acknowledge.
+//!
+//! One append at a time: a frame is written only after the one before it was synced. So after a
+//! crash only the last frame can be torn, and a bad frame before a good one was damaged later.
+
+use crate::format::index_page::{Location, LogPoint};
+use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp};
+use crate::format::redo_record::{RecordHeader, RecordKind, flags};
+use crate::ids::GroupId;
+use crate::message::{Reply, RequestId};
+use crate::page::{PAGE_BYTES, Pages};
+use crate::segment::effect::NodeEffect;
+use crate::segment::lsn_chain::{Segment, TailEntry};
+use crate::segment::node::{Node, Operation};
+use crate::segment::promise::Answer;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// What follows when a frame is on stable storage.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// A writer's frame: acknowledge.
+    Acknowledge,
+    /// Folded records, marks.
+    Local,
+    /// Records moved by garbage collection.
+    Moved,
+    /// Index pages of a checkpoint.
+    Checkpoint,
+    /// Segments are marked incomplete.
+    CatchUpBegun(Vec<GroupId>),
+    /// Copied leaves; the last frame of a run names its request.
+    LeavesPut(Option<RequestId>),
+    /// A segment is marked complete.
+    Completed(GroupId),
+}
+
+#[derive(Debug)]
+struct Queued {
+    frame: Arc<Frame>,
+    then: Then,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    queued: Queued,
+    point: LogPoint,
+    number: u64,
+}
+
+/// Frames on their way into the log.
+#[derive(Debug)]
+pub(super) struct AppendQueue {
+    waiting: VecDeque<Queued>,
+    in_flight: Option<InFlight>,
+    next_number: u64,
+    waiting_bytes: u64,
+}
+
+impl AppendQueue {
+    pub(super) fn new() -> AppendQueue {
+        AppendQueue { waiting: VecDeque::new(), in_flight: None, next_number: 1, waiting_bytes: 0 }
+    }
+
+    pub(super) fn is_appending(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// A frame waits for room and none is under way.
+    pub(super) fn starved(&self) -> bool {
+        self.in_flight.is_none() && !self.waiting.is_empty()
+    }
+
+    /// Number of the next frame.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    pub(super) fn resume(&mut self, next_number: u64) {
+        self.next_number = next_number;
+    }
+
+    /// Where the frame under way begins.
+    pub(super) fn in_flight_point(&self) -> Option<(LogPoint, u64)> {
+        self.in_flight.as_ref().map(|in_flight| (in_flight.point, in_flight.number))
+    }
+
+    pub(super) fn drop_frames_of_writer(&mut self) {
+        self.waiting.retain(|queued| !matches!(queued.then, Then::Acknowledge));
+        self.waiting_bytes = self.waiting.iter().map(|queued| queued.frame.bytes() as u64).sum();
+    }
+}
+
+impl Node {
+    /// A writer's frame: refused whole unless every record is one that this node may take.
+    pub(super) fn on_append(&mut self, frame: Arc<Frame>) {
+        if self.may_take(&frame) {
+            self.enqueue(frame, Then::Acknowledge);
+        } else {
+            self.send(Reply::Refused { promised: self.superblock.promised });
+        }
+    }
+
+    fn may_take(&self, frame: &Frame) -> bool {
+        let config = self.config();
+        let takes = |record: &RecordHeader| {
+            let end = record.block.0.checked_add(record.blocks);
+            record.kind.changes_blocks()
+                && !record.is_local()
+                && config.holds(self.superblock.node, record.group)
+                && end.is_some_and(|end| end <= config.geometry.group_blocks)
+                && !self.superblock.list.annuls(record.lsn)
+        };
+        self.is_admitted()
+            && self.superblock.list.epoch == self.superblock.promised
+            && frame.records.iter().all(takes)
+    }
+
+    /// Queues a frame of the node's own.
+    pub(super) fn enqueue_local(&mut self, parts: Vec<(RecordHeader, Pages)>, then: Then) {
+        let stamp = FrameStamp {
+            epoch: self.superblock.promised,
+            vdl: self.announced,
+            wall_time_ns: 0,
+        };
+        let local = |(mut record, pages): (RecordHeader, Pages)| {
+            record.flags |= flags::LOCAL;
+            (record, pages)
+        };
+        let frame = Frame::new(stamp, parts.into_iter().map(local).collect());
+        self.locals_in_flight += 1;
+        self.enqueue(Arc::new(frame), then);
+    }
+
+    fn enqueue(&mut self, frame: Arc<Frame>, then: Then) {
+        self.append.waiting_bytes += frame.bytes() as u64;
+        self.append.waiting.push_back(Queued { frame, then });
+    }
+
+    /// Starts the next append, if none is under way and there is room.
+    pub(super) fn append_next(&mut self) {
+        if self.append.in_flight.is_some() {
+            return;
+        }
+        let Some(queued) = self.append.waiting.front() else { return };
+        let Some(placement) = self.log.place(queued.frame.pages() as u32) else { return };
+        let Some(queued) = self.append.waiting.pop_front() else { return };
+        self.append.waiting_bytes -= queued.frame.bytes() as u64;
+        let number = self.append.next_number;
+        self.append.next_number += 1;
+        let identity = FrameIdentity {
+            volume: self.config().volume,
+            node: self.superblock.node,
+            incarnation: self.superblock.incarnation,
+            extent: placement.point.extent,
+            page: placement.point.page,
+            number,
+        };
+        let mut parts = Vec::with_capacity(1 + queued.frame.payload.len());
+        parts.push(queued.frame.header_for(&identity));
+        parts.extend(queued.frame.payload.iter().cloned());
+        let operation = self.begin(Operation::Append);
+        self.append.in_flight = Some(InFlight { queued, point: placement.point, number });
+        self.push_effect(NodeEffect::Append {
+            operation,
+            slot: placement.slot,
+            offset: u64::from(placement.point.page) * PAGE_BYTES as u64,
+            parts,
+            overwrites: placement.overwrites,
+        });
+    }
+
+    /// The frame under way is on stable storage.
+    pub(super) fn on_appended(&mut self) {
+        let Some(InFlight { queued, point, number }) = self.append.in_flight.take() else { return };
+        let Queued { frame, then } = queued;
+        self.checkpoint.log_bytes += frame.bytes() as u64;
+        match then {
+            Then::Acknowledge => {
+                self.cleaning.on_foreground(self.now, frame.bytes() as u64);
+                self.take_in(&frame, point, number);
+            }
+            Then::Local => self.take_in_local(&frame, point),
+            Then::Moved => {
+                self.take_in_local(&frame, point);
+                self.cleaning.moves_done();
+            }
+            Then::Checkpoint => self.on_checkpoint_pages(&frame, point),
+            Then::CatchUpBegun(groups) => {
+                self.superblock.fresh = false;
+                self.write_superblock(Answer::CatchUpBegun(groups));
+            }
+            Then::LeavesPut(id) => {
+                self.take_in_local(&frame, point);
+                if let Some(id) = id {
+                    self.send(Reply::LeavesHeld { id });
+                }
+            }
+            Then::Completed(group) => self.on_completed(group),
+        }
+        if frame.records.first().is_none_or(RecordHeader::is_local) {
+            self.locals_in_flight -= 1;
+        }
+        if let Some(epoch) = self.superblock_writer.postponed_promise.take() {
+            self.on_promise(epoch);
+        }
+    }
+
+    /// Takes the records of a writer's frame into their segments and acknowledges.
+    fn take_in(&mut self, frame: &Frame, point: LogPoint, number: u64) {
+        let payload_at = point.page + frame.header_pages() as u32;
+        let mut groups = BTreeSet::new();
+        for record in &frame.records {
+            let payload = payload_of(record, point, payload_at);
+            let entry = TailEntry { record: *record, payload, frame: point, frame_number: number };
+            self.take_in_record(entry);
+            groups.insert(record.group);
+        }
+        self.announce(frame.stamp.vdl);
+        groups.iter().for_each(|group| self.apply(*group));
+        let acked = |group: &GroupId| {
+            let segment = self.segments.get(group).filter(|segment| segment.complete)?;
+            Some((*group, segment.scl))
+        };
+        let reply = Reply::Acked {
+            incarnation: self.superblock.incarnation,
+            epoch: frame.stamp.epoch,
+            scls: groups.iter().filter_map(acked).collect(),
+            bytes: frame.bytes() as u64,
+            room: self.room(),
+            full: self.log.is_full(),
+        };
+        self.send(reply);
+    }
+
+    /// Takes one durable record into its segment. A group that the node has never seen begins
+    /// with its first record; one that begins later is not complete here.
+    pub(super) fn take_in_record(&mut self, entry: TailEntry) {
+        let begins = !entry.record.previous_in_group.is_some();
+        let segment = self
+            .segments
+            .entry(entry.record.group)
+            .or_insert_with(|| Segment::new(crate::lsn::Lsn::NONE, begins));
+        segment.insert(entry);
+    }
+
+    /// Takes moved, folded or copied records into the index.
+    fn take_in_local(&mut self, frame: &Frame, point: LogPoint) {
+        let payload_at = point.page + frame.header_pages() as u32;
+        for record in frame.records.iter().filter(|record| record.kind.changes_blocks()) {
+            self.apply_local(record, payload_of(record, point, payload_at));
+        }
+        for record in frame.records.iter().filter(|record| record.kind == RecordKind::Image) {
+            self.folding.finished(record.group, record.block);
+        }
+    }
+
+    /// Bytes that the node can surely append beyond what is queued. What collection needs to
+    /// move is kept back: without it a full log could never be emptied.
+    pub(super) fn room(&self) -> u64 {
+        let reserve = (self.log.extent_bytes() / 8).min(16 << 20);
+        self.log.room().saturating_sub(self.append.waiting_bytes + reserve)
+    }
+
+    /// Allocates ahead of the writer.
+    pub(super) fn allocate_next(&mut self) {
+        let may_grow = self.log_may_grow();
+        if let Some(allocation) = self.log.wanted(may_grow) {
+            let operation = self.begin(Operation::Allocate);
+            let (slot, bytes) = (allocation.slot, allocation.bytes);
+            self.push_effect(NodeEffect::Allocate { operation, slot, bytes });
+        }
+    }
+
+    pub(super) fn on_allocated(&mut self, made: bool) {
+        self.log.allocated(made);
+        let (room, full) = (self.room(), self.log.is_full());
+        self.send(Reply::Room { room, full });
+    }
+}
+
+/// Where a record's payload lies when its frame's payload begins at page `payload_at`.
+pub(super) fn payload_of(record: &RecordHeader, point: LogPoint, payload_at: u32) -> Location {
+    Location {
+        extent: point.extent,
+        page: payload_at + record.payload_page,
+        pages: u32::from(record.payload_pages),
+    }
+}

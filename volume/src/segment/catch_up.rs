@@ -1,0 +1,153 @@
+//! A segment that lacks something is filled with blocks from a peer, as of one LSN or later.
+//!
+//! While blocks are copied the segment already takes in the writer's new records; it counts in no
+//! quorum until the last leaf is there. Absence is copied too: what the peer does not have as of
+//! the base is discarded here.
+
+use crate::format::index_page::LEAF_BLOCKS;
+use crate::format::checksum::page_checksums;
+use crate::format::log_frame::payload_pages_limit;
+use crate::format::redo_record::{RecordHeader, RecordKind};
+use crate::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
+use crate::ids::{GroupBlock, GroupId};
+use crate::limits;
+use crate::lsn::Lsn;
+use crate::message::{CopiedBlock, LeafCopy, Reply, RequestId};
+use crate::page::Pages;
+use crate::segment::append::Then;
+use crate::segment::lsn_chain::Segment;
+use crate::segment::node::Node;
+
+impl Node {
+    /// Marks segments incomplete, durably, before anything in them is changed.
+    pub(super) fn on_begin_catch_up(&mut self, groups: Vec<(GroupId, Lsn)>) {
+        let mut records = Vec::with_capacity(groups.len());
+        for (group, base) in &groups {
+            let segment =
+                self.segments.entry(*group).or_insert_with(|| Segment::new(*base, false));
+            segment.restart(*base);
+            let record = RecordHeader::bare(RecordKind::Incomplete, *base, *group, GroupBlock(0));
+            records.push((record, Pages::empty()));
+            self.apply(*group);
+        }
+        let mut names: Vec<GroupId> = groups.into_iter().map(|(group, _)| group).collect();
+        while records.len() > limits::FRAME_RECORDS {
+            let rest = records.split_off(limits::FRAME_RECORDS);
+            let now = std::mem::replace(&mut records, rest);
+            self.enqueue_local(now, Then::Local);
+        }
+        if records.is_empty() {
+            self.superblock.fresh = false;
+            let answer = crate::segment::promise::Answer::CatchUpBegun(std::mem::take(&mut names));
+            return self.write_superblock(answer);
+        }
+        self.enqueue_local(records, Then::CatchUpBegun(names));
+    }
+
+    /// Takes a run of leaves from a peer.
+    pub(super) fn on_put_leaves(
+        &mut self,
+        id: RequestId,
+        group: GroupId,
+        base: Lsn,
+        copy: LeafCopy,
+    ) {
+        let parts = self.records_of_copy(group, base, copy);
+        let page_limit = payload_pages_limit(self.config().extent_bytes);
+        let mut frame = Vec::new();
+        let mut pages = 0;
+        for (record, content) in parts {
+            let full = pages + content.page_count() > page_limit
+                || frame.len() == limits::FRAME_RECORDS;
+            if full {
+                pages = 0;
+                self.enqueue_local(std::mem::take(&mut frame), Then::LeavesPut(None));
+            }
+            pages += content.page_count();
+            frame.push((record, content));
+        }
+        if frame.is_empty() {
+            self.send(Reply::LeavesHeld { id });
+        } else {
+            self.enqueue_local(frame, Then::LeavesPut(Some(id)));
+        }
+    }
+
+    fn records_of_copy(
+        &self,
+        group: GroupId,
+        base: Lsn,
+        copy: LeafCopy,
+    ) -> Vec<(RecordHeader, Pages)> {
+        let mut parts = Vec::new();
+        let has_any = self
+            .index
+            .next_leaf(group, copy.first_leaf)
+            .is_some_and(|leaf| leaf < copy.end_leaf);
+        if has_any {
+            let absent = absent_runs(&copy);
+            parts.extend(absent.into_iter().map(|(block, blocks)| {
+                let mut record =
+                    RecordHeader::bare(RecordKind::Discard, base, group, GroupBlock(block));
+                record.blocks = blocks;
+                (record, Pages::empty())
+            }));
+        }
+        let changed = copy.blocks.into_iter();
+        parts.extend(changed.filter_map(|block| image_of(group, block)));
+        parts
+    }
+
+    /// The last leaf was put: the segment is complete, durably, before it says so.
+    pub(super) fn on_complete_group(&mut self, group: GroupId, base: Lsn) {
+        let record = RecordHeader::bare(RecordKind::Complete, base, group, GroupBlock(0));
+        self.enqueue_local(vec![(record, Pages::empty())], Then::Completed(group));
+    }
+
+    pub(super) fn on_completed(&mut self, group: GroupId) {
+        if let Some(segment) = self.segments.get_mut(&group) {
+            segment.complete = true;
+            let scl = segment.scl;
+            self.send(Reply::GroupCompleted { group, scl });
+        }
+    }
+}
+
+fn image_of(group: GroupId, block: CopiedBlock) -> Option<(RecordHeader, Pages)> {
+    let content = block.content?;
+    let mut record = RecordHeader::bare(RecordKind::Image, block.lsn, group, block.block);
+    record.end = BLOCK_BYTES as u16;
+    record.payload_pages = PAGES_PER_BLOCK as u16;
+    record.checksums = page_checksums(content.bytes());
+    Some((record, content))
+}
+
+/// Runs of blocks of the copy's leaves that do not exist: (first, count).
+fn absent_runs(copy: &LeafCopy) -> Vec<(u32, u32)> {
+    let mut runs = Vec::new();
+    let mut next = copy.first_leaf * LEAF_BLOCKS;
+    let ends = copy.blocks.iter().map(|block| block.block.0);
+    for present in ends.chain([copy.end_leaf * LEAF_BLOCKS]) {
+        if present > next {
+            runs.push((next, present - next));
+        }
+        next = present + 1;
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_copy_does_not_name_is_absent() {
+        let present = |block| CopiedBlock { block: GroupBlock(block), lsn: Lsn(1), content: None };
+        let copy = LeafCopy {
+            first_leaf: 1,
+            end_leaf: 3,
+            blocks: vec![present(64), present(70), present(191)],
+        };
+        assert_eq!(absent_runs(&copy), [(65, 5), (71, 120)]);
+    }
+}

@@ -1,0 +1,144 @@
+//! How many bytes of each log extent somebody still refers to: what garbage collection steers by.
+
+use crate::ids::ExtentSequence;
+use std::collections::BTreeMap;
+
+/// Live bytes of each extent: payload pages of fragments, and pages of the index itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtentUsage {
+    live: BTreeMap<ExtentSequence, u64>,
+    total: u64,
+}
+
+impl ExtentUsage {
+    /// Charges `bytes` to the extent.
+    pub fn add(&mut self, extent: ExtentSequence, bytes: u64) {
+        if bytes > 0 {
+            *self.live.entry(extent).or_default() += bytes;
+            self.total += bytes;
+        }
+    }
+
+    /// Takes `bytes` back. More than was charged is a defect of the accounting: it stops a debug
+    /// build, and counts as everything in a release build.
+    pub fn subtract(&mut self, extent: ExtentSequence, bytes: u64) {
+        let live = self.get(extent);
+        debug_assert!(
+            bytes <= live,
+            "{bytes} bytes taken from {extent:?}, which has {live}"
+        );
+        let left = live.saturating_sub(bytes);
+        self.total -= live - left;
+        if left == 0 {
+            self.live.remove(&extent);
+        } else {
+            self.live.insert(extent, left);
+        }
+    }
+
+    /// Live bytes of the extent.
+    pub fn get(&self, extent: ExtentSequence) -> u64 {
+        self.live.get(&extent).copied().unwrap_or(0)
+    }
+
+    /// Live bytes of all extents.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Forgets the extent; returns the bytes that were still charged to it.
+    pub fn remove(&mut self, extent: ExtentSequence) -> u64 {
+        let bytes = self.live.remove(&extent).unwrap_or(0);
+        self.total -= bytes;
+        bytes
+    }
+
+    /// The extents that have live bytes, ascending, with these bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (ExtentSequence, u64)> + '_ {
+        self.live.iter().map(|(extent, bytes)| (*extent, *bytes))
+    }
+}
+
+impl FromIterator<(ExtentSequence, u64)> for ExtentUsage {
+    fn from_iter<T: IntoIterator<Item = (ExtentSequence, u64)>>(rows: T) -> ExtentUsage {
+        let mut usage = ExtentUsage::default();
+        for (extent, bytes) in rows {
+            usage.add(extent, bytes);
+        }
+        usage
+    }
+}
+
+/// What was charged to extents since some moment, net.
+#[derive(Debug, Default)]
+pub struct UsageChange {
+    rows: Vec<(ExtentSequence, i64)>,
+}
+
+impl UsageChange {
+    /// Notes `bytes` more (or, negative, less) for the extent.
+    pub fn note(&mut self, extent: ExtentSequence, bytes: i64) {
+        // The newest extent is the usual one: look from the back.
+        match self.rows.iter().rposition(|(known, _)| *known == extent) {
+            Some(at) => {
+                self.rows[at].1 += bytes;
+                if self.rows[at].1 == 0 {
+                    self.rows.swap_remove(at);
+                }
+            }
+            None => self.rows.push((extent, bytes)),
+        }
+    }
+
+    /// Makes `usage` what it was before the change.
+    pub fn undo(&self, usage: &mut ExtentUsage) {
+        for (extent, bytes) in &self.rows {
+            if *bytes > 0 {
+                usage.subtract(*extent, bytes.unsigned_abs());
+            } else {
+                usage.add(*extent, bytes.unsigned_abs());
+            }
+        }
+    }
+
+    /// Memory that it takes.
+    pub fn heap_bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<(ExtentSequence, i64)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: ExtentSequence = ExtentSequence(1);
+    const SECOND: ExtentSequence = ExtentSequence(2);
+
+    #[test]
+    fn an_extent_without_live_bytes_is_not_listed() {
+        let mut usage: ExtentUsage = [(FIRST, 100), (SECOND, 0)].into_iter().collect();
+        usage.add(SECOND, 50);
+        usage.subtract(FIRST, 100);
+        assert_eq!(usage.iter().collect::<Vec<_>>(), [(SECOND, 50)]);
+        assert_eq!((usage.get(FIRST), usage.total()), (0, 50));
+        assert_eq!((usage.remove(SECOND), usage.total()), (50, 0));
+    }
+
+    #[test]
+    fn a_change_can_be_undone() {
+        let before: ExtentUsage = [(FIRST, 100)].into_iter().collect();
+        let mut after = before.clone();
+        let mut change = UsageChange::default();
+        for (extent, bytes) in [(FIRST, -60), (SECOND, 30), (FIRST, -10), (FIRST, 5)] {
+            change.note(extent, bytes);
+        }
+        after.subtract(FIRST, 65);
+        after.add(SECOND, 30);
+        change.undo(&mut after);
+        assert_eq!(after, before);
+        change.note(SECOND, -30);
+        change.note(FIRST, 65);
+        change.undo(&mut after);
+        assert_eq!(after, before);
+    }
+}

@@ -1,0 +1,403 @@
+//! Garbage collection: an extent that is mostly dead has its live records moved, and its file is
+//! used again.
+//!
+//! An extent is freed only when a checkpoint that no longer names it is durable, nothing above
+//! the applied point lies in it, and no read is under way in it. The live bytes counted since the
+//! node was opened are exact; those of an extent that was there before are a hint: it is freed
+//! only after a pass over it has found every record dead or moved it.
+
+use crate::format::index_page::{Location, LogPoint};
+use crate::format::log_frame::{DecodedFrame, FrameError, payload_pages_limit, record_checks};
+use crate::format::redo_record::{RecordHeader, RecordKind};
+use crate::ids::{ExtentSequence, GroupId};
+use crate::limits;
+use crate::page::{PAGE_BYTES, PageBuf, Pages, pages_for};
+use crate::segment::append::Then;
+use crate::segment::block_index::MissingLeaf;
+use crate::segment::effect::{DiskError, NodeEffect};
+use crate::segment::node::{Node, Operation, Parked, fragment_of};
+use crate::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Quiet time after which collection may take all of the disk.
+const IDLE_AFTER: Duration = Duration::from_millis(500);
+
+/// A page of the index that was live where the pass found it.
+type IndexPage = (RecordKind, GroupId, u32, Location);
+
+/// The extent being emptied.
+#[derive(Debug)]
+struct Victim {
+    extent: ExtentSequence,
+    /// The next page to look at.
+    page: u32,
+    end_page: u32,
+    inherited: bool,
+    /// What was read last: its first page, the bytes.
+    chunk: Option<(u32, Pages)>,
+    /// Pages that the next read must have, when a frame is longer than a chunk.
+    read_pages: usize,
+    /// Records of the frame at `page` that are done.
+    records_done: usize,
+    moves: Vec<(RecordHeader, Pages)>,
+    index_pages: Vec<IndexPage>,
+    /// A live record did not check, or a stretch was no frame: it must not be freed.
+    damaged: bool,
+    /// A stretch that was no frame was passed over.
+    skipped: bool,
+}
+
+/// Garbage collection of one node.
+#[derive(Debug, Default)]
+pub(super) struct Cleaning {
+    victim: Option<Victim>,
+    reading: bool,
+    parked: bool,
+    moves_in_flight: usize,
+    /// Inherited extents that a pass has proved dead, but for these pages of the index, which the
+    /// next checkpoint writes elsewhere.
+    proven: BTreeMap<ExtentSequence, Vec<IndexPage>>,
+    /// Extents with damage: kept, since they may hold what nobody else can prove.
+    quarantined: BTreeSet<ExtentSequence>,
+    /// Foreground bytes not yet matched by collection.
+    credit: u64,
+    last_foreground: Instant,
+}
+
+impl Cleaning {
+    pub(super) fn moves_done(&mut self) {
+        self.moves_in_flight -= 1;
+    }
+
+    /// The writer has appended so many bytes.
+    pub(super) fn on_foreground(&mut self, now: Instant, bytes: u64) {
+        self.last_foreground = now;
+        self.credit = (self.credit + bytes).min(4 * limits::CLEANING_CHUNK_BYTES as u64);
+    }
+}
+
+impl Node {
+    fn is_quiet(&self) -> bool {
+        self.now.since(self.cleaning.last_foreground) >= IDLE_AFTER
+    }
+
+    /// Bytes that the log should not exceed at rest: live data, a third more, two extents.
+    fn rest_bytes(&self) -> u64 {
+        let live = self.usage.total();
+        live + live / 3 + 2 * self.log.extent_bytes()
+    }
+
+    /// Bytes that the log may take under load: garbage is cheapest to collect when it is old.
+    pub(super) fn log_may_grow(&self) -> bool {
+        let most = 2 * self.usage.total() + 8 * self.log.extent_bytes();
+        self.log.total_bytes() + self.log.extent_bytes() <= most || self.append.starved()
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.room() < self.log.extent_bytes() / 2
+    }
+
+    /// Takes garbage collection one bounded step further.
+    pub(super) fn clean_next(&mut self) {
+        if self.cleaning.reading || self.cleaning.parked || self.cleaning.moves_in_flight > 0 {
+            return;
+        }
+        if self.cleaning.victim.is_none() && !self.choose_victim() {
+            return self.settle_space();
+        }
+        let chunk = limits::CLEANING_CHUNK_BYTES as u64;
+        if self.cleaning.credit < chunk && !self.is_quiet() && !self.is_urgent() {
+            return;
+        }
+        self.cleaning.credit = self.cleaning.credit.saturating_sub(chunk);
+        self.read_chunk();
+    }
+
+    /// With nothing to move: lets a checkpoint retire what is dead, and gives files back.
+    fn settle_space(&mut self) {
+        if !self.is_quiet() || self.log.total_bytes() <= self.rest_bytes() {
+            return;
+        }
+        let start = self.log.position().unwrap_or_default();
+        if self.checkpoint.is_idle() && !self.retirable(start).is_empty() {
+            self.checkpoint.wanted = true;
+        }
+        self.shed_files();
+    }
+
+    fn shed_files(&mut self) {
+        while self.log.total_bytes() > self.rest_bytes() {
+            let Some(slot) = self.log.shed(self.log.extent_bytes() / 2) else { return };
+            self.push_effect(NodeEffect::Remove { slot });
+        }
+    }
+
+    /// Chooses the sealed extent with the least live share, if collection is due.
+    fn choose_victim(&mut self) -> bool {
+        let live = self.usage.total();
+        let busy_bytes = live + live / 2 + 3 * self.log.extent_bytes();
+        let due = if self.is_quiet() { self.rest_bytes() } else { busy_bytes };
+        if self.log.total_bytes() <= due && !self.is_urgent() {
+            return false;
+        }
+        let Some(before) = self.log.position().map(|point| point.extent) else { return false };
+        let oldest_tail = self.oldest_tail_extent().unwrap_or(before);
+        let candidates = self.log.sealed().filter(|(extent, bytes, inherited)| {
+            let known_dead = !inherited && self.usage.get(*extent) == 0;
+            *extent < before.min(oldest_tail)
+                && !known_dead
+                && !self.cleaning.proven.contains_key(extent)
+                && !self.cleaning.quarantined.contains(extent)
+                && self.usage.get(*extent) < bytes / 8 * 7
+        });
+        let victim = candidates.min_by_key(|(extent, bytes, _)| {
+            self.usage.get(*extent) * 1024 / bytes.max(&1).to_owned()
+        });
+        let Some((extent, bytes, inherited)) = victim else { return false };
+        self.cleaning.victim = Some(Victim {
+            extent,
+            page: 0,
+            end_page: (bytes / PAGE_BYTES as u64) as u32,
+            inherited,
+            chunk: None,
+            read_pages: 0,
+            records_done: 0,
+            moves: Vec::new(),
+            index_pages: Vec::new(),
+            damaged: false,
+            skipped: false,
+        });
+        true
+    }
+
+    fn oldest_tail_extent(&self) -> Option<ExtentSequence> {
+        let entries = self.segments.values().filter_map(|segment| segment.tail().next());
+        entries.map(|entry| entry.frame.extent).min()
+    }
+
+    fn read_chunk(&mut self) {
+        let Some(victim) = &mut self.cleaning.victim else { return };
+        let Some(slot) = self.log.slot_of(victim.extent) else {
+            self.cleaning.victim = None;
+            return;
+        };
+        let pages = pages_for(limits::CLEANING_CHUNK_BYTES).max(victim.read_pages);
+        let pages = pages.min((victim.end_page - victim.page) as usize);
+        let (extent, page) = (victim.extent, victim.page);
+        let operation = self.begin(Operation::CleaningChunk);
+        self.pin(operation, vec![extent]);
+        self.cleaning.reading = true;
+        self.read_location(operation, slot, Location { extent, page, pages: pages as u32 });
+    }
+
+    pub(super) fn on_cleaning_chunk(&mut self, result: Result<PageBuf, DiskError>) {
+        self.cleaning.reading = false;
+        let Some(victim) = &mut self.cleaning.victim else { return };
+        match result {
+            Ok(pages) => {
+                victim.chunk = Some((victim.page, pages.share()));
+                victim.records_done = 0;
+                self.continue_cleaning();
+            }
+            Err(_) => {
+                self.checksum_errors += 1;
+                victim.damaged = true;
+                victim.page = victim.end_page;
+                self.continue_cleaning();
+            }
+        }
+    }
+
+    /// Looks through the chunk; stops when a leaf must be loaded, and comes back here.
+    pub(super) fn continue_cleaning(&mut self) {
+        self.cleaning.parked = false;
+        let Some(mut victim) = self.cleaning.victim.take() else { return };
+        let missing = self.look_through(&mut victim);
+        if let Err(leaf) = missing {
+            self.cleaning.parked = true;
+            self.cleaning.victim = Some(victim);
+            return self.load_leaf(leaf, Parked::Cleaning);
+        }
+        victim.chunk = None;
+        let moves = std::mem::take(&mut victim.moves);
+        let at_end = victim.page >= victim.end_page;
+        self.cleaning.victim = Some(victim);
+        self.append_moves(moves);
+        if at_end {
+            self.finish_victim();
+        }
+    }
+
+    fn append_moves(&mut self, moves: Vec<(RecordHeader, Pages)>) {
+        let page_limit = payload_pages_limit(self.config().extent_bytes);
+        let mut frame = Vec::new();
+        let mut pages = 0;
+        for (record, payload) in moves {
+            if pages + payload.page_count() > page_limit || frame.len() == limits::FRAME_RECORDS {
+                pages = 0;
+                self.cleaning.moves_in_flight += 1;
+                self.enqueue_local(std::mem::take(&mut frame), Then::Moved);
+            }
+            pages += payload.page_count();
+            frame.push((record, payload));
+        }
+        if !frame.is_empty() {
+            self.cleaning.moves_in_flight += 1;
+            self.enqueue_local(frame, Then::Moved);
+        }
+    }
+
+    /// Goes frame by frame through the chunk and collects what is live.
+    fn look_through(&mut self, victim: &mut Victim) -> Result<(), MissingLeaf> {
+        let Some((first, chunk)) = victim.chunk.clone() else { return Ok(()) };
+        let end = first + chunk.page_count() as u32;
+        while victim.page < end {
+            let bytes = &chunk.bytes()[(victim.page - first) as usize * PAGE_BYTES..];
+            match DecodedFrame::decode(bytes) {
+                Ok(frame) if self.belongs(&frame, victim) => {
+                    if victim.page + frame.pages() as u32 > end && end < victim.end_page {
+                        victim.read_pages = frame.pages();
+                        return Ok(());
+                    }
+                    self.look_at_frame(victim, &frame, &chunk, victim.page - first)?;
+                    victim.damaged |= victim.skipped;
+                    victim.records_done = 0;
+                    victim.page += frame.pages() as u32;
+                }
+                Err(FrameError::NeedsPages(pages)) if end < victim.end_page => {
+                    victim.read_pages = pages;
+                    return Ok(());
+                }
+                // Frames follow each other without a gap: one behind a gap means damage before it.
+                Ok(_) | Err(_) => {
+                    victim.skipped = true;
+                    victim.page += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn belongs(&self, frame: &DecodedFrame, victim: &Victim) -> bool {
+        frame.identity.volume == self.config().volume
+            && frame.identity.node == self.superblock.node
+            && frame.identity.incarnation == self.superblock.incarnation
+            && frame.identity.extent == victim.extent
+            && frame.identity.page == victim.page
+    }
+
+    fn look_at_frame(
+        &mut self,
+        victim: &mut Victim,
+        frame: &DecodedFrame,
+        chunk: &Pages,
+        page_in_chunk: u32,
+    ) -> Result<(), MissingLeaf> {
+        let payload_at = victim.page + frame.header_pages() as u32;
+        for record in &frame.records[victim.records_done..] {
+            let location = Location {
+                extent: victim.extent,
+                page: payload_at + record.payload_page,
+                pages: u32::from(record.payload_pages),
+            };
+            if self.is_index_page_at(record, location) {
+                let page = (record.kind, record.group, record.block.0, location);
+                victim.index_pages.push(page);
+            } else if self.is_live(record, location)? {
+                let first = page_in_chunk as usize
+                    + frame.header_pages()
+                    + record.payload_page as usize;
+                let count = usize::from(record.payload_pages);
+                if first + count <= chunk.page_count()
+                    && record_checks(record, chunk.slice(first, count).bytes())
+                {
+                    victim.moves.push((moved(record), chunk.slice(first, count)));
+                } else {
+                    self.checksum_errors += 1;
+                    victim.damaged = true;
+                }
+            }
+            victim.records_done += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the index still refers to a record's payload at this place.
+    fn is_live(&mut self, record: &RecordHeader, at: Location) -> Result<bool, MissingLeaf> {
+        match record.kind {
+            RecordKind::Image | RecordKind::Delta => {
+                self.index.is_live(record.group, record.block, &fragment_of(record, at))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a page of the index lies here. It is not moved: the next checkpoint writes it
+    /// again, elsewhere.
+    fn is_index_page_at(&mut self, record: &RecordHeader, at: Location) -> bool {
+        match record.kind {
+            RecordKind::IndexLeaf => self.index.relocate_leaf_if_at(record.group, record.block.0, at),
+            RecordKind::IndexDirectory => {
+                self.index.relocate_directory_if_at(record.group, record.block.0, at)
+            }
+            _ => false,
+        }
+    }
+
+    fn finish_victim(&mut self) {
+        let Some(victim) = self.cleaning.victim.take() else { return };
+        if victim.damaged {
+            log::warn!("{:?} has damage: its extent is kept", victim.extent);
+            self.cleaning.quarantined.insert(victim.extent);
+        } else if victim.inherited {
+            self.cleaning.proven.insert(victim.extent, victim.index_pages);
+        }
+    }
+
+    /// Sealed extents before `start` that hold nothing live.
+    pub(super) fn retirable(&mut self, start: LogPoint) -> Vec<ExtentSequence> {
+        let index = &mut self.index;
+        let mut proven = BTreeSet::new();
+        for (extent, pages) in &self.cleaning.proven {
+            let lies_there = |page: &IndexPage| match page.0 {
+                RecordKind::IndexLeaf => index.relocate_leaf_if_at(page.1, page.2, page.3),
+                _ => index.relocate_directory_if_at(page.1, page.2, page.3),
+            };
+            // Every page is asked, so that all of them are written again.
+            if pages.iter().map(lies_there).filter(|live| *live).count() == 0 {
+                proven.insert(*extent);
+            }
+        }
+        let root = &self.superblock.checkpoint;
+        let dead = self.log.sealed().filter(|(extent, _, inherited)| {
+            let proven = proven.contains(extent);
+            let victim = self.cleaning.victim.as_ref().is_some_and(|v| v.extent == *extent);
+            *extent < start.extent
+                && !victim
+                && self.cleaning.moves_in_flight == 0
+                && !root.iter().any(|part| part.extent == *extent)
+                && if *inherited { proven } else { self.usage.get(*extent) == 0 }
+        });
+        dead.map(|(extent, ..)| extent).collect()
+    }
+
+    /// Frees an extent that the durable checkpoint no longer names, unless it is being read.
+    pub(super) fn release(&mut self, extent: ExtentSequence) {
+        if !self.is_pinned(extent) {
+            self.usage.remove(extent);
+            self.cleaning.proven.remove(&extent);
+            self.log.free(extent);
+        }
+    }
+}
+
+/// The record as it is written again.
+fn moved(record: &RecordHeader) -> RecordHeader {
+    let mut moved = *record;
+    moved.previous_in_volume = crate::lsn::Lsn::NONE;
+    moved.previous_in_group = crate::lsn::Lsn::NONE;
+    moved.previous_of_block = crate::lsn::Lsn::NONE;
+    moved.flags = 0;
+    moved
+}

@@ -1,0 +1,371 @@
+//! Where the next frame of a node's log goes: extents, their files, and the room in them.
+//!
+//! Extents are numbered by a sequence that never repeats; a file is used again for a new extent
+//! when its old one is not needed any more. Frames go one after the other into the active extent
+//! and never across its end. Space is allocated before it is written, so that a full file system
+//! is met here and not by an append.
+
+use crate::format::index_page::{ExtentState, LogPoint};
+use crate::ids::{ExtentSequence, ExtentSlot};
+use crate::limits;
+use crate::page::PAGE_BYTES;
+use std::collections::BTreeMap;
+
+/// An extent file.
+#[derive(Clone, Copy, Debug)]
+struct ExtentFile {
+    /// The extent in it; zero: free.
+    sequence: ExtentSequence,
+    /// Bytes allocated on disk.
+    allocated: u64,
+    /// Pages that have been written at least once: writing them again changes no metadata.
+    written_pages: u32,
+    /// The extent was there when the node was opened: its live bytes are a hint, not a proof.
+    inherited: bool,
+}
+
+/// A frame's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The file.
+    pub slot: ExtentSlot,
+    /// Extent and page.
+    pub point: LogPoint,
+    /// All its pages were written before.
+    pub overwrites: bool,
+}
+
+/// An allocation to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// The file.
+    pub slot: ExtentSlot,
+    /// Bytes from its start.
+    pub bytes: u64,
+}
+
+/// Placement of frames in one node's extents.
+#[derive(Debug)]
+pub struct HotLog {
+    extent_bytes: u64,
+    files: BTreeMap<ExtentSlot, ExtentFile>,
+    /// The files of the extents in use.
+    slots: BTreeMap<ExtentSequence, ExtentSlot>,
+    /// The extent that frames go to, and the next page in it.
+    active: Option<(ExtentSlot, u32)>,
+    next_sequence: ExtentSequence,
+    allocating: Option<Allocation>,
+    /// The file system below refused the last allocation.
+    full: bool,
+    appended_bytes: u64,
+    /// Of free files; kept, since it is asked at every step of the node.
+    free_room: u64,
+    total_bytes: u64,
+}
+
+impl HotLog {
+    /// A log without files.
+    pub fn new(extent_bytes: u32) -> HotLog {
+        HotLog {
+            extent_bytes: u64::from(extent_bytes),
+            files: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            active: None,
+            next_sequence: ExtentSequence(1),
+            allocating: None,
+            full: false,
+            appended_bytes: 0,
+            free_room: 0,
+            total_bytes: 0,
+        }
+    }
+
+    /// Takes in a file found at open.
+    pub fn adopt(&mut self, slot: ExtentSlot, bytes: u64, state: Option<ExtentState>) {
+        let file = ExtentFile {
+            sequence: state.map_or(ExtentSequence(0), |state| state.sequence),
+            allocated: bytes.min(self.extent_bytes),
+            written_pages: state.map_or(0, |state| state.written_pages),
+            inherited: true,
+        };
+        self.files.insert(slot, file);
+        if file.sequence.0 != 0 {
+            self.slots.insert(file.sequence, slot);
+        }
+        // A sequence whose first frame was lost must not be given out again: leave room.
+        self.next_sequence.0 = self.next_sequence.0.max(file.sequence.0 + 16);
+        self.recount();
+    }
+
+    /// Bytes lost at an extent's end to a frame that does not fit.
+    fn frame_loss(&self) -> u64 {
+        limits::FRAME_PAYLOAD_BYTES.min(self.extent_bytes as usize / 8) as u64
+            + 8 * PAGE_BYTES as u64
+    }
+
+    fn recount(&mut self) {
+        let loss = self.frame_loss();
+        let free = self.files.values().filter(|file| file.sequence.0 == 0);
+        self.free_room = free.map(|file| file.allocated.saturating_sub(loss)).sum();
+        self.total_bytes = self.files.values().map(|file| file.allocated).sum();
+    }
+
+    /// Goes on behind the last frame found at open.
+    pub fn resume(&mut self, point: LogPoint) {
+        if let Some(slot) = self.slot_of(point.extent) {
+            self.active = Some((slot, point.page));
+            self.mark_written(slot, point.page);
+        }
+    }
+
+    fn mark_written(&mut self, slot: ExtentSlot, end_page: u32) {
+        if let Some(file) = self.files.get_mut(&slot) {
+            file.written_pages = file.written_pages.max(end_page);
+        }
+    }
+
+    /// The file of an extent.
+    pub fn slot_of(&self, extent: ExtentSequence) -> Option<ExtentSlot> {
+        self.slots.get(&extent).copied()
+    }
+
+    /// The point where the next frame would go, if there is an active extent.
+    pub fn position(&self) -> Option<LogPoint> {
+        let (slot, page) = self.active?;
+        Some(LogPoint { extent: self.files.get(&slot)?.sequence, page })
+    }
+
+    /// Places a frame of so many pages; `None` until there is room (see [`HotLog::wanted`]).
+    pub fn place(&mut self, pages: u32) -> Option<Placement> {
+        if let Some(placement) = self.place_in_active(pages) {
+            return Some(placement);
+        }
+        let active_can_grow = self.active.is_some_and(|(slot, page)| {
+            let end = u64::from(page + pages) * PAGE_BYTES as u64;
+            end <= self.extent_bytes && self.files[&slot].allocated < self.extent_bytes
+        });
+        if active_can_grow && !self.full {
+            return None;
+        }
+        self.activate_free(pages)?;
+        self.place_in_active(pages)
+    }
+
+    fn place_in_active(&mut self, pages: u32) -> Option<Placement> {
+        let (slot, page) = self.active?;
+        let file = self.files.get_mut(&slot)?;
+        let end = page + pages;
+        if u64::from(end) * PAGE_BYTES as u64 > file.allocated {
+            return None;
+        }
+        let overwrites = end <= file.written_pages;
+        let point = LogPoint { extent: file.sequence, page };
+        file.written_pages = file.written_pages.max(end);
+        self.active = Some((slot, end));
+        self.appended_bytes += u64::from(pages) * PAGE_BYTES as u64;
+        Some(Placement { slot, point, overwrites })
+    }
+
+    /// Makes the free file with most room the active one.
+    fn activate_free(&mut self, pages: u32) -> Option<()> {
+        let needed = u64::from(pages) * PAGE_BYTES as u64;
+        let free = self.files.iter().filter(|(_, file)| file.sequence.0 == 0);
+        let (slot, _) = free
+            .filter(|(_, file)| file.allocated >= needed)
+            .max_by_key(|(slot, file)| (file.written_pages, file.allocated, std::cmp::Reverse(**slot)))?;
+        let slot = *slot;
+        let file = self.files.get_mut(&slot)?;
+        file.sequence = self.next_sequence;
+        file.inherited = false;
+        self.slots.insert(self.next_sequence, slot);
+        self.next_sequence.0 += 1;
+        self.active = Some((slot, 0));
+        self.recount();
+        Some(())
+    }
+
+    /// Bytes that can surely be appended: a frame's length is lost at each extent's end.
+    pub fn room(&self) -> u64 {
+        let active = self.active.map_or(0, |(slot, page)| {
+            let used = u64::from(page) * PAGE_BYTES as u64 + self.frame_loss();
+            self.files[&slot].allocated.saturating_sub(used)
+        });
+        self.free_room + active
+    }
+
+    /// Whether the file system below refused the last allocation.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The allocation to make now, if room is short and `may_grow` lets the log grow. One is made
+    /// at a time; the same one is not given twice.
+    pub fn wanted(&mut self, may_grow: bool) -> Option<Allocation> {
+        let ahead = self.appended_bytes.clamp(
+            limits::FIRST_ALLOCATION_BYTES.min(self.extent_bytes) / 2,
+            limits::ROOM_AHEAD_BYTES,
+        );
+        if self.allocating.is_some() || self.room() >= ahead {
+            return None;
+        }
+        let allocation = self.extension().or_else(|| may_grow.then(|| self.new_file()))?;
+        self.allocating = Some(allocation);
+        Some(allocation)
+    }
+
+    /// More of a file that is active or free, and not yet wholly allocated.
+    fn extension(&self) -> Option<Allocation> {
+        let active = self.active.map(|(slot, _)| slot);
+        let growing = |slot: &ExtentSlot, file: &ExtentFile| {
+            file.allocated < self.extent_bytes && (file.sequence.0 == 0 || active == Some(*slot))
+        };
+        let (slot, file) = self.files.iter().find(|(slot, file)| growing(slot, file))?;
+        Some(Allocation { slot: *slot, bytes: self.step(file.allocated) })
+    }
+
+    fn new_file(&self) -> Allocation {
+        let unused = (0..).map(ExtentSlot).find(|slot| !self.files.contains_key(slot));
+        Allocation { slot: unused.expect("slots outnumber files"), bytes: self.step(0) }
+    }
+
+    fn step(&self, allocated: u64) -> u64 {
+        if self.appended_bytes < limits::FIRST_ALLOCATION_BYTES {
+            (allocated + limits::FIRST_ALLOCATION_BYTES).min(self.extent_bytes)
+        } else {
+            self.extent_bytes
+        }
+    }
+
+    /// The wanted allocation was made, or the file system is full.
+    pub fn allocated(&mut self, made: bool) {
+        let Some(allocation) = self.allocating.take() else { return };
+        self.full = !made;
+        if made {
+            let fresh = ExtentFile {
+                sequence: ExtentSequence(0),
+                allocated: 0,
+                written_pages: 0,
+                inherited: false,
+            };
+            self.files.entry(allocation.slot).or_insert(fresh).allocated = allocation.bytes;
+            self.recount();
+        }
+    }
+
+    /// Lets an extent's file be used again.
+    pub fn free(&mut self, extent: ExtentSequence) {
+        if let Some(slot) = self.slots.remove(&extent)
+            && let Some(file) = self.files.get_mut(&slot)
+        {
+            file.sequence = ExtentSequence(0);
+            self.full = false;
+            self.recount();
+        }
+    }
+
+    /// Gives up a free file while more than `keep_bytes` are free; it is to be deleted.
+    pub fn shed(&mut self, keep_bytes: u64) -> Option<ExtentSlot> {
+        let free: Vec<_> = self.files.iter().filter(|(_, file)| file.sequence.0 == 0).collect();
+        let total: u64 = free.iter().map(|(_, file)| file.allocated).sum();
+        let allocating = self.allocating.map(|allocation| allocation.slot);
+        let (slot, _) = free
+            .iter()
+            .filter(|(slot, file)| Some(**slot) != allocating && total - file.allocated >= keep_bytes)
+            .min_by_key(|(slot, file)| (file.written_pages, std::cmp::Reverse(**slot)))?;
+        let slot = **slot;
+        self.files.remove(&slot);
+        self.recount();
+        Some(slot)
+    }
+
+    /// Bytes of all files.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Bytes of an extent.
+    pub fn extent_bytes(&self) -> u64 {
+        self.extent_bytes
+    }
+
+    /// Extents behind the active one that hold frames: number, bytes, whether they were there at
+    /// open.
+    pub fn sealed(&self) -> impl Iterator<Item = (ExtentSequence, u64, bool)> + '_ {
+        let active = self.active.map(|(slot, _)| slot);
+        let used = self.files.iter().filter(move |(slot, file)| {
+            file.sequence.0 != 0 && active != Some(**slot)
+        });
+        used.map(|(_, file)| (file.sequence, file.allocated, file.inherited))
+    }
+
+    /// Extents in use in order of their numbers: number, file, bytes.
+    pub fn extents(&self) -> Vec<(ExtentSequence, ExtentSlot, u64)> {
+        let row = |(extent, slot): (&ExtentSequence, &ExtentSlot)| {
+            (*extent, *slot, self.files[slot].allocated)
+        };
+        self.slots.iter().map(row).collect()
+    }
+
+    /// Rows of all files for a checkpoint.
+    pub fn states(&self, live: impl Fn(ExtentSequence) -> u64) -> Vec<ExtentState> {
+        let row = |(slot, file): (&ExtentSlot, &ExtentFile)| ExtentState {
+            slot: *slot,
+            sequence: file.sequence,
+            live_bytes: live(file.sequence),
+            written_pages: file.written_pages,
+        };
+        self.files.iter().map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allocate(log: &mut HotLog) -> Allocation {
+        let wanted = log.wanted(true).expect("room is short");
+        log.allocated(true);
+        wanted
+    }
+
+    #[test]
+    fn frames_follow_each_other_and_never_cross_an_extents_end() {
+        let mut log = HotLog::new(1 << 20);
+        assert_eq!(log.place(1), None);
+        assert_eq!(allocate(&mut log), Allocation { slot: ExtentSlot(0), bytes: 1 << 20 });
+        let first = log.place(200).unwrap();
+        assert_eq!(first.point, LogPoint { extent: ExtentSequence(1), page: 0 });
+        assert!(!first.overwrites);
+        assert_eq!(log.place(57), None, "56 pages are left, and no other extent");
+        assert_eq!(allocate(&mut log).slot, ExtentSlot(1));
+        let second = log.place(57).unwrap();
+        assert_eq!(second.point, LogPoint { extent: ExtentSequence(2), page: 0 });
+    }
+
+    #[test]
+    fn a_freed_file_is_used_again_under_a_new_number() {
+        let mut log = HotLog::new(1 << 20);
+        allocate(&mut log);
+        log.place(256).unwrap();
+        allocate(&mut log);
+        log.place(256).unwrap();
+        log.free(ExtentSequence(1));
+        let again = log.place(10).unwrap();
+        assert_eq!(again.slot, ExtentSlot(0));
+        assert_eq!(again.point.extent, ExtentSequence(3));
+        assert!(again.overwrites);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_ends_when_an_extent_is_freed() {
+        let mut log = HotLog::new(1 << 20);
+        allocate(&mut log);
+        log.place(256).unwrap();
+        log.wanted(true).unwrap();
+        log.allocated(false);
+        assert!(log.is_full());
+        assert_eq!(log.place(1), None);
+        log.free(ExtentSequence(1));
+        assert!(!log.is_full());
+    }
+}

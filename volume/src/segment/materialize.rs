@@ -1,0 +1,266 @@
+//! Turns records into blocks: the only place that does. Plans which pages of the log to read,
+//! checks them, and puts their bytes where they belong. Pure.
+
+use crate::format::checksum::checksum;
+use crate::format::index_page::Fragment;
+use crate::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
+use crate::ids::{ExtentSequence, ExtentSlot};
+use crate::page::{PAGE_BYTES, PageBuf};
+use crate::segment::coverage::{Uncovered, byte_range, recency};
+use crate::segment::effect::{DiskError, PlanPiece, ReadPlan};
+use std::ops::Range;
+
+const PAGE: u32 = PAGE_BYTES as u32;
+
+/// How to build a run of `blocks` blocks out of `fragments`, each with its block counted from the
+/// first of the run, ascending by block. `slot_of` names the file of an extent; `None` when a
+/// fragment lies in an extent that there is not.
+///
+/// Each byte is taken from the newest fragment that gives it, and no page is read that gives none.
+/// A piece gives either whole pages or a part of one page. Pieces ascend by their place in the
+/// result.
+pub fn plan(
+    blocks: u32,
+    fragments: &[(u32, Fragment)],
+    slot_of: impl Fn(ExtentSequence) -> Option<ExtentSlot>,
+) -> Option<ReadPlan> {
+    let mut pieces = Vec::with_capacity(fragments.len());
+    for of_block in fragments.chunk_by(|one, next| one.0 == next.0) {
+        if of_block[0].0 < blocks {
+            plan_block(of_block, &slot_of, &mut pieces)?;
+        }
+    }
+    pieces.sort_unstable_by_key(|piece| piece.start);
+    Some(ReadPlan { blocks, pieces })
+}
+
+/// Appends the pieces of one block.
+fn plan_block(
+    fragments: &[(u32, Fragment)],
+    slot_of: impl Fn(ExtentSequence) -> Option<ExtentSlot>,
+    pieces: &mut Vec<PlanPiece>,
+) -> Option<()> {
+    let mut newest_first: Vec<&(u32, Fragment)> = fragments.iter().collect();
+    newest_first.sort_unstable_by_key(|(_, fragment)| std::cmp::Reverse(recency(fragment)));
+    let mut uncovered = Uncovered::block();
+    for (block, fragment) in newest_first {
+        let slot = slot_of(fragment.extent)?;
+        uncovered.take(byte_range(fragment), |bytes| {
+            split_at_pages(bytes, |bytes| {
+                pieces.push(piece(*block, slot, fragment, bytes))
+            });
+        });
+        if uncovered.is_empty() {
+            break;
+        }
+    }
+    Some(())
+}
+
+/// Cuts a run of bytes into a part of its first page, whole pages, and a part of its last page.
+fn split_at_pages(bytes: Range<u32>, mut given: impl FnMut(Range<u32>)) {
+    let whole_start = bytes.start.next_multiple_of(PAGE).min(bytes.end);
+    let whole_end = (bytes.end / PAGE * PAGE).max(whole_start);
+    for part in [
+        bytes.start..whole_start,
+        whole_start..whole_end,
+        whole_end..bytes.end,
+    ] {
+        if !part.is_empty() {
+            given(part);
+        }
+    }
+}
+
+/// The piece of `fragment` that gives `bytes` of its block.
+fn piece(block: u32, slot: ExtentSlot, fragment: &Fragment, bytes: Range<u32>) -> PlanPiece {
+    let first_page = bytes.start / PAGE;
+    let pages = bytes.end.div_ceil(PAGE) - first_page;
+    let in_payload = first_page - fragment.first_page();
+    let mut checksums = [0; PAGES_PER_BLOCK];
+    for (page, sum) in checksums.iter_mut().take(pages as usize).enumerate() {
+        *sum = fragment.checksums[in_payload as usize + page];
+    }
+    let block_start = block * BLOCK_BYTES as u32;
+    PlanPiece {
+        slot,
+        file_page: fragment.page.saturating_add(in_payload),
+        pages,
+        result_page: block * PAGES_PER_BLOCK as u32 + first_page,
+        start: block_start + bytes.start,
+        end: block_start + bytes.end,
+        checksums,
+    }
+}
+
+/// Checks the pages that were read for a piece.
+///
+/// # Errors
+/// [`DiskError::Damaged`] when a page does not check or is missing.
+pub fn check(piece: &PlanPiece, bytes: &[u8]) -> Result<(), DiskError> {
+    let (pages, rest) = bytes.as_chunks::<PAGE_BYTES>();
+    let mut sums = piece.checksums.iter().zip(pages);
+    let good = pages.len() == piece.pages as usize
+        && rest.is_empty()
+        && sums.all(|(sum, page)| checksum(page) == *sum);
+    if good {
+        Ok(())
+    } else {
+        Err(DiskError::Damaged)
+    }
+}
+
+/// Checks the pages that were read for a piece, and copies the bytes that it gives to the result.
+///
+/// # Errors
+/// [`DiskError::Damaged`] when a page does not check or is missing.
+pub fn place(piece: &PlanPiece, bytes: &[u8], result: &mut [u8]) -> Result<(), DiskError> {
+    check(piece, bytes)?;
+    let first = piece.result_page * PAGE;
+    let [from, to] = [piece.start - first, piece.end - first].map(|byte| byte as usize);
+    result[piece.start as usize..piece.end as usize].copy_from_slice(&bytes[from..to]);
+    Ok(())
+}
+
+/// Carries a plan out, one piece after the other. `read` fills the bytes with the pages of a file
+/// from a page on.
+///
+/// # Errors
+/// What `read` says, or [`DiskError::Damaged`] when a page does not check.
+pub fn assemble(
+    plan: &ReadPlan,
+    mut read: impl FnMut(ExtentSlot, u32, &mut [u8]) -> Result<(), DiskError>,
+) -> Result<PageBuf, DiskError> {
+    let mut result = PageBuf::zeroed(plan.blocks as usize * PAGES_PER_BLOCK);
+    let mut scratch = PageBuf::zeroed(PAGES_PER_BLOCK);
+    for piece in &plan.pieces {
+        if piece.gives_whole_pages() {
+            let in_place = &mut result.bytes_mut()[piece.start as usize..piece.end as usize];
+            read(piece.slot, piece.file_page, in_place)?;
+            check(piece, in_place)?;
+        } else {
+            let pages = &mut scratch.bytes_mut()[..piece.pages as usize * PAGE_BYTES];
+            read(piece.slot, piece.file_page, pages)?;
+            place(piece, pages, result.bytes_mut())?;
+        }
+    }
+    Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::checksum::page_checksums;
+    use crate::lsn::Lsn;
+    use proptest::prelude::*;
+
+    /// A log in one extent: page after page.
+    #[derive(Default)]
+    struct Log {
+        bytes: Vec<u8>,
+        pages_read: usize,
+    }
+
+    impl Log {
+        /// Writes a payload whose page padding is not zero, so that a stray copy shows.
+        fn append(&mut self, lsn: u8, block: u32, start: u16, end: u16) -> (u32, Fragment) {
+            let mut fragment = Fragment {
+                lsn: Lsn(lsn.into()),
+                extent: ExtentSequence(5),
+                page: (self.bytes.len() / PAGE_BYTES) as u32,
+                start,
+                end,
+                block: block as u8,
+                checksums: [0; 4],
+            };
+            let mut payload = vec![0xee; fragment.pages() as usize * PAGE_BYTES];
+            let first = fragment.first_page() as usize * PAGE_BYTES;
+            payload[usize::from(start) - first..usize::from(end) - first].fill(lsn);
+            fragment.checksums = page_checksums(&payload);
+            self.bytes.extend(payload);
+            (block, fragment)
+        }
+
+        fn assemble(&mut self, plan: &ReadPlan) -> Result<PageBuf, DiskError> {
+            assemble(plan, |slot, page, pages| {
+                assert_eq!(slot, ExtentSlot(8));
+                self.pages_read += pages.len() / PAGE_BYTES;
+                let from = page as usize * PAGE_BYTES;
+                pages.copy_from_slice(&self.bytes[from..from + pages.len()]);
+                Ok(())
+            })
+        }
+    }
+
+    fn slot_of(extent: ExtentSequence) -> Option<ExtentSlot> {
+        (extent == ExtentSequence(5)).then_some(ExtentSlot(8))
+    }
+
+    proptest! {
+        #[test]
+        fn each_byte_comes_from_its_newest_record(
+            records in prop::collection::vec(
+                (0..3_u32, 0..16384_u16, 1..16384_u16, any::<bool>()),
+                0..24,
+            )
+        ) {
+            let mut log = Log::default();
+            let mut expected = vec![0_u8; 3 * BLOCK_BYTES];
+            let mut fragments = Vec::new();
+            for (lsn, (block, start, length, image)) in (1..).zip(records) {
+                let end = start.saturating_add(length).min(16384);
+                let (start, end) = if image { (0, 16384) } else { (start, end) };
+                let at = block as usize * BLOCK_BYTES;
+                expected[at + usize::from(start)..at + usize::from(end)].fill(lsn);
+                fragments.push(log.append(lsn, block, start, end));
+            }
+            fragments.sort_by_key(|(block, _)| *block);
+            let plan = plan(3, &fragments, slot_of).unwrap();
+            for piece in &plan.pieces {
+                let whole = piece.gives_whole_pages();
+                prop_assert!(whole || piece.pages == 1);
+                prop_assert!(piece.start < piece.end);
+            }
+            for pair in plan.pieces.windows(2) {
+                prop_assert!(pair[0].end <= pair[1].start);
+            }
+            let result = log.assemble(&plan).unwrap();
+            prop_assert_eq!(result.bytes(), &expected[..]);
+        }
+    }
+
+    #[test]
+    fn pages_that_give_nothing_are_not_read() {
+        let mut log = Log::default();
+        let fragments = [
+            log.append(1, 0, 0, 16384),
+            log.append(2, 0, 4096, 8192),
+            log.append(3, 0, 12000, 12288),
+        ];
+        let plan = plan(1, &fragments, slot_of).unwrap();
+        log.assemble(&plan).unwrap();
+        let pieces: Vec<_> = plan
+            .pieces
+            .iter()
+            .map(|piece| (piece.file_page, piece.pages))
+            .collect();
+        assert_eq!(pieces, [(0, 1), (4, 1), (2, 1), (5, 1), (3, 1)]);
+        assert_eq!(log.pages_read, 5);
+    }
+
+    #[test]
+    fn damage_is_seen_in_whole_and_in_partial_pages() {
+        for end in [16384, 100] {
+            let mut log = Log::default();
+            let fragments = [log.append(1, 0, 0, end)];
+            let plan = plan(1, &fragments, slot_of).unwrap();
+            log.bytes[4000] ^= 1;
+            assert_eq!(log.assemble(&plan).unwrap_err(), DiskError::Damaged);
+            let short = &log.bytes[..100];
+            assert_eq!(check(&plan.pieces[0], short), Err(DiskError::Damaged));
+        }
+        let fragments = [Log::default().append(1, 0, 0, 100)];
+        let nowhere = plan(1, &fragments, |_| None);
+        assert!(nowhere.is_none());
+    }
+}

@@ -1,0 +1,484 @@
+//! A storage node: one log, one index, the segments of the groups it holds.
+//!
+//! The node is a state machine without I/O (law 8): requests and disk completions go in by
+//! [`Node::on_request`] and [`Node::on_disk`], effects come out by [`Node::poll`]. Aurora's
+//! foreground steps (receive, persist, acknowledge) are in `append`; gaps and SCL in
+//! `lsn_chain`; folding in `coalesce`; collection in `garbage`; the index's way to disk in
+//! `checkpoint`; what peers are given and given by them in `serve` and `catch_up`.
+//!
+//! Everything that a node says is decided by its own directory: it shares nothing with others.
+
+use crate::config::VolumeConfig;
+use crate::format::index_page::{Fragment, IndexIdentity, LEAF_BLOCKS, Location};
+use crate::format::redo_record::{RecordHeader, RecordKind};
+use crate::format::superblock::Superblock;
+use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
+use crate::lsn::Lsn;
+use crate::message::{NodeFailure, Reply, Request};
+use crate::segment::append::AppendQueue;
+use crate::segment::block_index::{BlockIndex, MissingLeaf};
+use crate::segment::checkpoint::Checkpoint;
+use crate::segment::coalesce::Folding;
+use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId};
+use crate::segment::extent_usage::ExtentUsage;
+use crate::segment::garbage::Cleaning;
+use crate::segment::hot_log::HotLog;
+use crate::segment::lsn_chain::{Segment, Tombstone};
+use crate::segment::promise::SuperblockWriter;
+use crate::segment::serve::Serving;
+use crate::time::Instant;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// What a completion belongs to.
+#[derive(Debug)]
+pub(super) enum Operation {
+    Append,
+    Superblock,
+    Allocate,
+    LoadLeaf(MissingLeaf),
+    LoadOrphan(GroupId, u32, Location),
+    Serve(Serving),
+    Fold { group: GroupId, block: GroupBlock, lsn: Lsn },
+    CleaningChunk,
+}
+
+/// What waits for a leaf of the index to be loaded.
+#[derive(Debug)]
+pub(super) enum Parked {
+    Request(Request),
+    Fold(GroupId, GroupBlock),
+    Cleaning,
+    Checkpoint,
+}
+
+/// A storage node; see the module's page.
+#[derive(Debug)]
+pub struct Node {
+    pub(super) superblock: Superblock,
+    pub(super) superblock_writer: SuperblockWriter,
+    pub(super) log: HotLog,
+    pub(super) segments: BTreeMap<GroupId, Segment>,
+    pub(super) index: BlockIndex,
+    pub(super) usage: ExtentUsage,
+    /// The highest VDL that the node was told: everything at or below it is durable.
+    pub(super) announced: Lsn,
+    pub(super) append: AppendQueue,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) cleaning: Cleaning,
+    pub(super) folding: Folding,
+    /// Local records on their way whose content a discard could overtake.
+    pub(super) locals_in_flight: usize,
+    pub(super) tail_damaged: bool,
+    pub(super) replay_low: Lsn,
+    pub(super) fenced: bool,
+    pub(super) now: Instant,
+    operations: HashMap<OperationId, Operation>,
+    pinned: HashMap<OperationId, Vec<ExtentSequence>>,
+    next_operation: u64,
+    loading: HashMap<(GroupId, u32), Vec<Parked>>,
+    effects: VecDeque<NodeEffect>,
+    pub(super) checksum_errors: u64,
+}
+
+/// A node's figures for status.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeFigures {
+    /// The highest SCL of its complete segments.
+    pub scl: Lsn,
+    /// Bytes of its log files.
+    pub log_bytes: u64,
+    /// Bytes of its log that are needed.
+    pub live_bytes: u64,
+    /// Reads that did not check.
+    pub checksum_errors: u64,
+}
+
+impl Node {
+    /// A node with an empty log, as after creation. `index_bytes` bounds the memory of its index.
+    pub fn new(superblock: Superblock, index_bytes: usize) -> Node {
+        let extent_bytes = superblock.config.extent_bytes;
+        Node {
+            superblock,
+            superblock_writer: SuperblockWriter::default(),
+            log: HotLog::new(extent_bytes),
+            segments: BTreeMap::new(),
+            index: BlockIndex::new(index_bytes),
+            usage: ExtentUsage::default(),
+            announced: Lsn::NONE,
+            append: AppendQueue::new(),
+            checkpoint: Checkpoint::default(),
+            cleaning: Cleaning::default(),
+            folding: Folding::default(),
+            locals_in_flight: 0,
+            tail_damaged: false,
+            replay_low: Lsn::MAX,
+            fenced: false,
+            now: Instant::default(),
+            operations: HashMap::new(),
+            pinned: HashMap::new(),
+            next_operation: 0,
+            loading: HashMap::new(),
+            effects: VecDeque::new(),
+            checksum_errors: 0,
+        }
+    }
+
+    /// Which node this is.
+    pub fn id(&self) -> NodeId {
+        self.superblock.node
+    }
+
+    /// What the node knows of itself.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// Whether a failed write or sync has put the node out of service (law 6).
+    pub fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// Figures for status.
+    pub fn figures(&self) -> NodeFigures {
+        let complete = self.segments.values().filter(|segment| segment.complete);
+        NodeFigures {
+            scl: complete.map(|segment| segment.scl).max().unwrap_or(Lsn::NONE),
+            log_bytes: self.log.total_bytes(),
+            live_bytes: self.usage.total(),
+            checksum_errors: self.checksum_errors,
+        }
+    }
+
+    /// The next effect to be carried out.
+    pub fn poll(&mut self) -> Option<NodeEffect> {
+        self.effects.pop_front()
+    }
+
+    /// A request arrived.
+    pub fn on_request(&mut self, now: Instant, request: Request) {
+        self.now = now;
+        if self.fenced {
+            return self.refuse_fenced(&request);
+        }
+        self.handle(request);
+        self.work();
+    }
+
+    /// The disk did something.
+    pub fn on_disk(&mut self, now: Instant, completion: DiskCompletion) {
+        self.now = now;
+        if self.fenced {
+            return;
+        }
+        match completion {
+            DiskCompletion::Done { operation, result } => self.on_done(operation, result),
+            DiskCompletion::Read { operation, result } => {
+                self.unpin(operation);
+                match self.operations.remove(&operation) {
+                    Some(Operation::LoadLeaf(leaf)) => self.on_leaf(leaf, result),
+                    Some(Operation::LoadOrphan(group, leaf, location)) => {
+                        self.on_orphan(group, leaf, location, result);
+                    }
+                    Some(Operation::CleaningChunk) => self.on_cleaning_chunk(result),
+                    _ => {}
+                }
+            }
+            DiskCompletion::Blocks { operation, result } => {
+                self.unpin(operation);
+                if result.is_err() {
+                    self.checksum_errors += 1;
+                }
+                match self.operations.remove(&operation) {
+                    Some(Operation::Serve(serving)) => self.on_served(serving, result),
+                    Some(Operation::Fold { group, block, lsn }) => {
+                        self.on_folded(group, block, lsn, result);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.work();
+    }
+
+    /// Time has passed: one bounded step of the background work.
+    pub fn on_tick(&mut self, now: Instant) {
+        self.now = now;
+        if !self.fenced {
+            self.work();
+        }
+    }
+
+    /// Starts whatever can be started: appends, allocation, checkpoint, collection, folding.
+    fn work(&mut self) {
+        self.fold_next();
+        self.checkpoint_next();
+        self.clean_next();
+        self.append_next();
+        self.allocate_next();
+    }
+
+    fn on_done(&mut self, operation: OperationId, result: Result<(), DiskError>) {
+        let kind = self.operations.remove(&operation);
+        match (kind, result) {
+            (Some(Operation::Append), Ok(())) => self.on_appended(),
+            (Some(Operation::Superblock), Ok(())) => self.on_superblock_written(),
+            (Some(Operation::Allocate), Ok(())) => self.on_allocated(true),
+            (Some(Operation::Allocate), Err(DiskError::Full)) => self.on_allocated(false),
+            (Some(_), Err(_)) => self.fence(),
+            _ => {}
+        }
+    }
+
+    /// Out of service for good: a write or sync failed, and nothing may be tried again (law 6).
+    pub fn fence(&mut self) {
+        if !self.fenced {
+            self.fenced = true;
+            self.effects.clear();
+            self.operations.clear();
+            self.send(Reply::Fenced);
+        }
+    }
+
+    fn refuse_fenced(&mut self, request: &Request) {
+        let failure = NodeFailure::OutOfService;
+        match request {
+            Request::Read { id, .. } => {
+                self.send(Reply::Blocks { id: *id, result: Err(failure) });
+            }
+            Request::Presence { id, .. } => {
+                self.send(Reply::Present { id: *id, result: Err(failure) });
+            }
+            Request::Fetch { id, .. } => {
+                self.send(Reply::Records { id: *id, result: Err(failure) });
+            }
+            Request::FetchLeaves { id, .. } => {
+                self.send(Reply::Leaves { id: *id, result: Err(failure) });
+            }
+            _ => self.send(Reply::Fenced),
+        }
+    }
+
+    /// Handles a request whose epoch is the promised one; an older writer is refused, and told.
+    pub(super) fn handle(&mut self, request: Request) {
+        if let Request::Promise { epoch } = request {
+            return self.on_promise(epoch);
+        }
+        if request_epoch(&request) != self.superblock.promised {
+            return self.send(Reply::Refused { promised: self.superblock.promised });
+        }
+        match request {
+            Request::Promise { .. } => {}
+            Request::HoldList { list, config, .. } => self.on_hold_list(list, config),
+            Request::Append { frame } => self.on_append(frame),
+            Request::Announce { vdl, .. } => self.announce(vdl),
+            Request::Configure { config, .. } => self.on_configure(config),
+            Request::BeginCatchUp { groups, .. } => self.on_begin_catch_up(groups),
+            Request::PutLeaves { id, group, base, copy, .. } => {
+                self.on_put_leaves(id, group, base, copy);
+            }
+            Request::CompleteGroup { group, base, .. } => self.on_complete_group(group, base),
+            Request::Read { .. }
+            | Request::Presence { .. }
+            | Request::Fetch { .. }
+            | Request::FetchLeaves { .. } => self.serve(request),
+        }
+    }
+
+    /// The writer's VDL is at least this: takes in what has become durable.
+    pub(super) fn announce(&mut self, vdl: Lsn) {
+        if vdl > self.announced {
+            self.announced = vdl;
+            let groups: Vec<GroupId> = self.segments.keys().copied().collect();
+            groups.into_iter().for_each(|group| self.apply(group));
+        }
+    }
+
+    /// Moves the durable part of a segment's tail into the index.
+    pub(super) fn apply(&mut self, group: GroupId) {
+        let announced = self.announced;
+        while let Some(entry) =
+            self.segments.get_mut(&group).and_then(|segment| segment.take_applicable(announced))
+        {
+            if entry.record.kind == RecordKind::Discard {
+                self.apply_discard(&entry.record);
+            } else {
+                self.apply_fragment(&entry.record, entry.payload);
+            }
+        }
+    }
+
+    fn apply_discard(&mut self, record: &RecordHeader) {
+        let overtakes_locals = self.locals_in_flight > 0;
+        if let Some(segment) = self.segments.get_mut(&record.group) {
+            if segment.complete && !overtakes_locals {
+                segment.tombstones.clear();
+            } else {
+                let (block, blocks) = (record.block.0, record.blocks);
+                segment.tombstones.push(Tombstone { block, blocks, lsn: record.lsn });
+            }
+        }
+        self.index.discard(record.group, record.block, record.blocks, record.lsn, &mut self.usage);
+    }
+
+    fn apply_fragment(&mut self, record: &RecordHeader, payload: Location) {
+        let fragment = fragment_of(record, payload);
+        let chain = self.index.insert(record.group, record.block, fragment, &mut self.usage);
+        self.want_fold(record.group, record.block, chain);
+    }
+
+    /// Takes a record that the node wrote for itself into the index, unless a discard overtook it.
+    pub(super) fn apply_local(&mut self, record: &RecordHeader, payload: Location) {
+        let segment = self.segments.get(&record.group);
+        if segment.is_some_and(|segment| segment.buried(record.block.0, record.lsn)) {
+            return;
+        }
+        if record.kind == RecordKind::Discard {
+            let usage = &mut self.usage;
+            self.index.discard(record.group, record.block, record.blocks, record.lsn, usage);
+        } else {
+            let fragment = fragment_of(record, payload);
+            self.index.insert(record.group, record.block, fragment, &mut self.usage);
+        }
+    }
+
+    /// Identity in the node's index pages.
+    pub(super) fn index_identity(&self) -> IndexIdentity {
+        IndexIdentity {
+            volume: self.config().volume,
+            node: self.superblock.node,
+            incarnation: self.superblock.incarnation,
+        }
+    }
+
+    pub(super) fn config(&self) -> &VolumeConfig {
+        &self.superblock.config
+    }
+
+    /// Whether the directory's present life is the admitted one.
+    pub(super) fn is_admitted(&self) -> bool {
+        let entry = &self.config().nodes[self.superblock.node.index()];
+        entry.incarnation == self.superblock.incarnation
+    }
+
+    pub(super) fn send(&mut self, reply: Reply) {
+        self.effects.push_back(NodeEffect::Send(reply));
+    }
+
+    pub(super) fn push_effect(&mut self, effect: NodeEffect) {
+        self.effects.push_back(effect);
+    }
+
+    pub(super) fn begin(&mut self, operation: Operation) -> OperationId {
+        let id = OperationId(self.next_operation);
+        self.next_operation += 1;
+        self.operations.insert(id, operation);
+        id
+    }
+
+    /// Keeps extents from being freed until the operation has completed.
+    pub(super) fn pin(&mut self, operation: OperationId, extents: Vec<ExtentSequence>) {
+        self.pinned.insert(operation, extents);
+    }
+
+    fn unpin(&mut self, operation: OperationId) {
+        self.pinned.remove(&operation);
+    }
+
+    pub(super) fn is_pinned(&self, extent: ExtentSequence) -> bool {
+        self.pinned.values().any(|extents| extents.contains(&extent))
+    }
+
+    /// Loads a leaf and lets `parked` try again when it is there.
+    pub(super) fn load_leaf(&mut self, leaf: MissingLeaf, parked: Parked) {
+        let waiting = self.loading.entry((leaf.group, leaf.leaf)).or_default();
+        waiting.push(parked);
+        if waiting.len() > 1 {
+            return;
+        }
+        let Some(slot) = self.log.slot_of(leaf.location.extent) else {
+            return self.on_leaf(leaf, Err(DiskError::Damaged));
+        };
+        let operation = self.begin(Operation::LoadLeaf(leaf));
+        self.pin(operation, vec![leaf.location.extent]);
+        self.read_location(operation, slot, leaf.location);
+    }
+
+    pub(super) fn read_location(
+        &mut self,
+        operation: OperationId,
+        slot: crate::ids::ExtentSlot,
+        location: Location,
+    ) {
+        self.push_effect(NodeEffect::Read {
+            operation,
+            slot,
+            offset: u64::from(location.page) * crate::page::PAGE_BYTES as u64,
+            pages: location.pages as usize,
+        });
+    }
+
+    fn on_leaf(
+        &mut self,
+        leaf: MissingLeaf,
+        result: Result<crate::page::PageBuf, DiskError>,
+    ) {
+        let identity = self.index_identity();
+        let loaded = result.is_ok_and(|pages| {
+            let usage = &mut self.usage;
+            self.index
+                .leaf_loaded(&identity, leaf.group, leaf.leaf, leaf.location, pages.bytes(), usage)
+                .is_ok()
+        });
+        if !loaded {
+            self.lose_leaf(leaf);
+        }
+        for parked in self.loading.remove(&(leaf.group, leaf.leaf)).unwrap_or_default() {
+            match parked {
+                Parked::Request(request) => self.handle(request),
+                Parked::Fold(group, block) => self.fold(group, block),
+                Parked::Cleaning => self.continue_cleaning(),
+                Parked::Checkpoint => self.checkpoint.waiting = self.checkpoint.waiting.saturating_sub(1),
+            }
+        }
+    }
+
+    /// A page of the index is lost: what it located is unknown, so the segment is incomplete.
+    fn lose_leaf(&mut self, leaf: MissingLeaf) {
+        self.checksum_errors += 1;
+        self.index.forget_base(leaf.group, leaf.leaf, leaf.location, &mut self.usage);
+        if let Some(segment) = self.segments.get_mut(&leaf.group) {
+            segment.complete = false;
+        }
+        self.send(Reply::SegmentDamaged { group: leaf.group });
+    }
+}
+
+/// The fragment that a record with payload at `payload` gives.
+pub(super) fn fragment_of(record: &RecordHeader, payload: Location) -> Fragment {
+    Fragment {
+        lsn: record.lsn,
+        extent: payload.extent,
+        page: payload.page,
+        start: record.start,
+        end: record.end,
+        block: (record.block.0 % LEAF_BLOCKS) as u8,
+        checksums: record.checksums,
+    }
+}
+
+fn request_epoch(request: &Request) -> VolumeEpoch {
+    match request {
+        Request::Append { frame } => frame.stamp.epoch,
+        Request::Promise { epoch }
+        | Request::HoldList { epoch, .. }
+        | Request::Announce { epoch, .. }
+        | Request::Configure { epoch, .. }
+        | Request::Read { epoch, .. }
+        | Request::Presence { epoch, .. }
+        | Request::Fetch { epoch, .. }
+        | Request::FetchLeaves { epoch, .. }
+        | Request::BeginCatchUp { epoch, .. }
+        | Request::PutLeaves { epoch, .. }
+        | Request::CompleteGroup { epoch, .. } => *epoch,
+    }
+}

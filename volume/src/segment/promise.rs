@@ -1,0 +1,153 @@
+//! Promises, lists, configuration: what a node writes into its superblock before it says it.
+
+use crate::config::VolumeConfig;
+use crate::ids::{GroupId, VolumeEpoch};
+use crate::lsn::{Lsn, TruncationList};
+use crate::message::{Reply, Report, SegmentReport, TailRecord};
+use crate::segment::effect::NodeEffect;
+use crate::segment::node::{Node, Operation};
+
+/// What is to be said once a superblock is on stable storage.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Promised(VolumeEpoch),
+    ListHeld(VolumeEpoch),
+    Configured(u64),
+    CatchUpBegun(Vec<GroupId>),
+    Checkpointed,
+}
+
+/// Superblock writes: one at a time; what comes meanwhile shares the next.
+#[derive(Debug, Default)]
+pub(super) struct SuperblockWriter {
+    in_flight: Vec<Answer>,
+    waiting: Vec<Answer>,
+    writing: bool,
+    /// A promise that waits for the append under way: its report must say what the log holds.
+    pub(super) postponed_promise: Option<VolumeEpoch>,
+}
+
+impl Node {
+    /// Writes the superblock as it is now, then gives the answer.
+    pub(super) fn write_superblock(&mut self, answer: Answer) {
+        self.superblock_writer.waiting.push(answer);
+        self.write_next_superblock();
+    }
+
+    fn write_next_superblock(&mut self) {
+        if self.superblock_writer.writing || self.superblock_writer.waiting.is_empty() {
+            return;
+        }
+        self.superblock_writer.writing = true;
+        self.superblock_writer.in_flight = std::mem::take(&mut self.superblock_writer.waiting);
+        self.superblock.sequence += 1;
+        let (slot, bytes) = (self.superblock.slot(), self.superblock.encode().share());
+        let operation = self.begin(Operation::Superblock);
+        self.push_effect(NodeEffect::WriteSuperblock { operation, slot, bytes });
+    }
+
+    pub(super) fn on_superblock_written(&mut self) {
+        self.superblock_writer.writing = false;
+        for answer in std::mem::take(&mut self.superblock_writer.in_flight) {
+            match answer {
+                Answer::Promised(epoch) => self.report(epoch),
+                Answer::ListHeld(epoch) => {
+                    let (scls, room) = (self.complete_scls(), self.room());
+                    self.send(Reply::ListHeld { epoch, scls, room });
+                }
+                Answer::Configured(version) => self.send(Reply::Configured { version }),
+                Answer::CatchUpBegun(groups) => self.send(Reply::CatchUpBegun { groups }),
+                Answer::Checkpointed => self.on_checkpoint_durable(),
+            }
+        }
+        self.write_next_superblock();
+    }
+
+    /// Promises an epoch above every one promised before. The same one again is the same writer,
+    /// since an epoch is unique: it is answered with a new report.
+    pub(super) fn on_promise(&mut self, epoch: VolumeEpoch) {
+        if epoch < self.superblock.promised {
+            return self.send(Reply::Refused { promised: self.superblock.promised });
+        }
+        if self.append.is_appending() {
+            let postponed = &mut self.superblock_writer.postponed_promise;
+            *postponed = (*postponed).max(Some(epoch));
+            return;
+        }
+        if epoch > self.superblock.promised {
+            // What an older writer sent and the log has not taken yet must not come later.
+            self.append.drop_frames_of_writer();
+            self.superblock.promised = epoch;
+        }
+        self.write_superblock(Answer::Promised(epoch));
+    }
+
+    fn report(&mut self, epoch: VolumeEpoch) {
+        if epoch != self.superblock.promised {
+            return self.send(Reply::Refused { promised: self.superblock.promised });
+        }
+        let segment_report = |(group, segment): (&GroupId, &crate::segment::lsn_chain::Segment)| {
+            SegmentReport {
+                group: *group,
+                scl: segment.scl,
+                applied: segment.applied,
+                complete: segment.complete,
+            }
+        };
+        let entries = self.segments.values().flat_map(|segment| segment.tail());
+        let mut tail: Vec<TailRecord> = entries
+            .map(|entry| TailRecord {
+                lsn: entry.record.lsn,
+                group: entry.record.group,
+                previous_in_volume: entry.record.previous_in_volume,
+                previous_in_group: entry.record.previous_in_group,
+                is_consistency_point: entry.record.is_consistency_point(),
+            })
+            .collect();
+        tail.sort_unstable_by_key(|record| record.lsn);
+        let report = Report {
+            epoch,
+            incarnation: self.superblock.incarnation,
+            list: self.superblock.list.clone(),
+            config: self.superblock.config.clone(),
+            announced: self.announced,
+            fresh: self.superblock.fresh,
+            segments: self.segments.iter().map(segment_report).collect(),
+            tail,
+            tail_damaged: self.tail_damaged,
+            replay_low: self.replay_low,
+        };
+        self.send(Reply::Promised(Box::new(report)));
+    }
+
+    /// Replaces the node's ranges by a recovery's; what they annul is gone.
+    pub(super) fn on_hold_list(&mut self, list: TruncationList, config: VolumeConfig) {
+        let epoch = list.epoch;
+        for segment in self.segments.values_mut() {
+            segment.annul(&list);
+        }
+        self.superblock.list = list;
+        self.adopt_config(config);
+        self.write_superblock(Answer::ListHeld(epoch));
+    }
+
+    pub(super) fn on_configure(&mut self, config: VolumeConfig) {
+        let version = config.version;
+        self.adopt_config(config);
+        self.write_superblock(Answer::Configured(version));
+    }
+
+    fn adopt_config(&mut self, config: VolumeConfig) {
+        let same_volume = config.volume == self.superblock.config.volume
+            && config.nodes.len() > self.superblock.node.index();
+        if same_volume && config.version > self.superblock.config.version {
+            self.superblock.config = config;
+        }
+    }
+
+    /// SCLs of all complete segments.
+    pub(super) fn complete_scls(&self) -> Vec<(GroupId, Lsn)> {
+        let complete = self.segments.iter().filter(|(_, segment)| segment.complete);
+        complete.map(|(group, segment)| (*group, segment.scl)).collect()
+    }
+}

@@ -1,0 +1,225 @@
+//! Answers from the index and the log: blocks, presence, records of the tail, leaves for a peer.
+
+use crate::format::index_page::{Fragment, LEAF_BLOCKS};
+use crate::format::redo_record::RecordHeader;
+use crate::geometry::PAGES_PER_BLOCK;
+use crate::ids::{ExtentSequence, GroupBlock, GroupId};
+use crate::lsn::Lsn;
+use crate::message::{CopiedBlock, LeafCopy, NodeFailure, Reply, Request, RequestId};
+use crate::page::{PageBuf, Pages};
+use crate::segment::block_index::MissingLeaf;
+use crate::segment::effect::{DiskError, NodeEffect, PlanPiece, ReadPlan};
+use crate::segment::lsn_chain::TailEntry;
+use crate::segment::materialize;
+use crate::segment::node::{Node, Operation, Parked};
+
+/// A read under way for somebody.
+#[derive(Debug)]
+pub(super) enum Serving {
+    /// Blocks for the writer.
+    Blocks(RequestId),
+    /// Payload of tail records.
+    Records { id: RequestId, records: Vec<RecordHeader> },
+    /// A leaf for a peer; the result holds the whole leaf, `blocks` what is in it.
+    Leaf { id: RequestId, first_leaf: u32, end_leaf: u32, blocks: Vec<(CopiedBlock, bool)> },
+}
+
+impl Node {
+    /// Serves a reading request, or parks it until a leaf of the index is loaded.
+    pub(super) fn serve(&mut self, request: Request) {
+        let missing = match &request {
+            Request::Read { id, group, block, blocks, vdl, tip, .. } => {
+                self.announce(*vdl);
+                self.serve_blocks(*id, *group, *block, *blocks, *tip)
+            }
+            Request::Presence { id, group, leaf, vdl, .. } => {
+                self.announce(*vdl);
+                self.serve_presence(*id, *group, *leaf)
+            }
+            Request::Fetch { id, group, after, upto, .. } => {
+                self.serve_records(*id, *group, *after, *upto);
+                Ok(())
+            }
+            Request::FetchLeaves { id, group, leaf, since, base, .. } => {
+                self.serve_leaf(*id, *group, *leaf, *since, *base)
+            }
+            _ => Ok(()),
+        };
+        if let Err(leaf) = missing {
+            self.load_leaf(leaf, Parked::Request(request));
+        }
+    }
+
+    /// Whether the segment can prove that it has everything of the group up to `tip`.
+    fn covers(&self, group: GroupId, tip: Lsn) -> bool {
+        let segment = self.segments.get(&group);
+        segment.is_some_and(|segment| segment.complete && segment.applied >= tip)
+    }
+
+    fn serve_blocks(
+        &mut self,
+        id: RequestId,
+        group: GroupId,
+        block: GroupBlock,
+        blocks: u32,
+        tip: Lsn,
+    ) -> Result<(), MissingLeaf> {
+        let end = block.0.checked_add(blocks);
+        let inside = end.is_some_and(|end| end <= self.config().geometry.group_blocks);
+        if !inside || !self.covers(group, tip) {
+            self.send(Reply::Blocks { id, result: Err(NodeFailure::Behind) });
+            return Ok(());
+        }
+        let found = self.index.lookup(group, block, blocks)?;
+        self.read_blocks(blocks, &found, Operation::Serve(Serving::Blocks(id)));
+        Ok(())
+    }
+
+    /// Has blocks materialized from their fragments (block in the run, fragment); the extents
+    /// stay until it is done.
+    pub(super) fn read_blocks(
+        &mut self,
+        blocks: u32,
+        found: &[(u32, Fragment)],
+        operation: Operation,
+    ) {
+        let plan = materialize::plan(blocks, found, |extent| self.log.slot_of(extent));
+        let operation = self.begin(operation);
+        let Some(plan) = plan else {
+            let result = Err(DiskError::Damaged);
+            return self.on_disk(
+                self.now,
+                crate::segment::effect::DiskCompletion::Blocks { operation, result },
+            );
+        };
+        let mut extents: Vec<ExtentSequence> = found.iter().map(|(_, f)| f.extent).collect();
+        extents.dedup();
+        self.pin(operation, extents);
+        self.push_effect(NodeEffect::ReadBlocks { operation, plan });
+    }
+
+    pub(super) fn on_served(&mut self, serving: Serving, result: Result<PageBuf, DiskError>) {
+        let result = result.map_err(|_| NodeFailure::Damaged);
+        match serving {
+            Serving::Blocks(id) => self.send(Reply::Blocks { id, result }),
+            Serving::Records { id, records } => {
+                let result = result.map(|pages| with_payload(records, &pages.share()));
+                self.send(Reply::Records { id, result });
+            }
+            Serving::Leaf { id, first_leaf, end_leaf, blocks } => {
+                let result = result.map(|pages| LeafCopy {
+                    first_leaf,
+                    end_leaf,
+                    blocks: with_content(blocks, &pages.share()),
+                });
+                self.send(Reply::Leaves { id, result });
+            }
+        }
+    }
+
+    fn serve_presence(
+        &mut self,
+        id: RequestId,
+        group: GroupId,
+        leaf: u32,
+    ) -> Result<(), MissingLeaf> {
+        if !self.segments.get(&group).is_some_and(|segment| segment.complete) {
+            self.send(Reply::Present { id, result: Err(NodeFailure::Behind) });
+            return Ok(());
+        }
+        let bits = self.index.presence(group, leaf)?;
+        let next = self.index.next_leaf(group, leaf + 1);
+        self.send(Reply::Present { id, result: Ok((bits, next)) });
+        Ok(())
+    }
+
+    /// Records of the tail with their payload. What the index has taken in is not given here: a
+    /// peer that lacks it copies blocks.
+    fn serve_records(&mut self, id: RequestId, group: GroupId, after: Lsn, upto: Lsn) {
+        let chain = self.segments.get(&group).and_then(|segment| segment.chain(after, upto));
+        let Some(chain) = chain else {
+            return self.send(Reply::Records { id, result: Err(NodeFailure::Behind) });
+        };
+        let plan = self.plan_of_records(&chain);
+        let records = chain.iter().map(|entry| entry.record).collect();
+        let operation = self.begin(Operation::Serve(Serving::Records { id, records }));
+        self.push_effect(NodeEffect::ReadBlocks { operation, plan });
+    }
+
+    /// Each record's payload into a block of its own.
+    fn plan_of_records(&self, chain: &[TailEntry]) -> ReadPlan {
+        let piece = |(place, entry): (usize, &TailEntry)| {
+            let pages = u32::from(entry.record.payload_pages);
+            let result_page = (place * PAGES_PER_BLOCK) as u32;
+            Some(PlanPiece {
+                slot: self.log.slot_of(entry.payload.extent)?,
+                file_page: entry.payload.page,
+                pages,
+                result_page,
+                start: result_page * crate::page::PAGE_BYTES as u32,
+                end: (result_page + pages) * crate::page::PAGE_BYTES as u32,
+                checksums: entry.record.checksums,
+            })
+        };
+        let with_payload = chain.iter().enumerate().filter(|(_, e)| e.record.payload_pages > 0);
+        ReadPlan { blocks: chain.len() as u32, pieces: with_payload.filter_map(piece).collect() }
+    }
+
+    /// The first leaf at or behind `leaf` that exists, as of now: its blocks, with content where
+    /// they changed after `since`. Leaves before it do not exist.
+    fn serve_leaf(
+        &mut self,
+        id: RequestId,
+        group: GroupId,
+        leaf: u32,
+        since: Lsn,
+        base: Lsn,
+    ) -> Result<(), MissingLeaf> {
+        if !self.covers(group, base) {
+            self.send(Reply::Leaves { id, result: Err(NodeFailure::Behind) });
+            return Ok(());
+        }
+        let leaves = self.config().geometry.group_blocks / LEAF_BLOCKS;
+        let Some(found) = self.index.next_leaf(group, leaf).filter(|found| *found < leaves) else {
+            let copy = LeafCopy { first_leaf: leaf, end_leaf: leaves, blocks: Vec::new() };
+            self.send(Reply::Leaves { id, result: Ok(copy) });
+            return Ok(());
+        };
+        let first = GroupBlock(found * LEAF_BLOCKS);
+        let fragments = self.index.lookup(group, first, LEAF_BLOCKS)?;
+        let mut blocks: Vec<(CopiedBlock, bool)> = Vec::new();
+        for (offset, fragment) in &fragments {
+            let block = GroupBlock(first.0 + offset);
+            match blocks.last_mut() {
+                Some((last, _)) if last.block == block => last.lsn = last.lsn.max(fragment.lsn),
+                _ => blocks.push((CopiedBlock { block, lsn: fragment.lsn, content: None }, false)),
+            }
+        }
+        blocks.iter_mut().for_each(|(block, changed)| *changed = block.lsn > since);
+        let changed = |offset: u32| {
+            let block = GroupBlock(first.0 + offset);
+            blocks.iter().any(|(copied, changed)| copied.block == block && *changed)
+        };
+        let needed: Vec<_> = fragments.iter().filter(|(o, _)| changed(*o)).copied().collect();
+        let serving = Serving::Leaf { id, first_leaf: leaf, end_leaf: found + 1, blocks };
+        self.read_blocks(LEAF_BLOCKS, &needed, Operation::Serve(serving));
+        Ok(())
+    }
+}
+
+fn with_payload(records: Vec<RecordHeader>, pages: &Pages) -> Vec<(RecordHeader, Pages)> {
+    let payload = |(place, record): (usize, RecordHeader)| {
+        let count = usize::from(record.payload_pages);
+        (record, pages.slice(place * PAGES_PER_BLOCK, count))
+    };
+    records.into_iter().enumerate().map(payload).collect()
+}
+
+fn with_content(blocks: Vec<(CopiedBlock, bool)>, pages: &Pages) -> Vec<CopiedBlock> {
+    let content = |(mut block, changed): (CopiedBlock, bool)| {
+        let place = (block.block.0 % LEAF_BLOCKS) as usize * PAGES_PER_BLOCK;
+        block.content = changed.then(|| pages.slice(place, PAGES_PER_BLOCK));
+        block
+    };
+    blocks.into_iter().map(content).collect()
+}

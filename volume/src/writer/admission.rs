@@ -1,0 +1,265 @@
+//! What may enter the volatile cache. A request that may not is parked, never a blocked thread;
+//! what was admitted is never dropped (law 9).
+
+use super::payload::{Piece, cut};
+use super::pending::PendingRecord;
+use super::{Answer, CacheMode, QuorumLoss, Ticket, Writer};
+use crate::error::IoFailure;
+use crate::format::redo_record::{RecordHeader, RecordKind, flags};
+use crate::geometry::BLOCK_BYTES;
+use crate::groups_of_range::{GroupRun, runs_of_range};
+use crate::ids::{DiskBlock, GroupId};
+use crate::limits;
+use crate::lsn::Lsn;
+use crate::page::{PAGE_BYTES, Pages};
+use crate::quorum::WRITE_QUORUM;
+use crate::time::Instant;
+
+/// One mini-transaction: what takes effect together.
+#[derive(Debug)]
+pub(super) struct Change {
+    ticket: Ticket,
+    pieces: Vec<Piece>,
+    discard: Option<(DiskBlock, DiskBlock)>,
+    durable: bool,
+}
+
+/// A request that waits to be admitted.
+#[derive(Debug)]
+pub(super) struct Parked {
+    change: Change,
+    since: Instant,
+}
+
+/// Whether a change may be admitted now.
+enum Verdict {
+    Admit,
+    Park,
+    Fail(IoFailure),
+}
+
+impl Writer {
+    /// A write of prepared pieces (see [`cut`]), one mini-transaction. `durable`: answered only
+    /// at the quorum.
+    pub fn write(&mut self, now: Instant, ticket: Ticket, pieces: Vec<Piece>, durable: bool) {
+        let durable = durable || self.policy.cache == CacheMode::Writethrough;
+        self.change(now, Change { ticket, pieces, discard: None, durable });
+    }
+
+    /// Makes a byte range read as zeros; its whole blocks are given back. One mini-transaction.
+    pub fn discard(&mut self, now: Instant, ticket: Ticket, offset: u64, length: u64) {
+        let block_bytes = BLOCK_BYTES as u64;
+        let Some(end) = offset.checked_add(length).filter(|end| *end <= self.disk_bytes()) else {
+            return self.complete(ticket, Err(IoFailure::OutOfBounds));
+        };
+        let first = offset.div_ceil(block_bytes);
+        // The last block of a disk may be cut short by the disk's end: it is given back whole.
+        let last = if end == self.disk_bytes() {
+            end.div_ceil(block_bytes)
+        } else {
+            end / block_bytes
+        };
+        let mut pieces = Vec::new();
+        let mut zero = |from: u64, to: u64| {
+            if from < to {
+                pieces.extend(cut(from, &vec![0; (to - from) as usize]));
+            }
+        };
+        if first >= last {
+            zero(offset, end);
+        } else {
+            zero(offset, first * block_bytes);
+            zero(last * block_bytes, end);
+        }
+        let discard = (first < last).then_some((DiskBlock(first), DiskBlock(last)));
+        let durable = self.policy.cache == CacheMode::Writethrough;
+        self.change(now, Change { ticket, pieces, discard, durable });
+    }
+
+    /// Answers when everything admitted so far is durable.
+    pub fn flush(&mut self, now: Instant, ticket: Ticket) {
+        self.now = now;
+        if self.vdl >= self.last_lsn {
+            return self.complete(ticket, Ok(Answer::Done));
+        }
+        if !self.writable && self.policy.on_quorum_loss == QuorumLoss::Fail {
+            return self.complete(ticket, Err(IoFailure::QuorumLost));
+        }
+        self.waiting.push_back((self.last_lsn, ticket, now));
+        self.send_frames();
+    }
+
+    fn change(&mut self, now: Instant, change: Change) {
+        self.now = now;
+        if self.parked.is_empty() {
+            match self.verdict(&change) {
+                Verdict::Admit => self.admit(now, change),
+                Verdict::Park => self.parked.push_back(Parked { change, since: now }),
+                Verdict::Fail(failure) => self.complete(change.ticket, Err(failure)),
+            }
+        } else {
+            self.parked.push_back(Parked { change, since: now });
+        }
+        self.send_frames();
+    }
+
+    /// Admits, in order, what can be admitted now.
+    pub(super) fn unpark(&mut self, now: Instant) {
+        while let Some(parked) = self.parked.front() {
+            match self.verdict(&parked.change) {
+                Verdict::Park => return,
+                Verdict::Admit => {
+                    if let Some(parked) = self.parked.pop_front() {
+                        self.admit(now, parked.change);
+                    }
+                }
+                Verdict::Fail(failure) => {
+                    if let Some(parked) = self.parked.pop_front() {
+                        self.complete(parked.change.ticket, Err(failure));
+                    }
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, change: &Change) -> Verdict {
+        if self.policy.read_only {
+            return Verdict::Fail(IoFailure::ReadOnly);
+        }
+        let end = change.pieces.iter().map(|piece| {
+            piece.block.0 * BLOCK_BYTES as u64 + u64::from(piece.end)
+        });
+        if end.max().is_some_and(|end| end > self.disk_bytes()) {
+            return Verdict::Fail(IoFailure::OutOfBounds);
+        }
+        if !self.is_open() || !self.writable {
+            return match self.policy.on_quorum_loss {
+                QuorumLoss::Fail if self.is_open() => Verdict::Fail(IoFailure::QuorumLost),
+                _ => Verdict::Park,
+            };
+        }
+        let pages: usize = change.pieces.iter().map(|piece| piece.pages.page_count()).sum();
+        let bytes = (pages + 1) * PAGE_BYTES + 128 * change.pieces.len();
+        let backlog = self.pending.bytes();
+        if backlog > 0 && backlog + bytes > limits::BACKLOG_BYTES {
+            return Verdict::Park;
+        }
+        if self.next_lsn > self.vdl.plus(limits::LSN_ALLOCATION_LIMIT / 2) {
+            return Verdict::Park;
+        }
+        self.verdict_of_space(bytes)
+    }
+
+    /// Four members of every group must surely have room for all that is on its way.
+    fn verdict_of_space(&self, bytes: usize) -> Verdict {
+        let needed = (self.pending.unsent_bytes() + bytes) as u64 * 9 / 8 + 64 * PAGE_BYTES as u64;
+        let mut verdict = Verdict::Admit;
+        for members in self.placements() {
+            let views = members.iter().map(|node| &self.nodes[node.index()]);
+            let streaming: Vec<_> = views.filter(|view| view.is_streaming()).collect();
+            let roomy = streaming.iter().filter(|view| view.room >= needed).count();
+            let not_full = streaming.iter().filter(|view| view.room >= needed || !view.full);
+            if not_full.count() < WRITE_QUORUM && self.pending.is_empty() {
+                return Verdict::Fail(IoFailure::NoSpace);
+            }
+            if roomy < WRITE_QUORUM {
+                verdict = Verdict::Park;
+            }
+        }
+        verdict
+    }
+
+    fn admit(&mut self, now: Instant, change: Change) {
+        let mut records = Vec::with_capacity(change.pieces.len());
+        for piece in change.pieces {
+            records.push(self.record_of_piece(piece));
+        }
+        if let Some((first, end)) = change.discard {
+            self.records_of_discard(first, end, &mut records);
+        }
+        if let Some((last, _)) = records.last_mut() {
+            last.flags |= flags::CONSISTENCY_POINT;
+        }
+        for (mut record, pages) in records {
+            self.give_out_lsn(&mut record);
+            self.written_bytes += u64::from(record.end - record.start);
+            self.pending.push(PendingRecord { record, pages });
+        }
+        if change.durable && self.vdl < self.last_lsn {
+            self.waiting.push_back((self.last_lsn, change.ticket, now));
+        } else {
+            self.complete(change.ticket, Ok(Answer::Done));
+        }
+    }
+
+    fn record_of_piece(&mut self, piece: Piece) -> (RecordHeader, Pages) {
+        let (group, block) = self.config.geometry.locate(piece.block);
+        let kind = if piece.is_image() { RecordKind::Image } else { RecordKind::Delta };
+        let mut record = RecordHeader::bare(kind, Lsn::NONE, group, block);
+        record.start = piece.start;
+        record.end = piece.end;
+        record.payload_pages = piece.pages.page_count() as u16;
+        record.checksums = piece.checksums;
+        (record, piece.pages)
+    }
+
+    /// One record for each group that exists, however long the range is.
+    fn records_of_discard(
+        &self,
+        first: DiskBlock,
+        end: DiskBlock,
+        records: &mut Vec<(RecordHeader, Pages)>,
+    ) {
+        for GroupRun { group, block, blocks } in
+            runs_of_range(&self.config.geometry, first, end, self.groups.keys().copied())
+        {
+            let mut record = RecordHeader::bare(RecordKind::Discard, Lsn::NONE, group, block);
+            record.blocks = blocks;
+            records.push((record, Pages::empty()));
+        }
+    }
+
+    /// Gives the record its LSN and its three backlinks.
+    fn give_out_lsn(&mut self, record: &mut RecordHeader) {
+        record.lsn = self.next_lsn;
+        record.previous_in_volume = self.last_lsn;
+        record.previous_of_block = match record.kind {
+            RecordKind::Discard => Lsn::NONE,
+            _ => self.pending.newest_of(record.group, record.block),
+        };
+        let group = self.group_mut(record.group);
+        record.previous_in_group = group.last;
+        group.last = record.lsn;
+        self.last_lsn = record.lsn;
+        self.next_lsn = record.lsn.next();
+    }
+
+    fn group_mut(&mut self, group: GroupId) -> &mut super::groups::ProtectionGroup {
+        let members = self.config.members(group);
+        self.groups
+            .entry(group)
+            .or_insert_with(|| super::groups::ProtectionGroup::new(members, Lsn::NONE))
+    }
+
+    /// Fails what has waited for a lost quorum longer than the policy allows. Nothing admitted is
+    /// dropped by that.
+    pub(super) fn time_out(&mut self, now: Instant) {
+        let Some(since_lost) = self.unwritable_since else { return };
+        let patience = match self.policy.on_quorum_loss {
+            QuorumLoss::Wait => return,
+            QuorumLoss::Fail => std::time::Duration::ZERO,
+            QuorumLoss::After(patience) => patience,
+        };
+        let overdue = |since: Instant| now.since(since.max(since_lost)) >= patience;
+        while self.parked.front().is_some_and(|parked| overdue(parked.since)) {
+            if let Some(parked) = self.parked.pop_front() {
+                self.complete(parked.change.ticket, Err(IoFailure::QuorumLost));
+            }
+        }
+        while self.waiting.front().is_some_and(|(_, _, since)| overdue(*since)) {
+            if let Some((_, ticket, _)) = self.waiting.pop_front() {
+                self.complete(ticket, Err(IoFailure::QuorumLost));
+            }
+        }
+    }
+}

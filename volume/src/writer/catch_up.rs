@@ -1,0 +1,265 @@
+//! Filling segments that lack something, with blocks from a peer that has everything.
+//!
+//! One task a segment: mark it incomplete, copy leaf after leaf, mark it complete. The segment
+//! takes the writer's new records meanwhile, and counts in no quorum until it is complete.
+
+use super::Writer;
+use crate::format::index_page::LEAF_BLOCKS;
+use crate::ids::{GroupId, NodeId};
+use crate::lsn::Lsn;
+use crate::message::{LeafCopy, NodeFailure, Request, RequestId};
+use crate::quorum::READ_QUORUM;
+use crate::status::NodeState;
+use crate::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Tasks under way at a time: bounds memory (1 MiB each) and the foreground's share of the disk.
+const TASKS_AT_ONCE: usize = 4;
+
+/// What a segment lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lack {
+    pub(super) node: NodeId,
+    pub(super) group: GroupId,
+    /// It has everything up to here.
+    pub(super) since: Lsn,
+    /// It was told to mark itself incomplete.
+    pub(super) begun: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The mark is on its way.
+    Marking,
+    /// Marked; waits for its turn.
+    Ready,
+    /// A leaf is being fetched, or put.
+    Copying,
+    /// Every leaf was put.
+    Completing,
+}
+
+#[derive(Debug)]
+struct Task {
+    lack: Lack,
+    base: Lsn,
+    source: Option<NodeId>,
+    next_leaf: u32,
+    step: Step,
+}
+
+/// What is being filled.
+#[derive(Debug, Default)]
+pub(super) struct CatchUp {
+    wanted: VecDeque<Lack>,
+    tasks: BTreeMap<(NodeId, GroupId), Task>,
+    requests: BTreeMap<RequestId, (NodeId, GroupId)>,
+}
+
+impl CatchUp {
+    /// Notes a lack.
+    pub(super) fn want(&mut self, lack: Lack) {
+        let known = self.tasks.contains_key(&(lack.node, lack.group))
+            || self.wanted.iter().any(|w| (w.node, w.group) == (lack.node, lack.group));
+        if !known {
+            self.wanted.push_back(lack);
+        }
+    }
+
+    /// Notes a segment that is being told to mark itself.
+    pub(super) fn begun(&mut self, lack: Lack, base: Lsn) {
+        let task = Task { lack, base, source: None, next_leaf: 0, step: Step::Marking };
+        self.tasks.insert((lack.node, lack.group), task);
+    }
+
+    pub(super) fn drop_node(&mut self, node: NodeId) {
+        self.wanted.retain(|lack| lack.node != node);
+        self.tasks.retain(|(target, _), _| *target != node);
+        for task in self.tasks.values_mut().filter(|task| task.source == Some(node)) {
+            // What it was asked for will not come: the leaf is fetched again from another.
+            task.source = None;
+            if task.step == Step::Copying {
+                task.step = Step::Ready;
+            }
+        }
+    }
+
+    pub(super) fn is_filling(&self, node: NodeId, group: GroupId) -> bool {
+        self.tasks.contains_key(&(node, group))
+    }
+
+    pub(super) fn is_busy_with(&self, node: NodeId) -> bool {
+        self.tasks.keys().any(|(target, _)| *target == node)
+            || self.wanted.iter().any(|lack| lack.node == node)
+    }
+
+    /// Lagging when it has something, rebuilding when it had nothing.
+    pub(super) fn state(&self, node: NodeId) -> NodeState {
+        let lacks = self.tasks.values().map(|task| &task.lack).chain(&self.wanted);
+        let from_nothing = lacks.filter(|lack| lack.node == node).any(|lack| !lack.since.is_some());
+        if from_nothing { NodeState::Rebuilding } else { NodeState::Lagging }
+    }
+}
+
+impl Writer {
+    /// Starts what can be started.
+    pub(super) fn catch_up_next(&mut self, now: Instant) {
+        while self.catch_up.tasks.len() < TASKS_AT_ONCE {
+            let ready = self.catch_up.wanted.iter().position(|lack| self.may_fill(lack));
+            let Some(lack) = ready.and_then(|index| self.catch_up.wanted.remove(index)) else {
+                break;
+            };
+            self.begin_filling(now, lack);
+        }
+        let ready = self.catch_up.tasks.iter().filter(|(_, task)| task.step == Step::Ready);
+        let copying =
+            self.catch_up.tasks.values().filter(|task| task.step == Step::Copying).count();
+        let keys: Vec<_> =
+            ready.map(|(key, _)| *key).take(TASKS_AT_ONCE.saturating_sub(copying)).collect();
+        keys.into_iter().for_each(|key| self.fetch(key));
+    }
+
+    /// Filling makes the segment incomplete: three others must be able to prove everything.
+    fn may_fill(&self, lack: &Lack) -> bool {
+        let Some(group) = self.groups.get(&lack.group) else { return false };
+        let able = group.members.iter().filter(|node| {
+            **node != lack.node
+                && group.is_current(**node)
+                && self.nodes[node.index()].is_reachable()
+        });
+        self.nodes[lack.node.index()].is_streaming() && able.count() >= READ_QUORUM
+    }
+
+    fn begin_filling(&mut self, now: Instant, lack: Lack) {
+        let Some(group) = self.groups.get_mut(&lack.group) else { return };
+        let base = group.tip;
+        if group.is_current(lack.node) {
+            return;
+        }
+        group.forget(lack.node);
+        self.catch_up.begun(Lack { begun: true, ..lack }, base);
+        let (epoch, groups) = (self.epoch, vec![(lack.group, base)]);
+        self.send(lack.node, Request::BeginCatchUp { epoch, groups });
+        self.review(now);
+    }
+
+    pub(super) fn on_catch_up_begun(&mut self, now: Instant, from: NodeId, groups: &[GroupId]) {
+        for group in groups {
+            if let Some(task) = self.catch_up.tasks.get_mut(&(from, *group))
+                && task.step == Step::Marking
+            {
+                task.step = Step::Ready;
+            }
+        }
+        self.marked(now, from);
+        if self.is_open() {
+            self.catch_up_next(now);
+        } else {
+            self.recovery_catch_up(now);
+        }
+    }
+
+    /// Asks a peer for the next run of leaves.
+    fn fetch(&mut self, key: (NodeId, GroupId)) {
+        let Some(source) = self.source_for(key) else { return };
+        let id = self.new_request();
+        let epoch = self.epoch;
+        let Some(task) = self.catch_up.tasks.get_mut(&key) else { return };
+        task.source = Some(source);
+        task.step = Step::Copying;
+        let request = Request::FetchLeaves {
+            epoch,
+            id,
+            group: key.1,
+            leaf: task.next_leaf,
+            since: task.lack.since,
+            base: task.base,
+        };
+        self.catch_up.requests.insert(id, key);
+        self.send(source, request);
+    }
+
+    /// A peer that has everything; the same as before as long as it has.
+    fn source_for(&self, key: (NodeId, GroupId)) -> Option<NodeId> {
+        let group = self.groups.get(&key.1)?;
+        let task = self.catch_up.tasks.get(&key)?;
+        let able = |node: &NodeId| {
+            *node != key.0
+                && group.is_complete(*node)
+                && group.scl(*node) >= task.base
+                && self.nodes[node.index()].is_reachable()
+        };
+        if let Some(source) = task.source.filter(able) {
+            return Some(source);
+        }
+        let turn = key.1.0 as usize + usize::from(key.0.0);
+        let members = group.members;
+        (0..members.len()).map(|step| members[(turn + step) % members.len()]).find(able)
+    }
+
+    pub(super) fn on_leaves(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        result: Result<LeafCopy, NodeFailure>,
+    ) {
+        let Some(key) = self.catch_up.requests.remove(&id) else { return };
+        let leaves = self.config.geometry.group_blocks / LEAF_BLOCKS;
+        let (epoch, put) = (self.epoch, self.new_request());
+        let Some(task) = self.catch_up.tasks.get_mut(&key) else { return };
+        let Ok(copy) = result else {
+            // The next turn asks another peer, or the same one later.
+            task.source = None;
+            task.step = Step::Ready;
+            return;
+        };
+        task.next_leaf = copy.end_leaf.min(leaves);
+        let base = task.base;
+        self.catch_up.requests.insert(put, key);
+        self.send(key.0, Request::PutLeaves { epoch, id: put, group: key.1, base, copy });
+        let _ = now;
+    }
+
+    pub(super) fn on_leaves_held(&mut self, now: Instant, id: RequestId) {
+        let Some(key) = self.catch_up.requests.remove(&id) else { return };
+        let leaves = self.config.geometry.group_blocks / LEAF_BLOCKS;
+        let Some(task) = self.catch_up.tasks.get_mut(&key) else { return };
+        if task.next_leaf < leaves {
+            task.step = Step::Ready;
+            return self.continue_filling(now);
+        }
+        task.step = Step::Completing;
+        let (epoch, base) = (self.epoch, task.base);
+        self.send(key.0, Request::CompleteGroup { epoch, group: key.1, base });
+    }
+
+    fn continue_filling(&mut self, now: Instant) {
+        if self.is_open() {
+            self.catch_up_next(now);
+        } else {
+            self.recovery_catch_up(now);
+        }
+    }
+
+    pub(super) fn on_group_completed(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        group: GroupId,
+        scl: Lsn,
+    ) {
+        let done = self
+            .catch_up
+            .tasks
+            .get(&(from, group))
+            .is_some_and(|task| task.step == Step::Completing);
+        if !done {
+            return;
+        }
+        self.catch_up.tasks.remove(&(from, group));
+        self.on_scl(from, group, scl);
+        self.advance();
+        self.review(now);
+        self.continue_filling(now);
+    }
+}

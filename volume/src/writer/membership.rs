@@ -1,0 +1,373 @@
+//! Nodes that come and go while the volume is open: joining, admission of a new directory,
+//! leaving, configuration.
+
+use super::catch_up::Lack;
+use super::groups::ProtectionGroup;
+use super::{Answer, Ticket, Writer};
+use crate::config::{SEGMENTS, VolumeConfig};
+use crate::error::IoFailure;
+use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
+use crate::lsn::Lsn;
+use crate::message::{Report, Request};
+use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
+use crate::status::{NodeState, VolumeState};
+use crate::time::Instant;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How far a node has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not there.
+    #[default]
+    Down,
+    /// Asked to promise.
+    Promising,
+    /// Has promised; its new directory waits to be admitted by the others.
+    Admitting,
+    /// Asked to hold the list.
+    Listing,
+    /// Asked to mark what it lacks.
+    Marking,
+    /// Takes frames.
+    Streaming,
+    /// Had too much outstanding: takes no frames until it has worked that off.
+    Behind,
+}
+
+/// A node as the writer sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NodeView {
+    pub(super) phase: Phase,
+    pub(super) incarnation: Option<Incarnation>,
+    /// Bytes that it can surely append.
+    pub(super) room: u64,
+    pub(super) full: bool,
+    /// Frame bytes sent and not acknowledged.
+    pub(super) outstanding_bytes: u64,
+    fresh: bool,
+    reason: Option<String>,
+    latency_ns: u64,
+}
+
+impl NodeView {
+    pub(super) fn is_streaming(&self) -> bool {
+        self.phase == Phase::Streaming
+    }
+
+    /// Whether it can be asked at all.
+    pub(super) fn is_reachable(&self) -> bool {
+        matches!(self.phase, Phase::Streaming | Phase::Behind)
+    }
+
+    /// Smoothed latency of its reads.
+    pub(super) fn on_latency(&mut self, latency: Duration) {
+        let sample = latency.as_nanos() as u64;
+        self.latency_ns = self.latency_ns - self.latency_ns / 8 + sample / 8;
+    }
+
+    /// Latency as a rough class: only a node that is far slower than others is avoided.
+    pub(super) fn latency_class(&self) -> u32 {
+        (self.latency_ns / 4_000_000).checked_ilog2().map_or(0, |log| log + 1)
+    }
+}
+
+/// A change of the configuration on its way to four nodes.
+#[derive(Debug)]
+pub(super) struct Reconfiguration {
+    config: VolumeConfig,
+    held_by: BTreeSet<NodeId>,
+    asked: BTreeSet<NodeId>,
+    then: AfterReconfiguration,
+}
+
+#[derive(Debug)]
+enum AfterReconfiguration {
+    Answer(Ticket),
+    Admit(NodeId),
+}
+
+impl Writer {
+    /// A node can be reached: its directory is there, or is there again, or was made anew.
+    pub fn node_up(&mut self, _now: Instant, node: NodeId) {
+        let view = &mut self.nodes[node.index()];
+        *view = NodeView { phase: Phase::Promising, ..NodeView::default() };
+        if self.epoch.number > 0 {
+            let epoch = self.epoch;
+            self.send(node, Request::Promise { epoch });
+        }
+    }
+
+    /// A node is gone, or has fenced itself: what it said no longer counts.
+    pub fn node_down(&mut self, now: Instant, node: NodeId, reason: &str) {
+        self.nodes[node.index()] =
+            NodeView { reason: Some(reason.to_owned()), ..NodeView::default() };
+        self.groups.values_mut().for_each(|group| group.forget(node));
+        self.catch_up.drop_node(node);
+        self.recovery_node_down(node);
+        self.reask_reads_of(node);
+        if let Some(change) = &mut self.reconfiguring {
+            change.asked.remove(&node);
+        }
+        self.review(now);
+    }
+
+    /// A node with too much outstanding gets no more frames; what it has proved stays true.
+    pub(super) fn leave_behind(&mut self, node: NodeId) {
+        let view = &mut self.nodes[node.index()];
+        view.phase = Phase::Behind;
+        view.reason = Some("its disk is slower than the others".to_owned());
+        self.review(self.now);
+    }
+
+    /// Lets a node that was left behind join again when it has worked off what it had.
+    pub(super) fn rejoin_nodes(&mut self) {
+        for node in self.config.node_ids() {
+            let view = &mut self.nodes[node.index()];
+            if view.phase == Phase::Behind && view.outstanding_bytes == 0 {
+                view.phase = Phase::Promising;
+                let epoch = self.epoch;
+                self.send(node, Request::Promise { epoch });
+            }
+        }
+        let waiting = self.config.node_ids().find(|node| {
+            self.nodes[node.index()].phase == Phase::Admitting
+        });
+        if let (Some(node), None) = (waiting, &self.reconfiguring) {
+            self.admit_incarnation(node);
+        }
+    }
+
+    /// A node that joins has promised.
+    pub(super) fn join(&mut self, node: NodeId, report: &Report) {
+        let view = &mut self.nodes[node.index()];
+        if view.phase != Phase::Promising {
+            return;
+        }
+        view.incarnation = Some(report.incarnation);
+        view.fresh = report.fresh;
+        if self.config.nodes[node.index()].incarnation == report.incarnation {
+            self.hold_list(node);
+        } else {
+            self.nodes[node.index()].phase = Phase::Admitting;
+            self.admit_incarnation(node);
+        }
+    }
+
+    pub(super) fn hold_list(&mut self, node: NodeId) {
+        self.nodes[node.index()].phase = Phase::Listing;
+        let (epoch, list, config) = (self.epoch, self.list.clone(), self.config.clone());
+        self.send(node, Request::HoldList { epoch, list, config });
+    }
+
+    /// Asks the others to admit a new directory: four of them, or all three that are left
+    /// (DESIGN §7.8). What its predecessor said is forgotten first.
+    fn admit_incarnation(&mut self, node: NodeId) {
+        if self.reconfiguring.is_some() || !self.is_open() {
+            return;
+        }
+        let Some(incarnation) = self.nodes[node.index()].incarnation else { return };
+        self.groups.values_mut().for_each(|group| group.forget(node));
+        let mut config = self.config.clone();
+        config.nodes[node.index()].incarnation = incarnation;
+        self.reconfigure(config, AfterReconfiguration::Admit(node));
+    }
+
+    /// Makes the disk larger, durably, before it is answered.
+    pub fn resize(&mut self, ticket: Ticket, disk_bytes: u64) {
+        if self.policy.read_only || self.reconfiguring.is_some() || !self.is_open() {
+            return self.complete(ticket, Err(IoFailure::ReadOnly));
+        }
+        let mut config = self.config.clone();
+        config.disk_bytes = disk_bytes;
+        self.reconfigure(config, AfterReconfiguration::Answer(ticket));
+    }
+
+    fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
+        config.version += 1;
+        let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
+        let epoch = self.epoch;
+        for node in &asked {
+            self.send(*node, Request::Configure { epoch, config: config.clone() });
+        }
+        self.reconfiguring =
+            Some(Reconfiguration { config, held_by: BTreeSet::new(), asked, then });
+    }
+
+    pub(super) fn on_configured(&mut self, now: Instant, from: NodeId, version: u64) {
+        let Some(change) = &mut self.reconfiguring else { return };
+        if change.config.version != version {
+            return;
+        }
+        change.held_by.insert(from);
+        let enough = self
+            .reconfiguring
+            .as_ref()
+            .is_some_and(|change| self.config_is_held(&change.held_by, &change.asked));
+        if let Some(change) = enough.then(|| self.reconfiguring.take()).flatten() {
+            self.config = change.config;
+            match change.then {
+                AfterReconfiguration::Answer(ticket) => self.complete(ticket, Ok(Answer::Done)),
+                AfterReconfiguration::Admit(node) => {
+                    if self.nodes[node.index()].phase == Phase::Admitting {
+                        self.hold_list(node);
+                    }
+                }
+            }
+            self.review(now);
+        }
+    }
+
+    /// Whether four members of every placement hold a configuration, or all three that are left.
+    fn config_is_held(&self, held_by: &BTreeSet<NodeId>, asked: &BTreeSet<NodeId>) -> bool {
+        self.placements().iter().all(|members| {
+            let held = members.iter().filter(|node| held_by.contains(node)).count();
+            let able = members.iter().filter(|node| asked.contains(node)).count();
+            held >= WRITE_QUORUM || (held == able && held >= READ_QUORUM)
+        })
+    }
+
+    /// A node that joins holds the list.
+    pub(super) fn joined(&mut self, now: Instant, node: NodeId, scls: &[(GroupId, Lsn)]) {
+        if self.nodes[node.index()].fresh {
+            return self.mark_fresh(node);
+        }
+        self.stream(node);
+        let held: Vec<GroupId> = self.groups_of(node);
+        for group in held {
+            let scl = scls.iter().find(|(other, _)| *other == group).map(|(_, scl)| *scl);
+            self.take_stock(node, group, scl);
+        }
+        self.review(now);
+    }
+
+    /// A segment is current, or its lack is to be filled.
+    pub(super) fn take_stock(&mut self, node: NodeId, group: GroupId, scl: Option<Lsn>) {
+        let Some(view) = self.groups.get_mut(&group) else { return };
+        match scl {
+            Some(scl) => view.on_scl(node, scl),
+            None if view.tip.is_some() => view.forget(node),
+            None => {}
+        }
+        if !view.is_current(node) {
+            let since = scl.unwrap_or(Lsn::NONE);
+            self.catch_up.want(Lack { node, group, since, begun: false });
+        }
+    }
+
+    /// A directory without data marks every group that exists, before it counts for any.
+    fn mark_fresh(&mut self, node: NodeId) {
+        self.nodes[node.index()].phase = Phase::Marking;
+        let tip = |group: &GroupId| self.groups.get(group).map_or(Lsn::NONE, |view| view.tip);
+        let groups: Vec<(GroupId, Lsn)> =
+            self.groups_of(node).iter().map(|group| (*group, tip(group))).collect();
+        for (group, base) in &groups {
+            if let Some(view) = self.groups.get_mut(group) {
+                view.forget(node);
+            }
+            let lack = Lack { node, group: *group, since: Lsn::NONE, begun: true };
+            self.catch_up.begun(lack, *base);
+        }
+        let epoch = self.epoch;
+        self.send(node, Request::BeginCatchUp { epoch, groups });
+    }
+
+    /// The marks of a fresh directory are durable: it takes frames from here on.
+    pub(super) fn marked(&mut self, now: Instant, node: NodeId) {
+        if self.nodes[node.index()].phase == Phase::Marking {
+            self.nodes[node.index()].fresh = false;
+            self.stream(node);
+            self.review(now);
+        }
+    }
+
+    fn stream(&mut self, node: NodeId) {
+        let view = &mut self.nodes[node.index()];
+        view.phase = Phase::Streaming;
+        view.reason = None;
+        view.outstanding_bytes = 0;
+        self.resend_pending(node);
+    }
+
+    fn groups_of(&self, node: NodeId) -> Vec<GroupId> {
+        let held = self.groups.iter().filter(|(_, view)| view.members.contains(&node));
+        held.map(|(group, _)| *group).collect()
+    }
+
+    pub(super) fn streaming_nodes(&self) -> Vec<NodeId> {
+        let streaming = |node: &NodeId| self.nodes[node.index()].is_streaming();
+        self.config.node_ids().filter(streaming).collect()
+    }
+
+    /// The distinct sets of six nodes that groups are placed on.
+    pub(super) fn placements(&self) -> BTreeSet<[NodeId; SEGMENTS]> {
+        let turns = self.config.nodes.len() as u32;
+        (0..turns).map(|group| self.config.members(GroupId(group))).collect()
+    }
+
+    /// Judges anew whether writes can become durable.
+    pub(super) fn review(&mut self, now: Instant) {
+        let streaming = |node: NodeId| self.nodes[node.index()].is_streaming();
+        let placed = self.placements().iter().all(|members| {
+            members.iter().filter(|node| streaming(**node)).count() >= WRITE_QUORUM
+        });
+        let writable = placed && self.groups.values().all(|group| group.can_write(streaming));
+        self.unwritable_since = match (writable, self.unwritable_since) {
+            (true, _) => None,
+            (false, since) => since.or(Some(now)),
+        };
+        self.writable = writable;
+    }
+
+    /// Another writer's epoch is promised: this one can do nothing there any more.
+    pub(super) fn on_refused(&mut self, now: Instant, from: NodeId, promised: VolumeEpoch) {
+        if promised > self.epoch {
+            if self.recovery.is_some() {
+                return self.recovery_refused(now, promised);
+            }
+            self.node_down(now, from, "another writer has taken the volume over");
+        }
+    }
+
+    /// Health of the volume: that of its worst group.
+    pub(super) fn state(&self) -> VolumeState {
+        let count = |group: &ProtectionGroup| {
+            let able = group.members.iter().filter(|node| {
+                self.nodes[node.index()].is_streaming() && group.is_complete(**node)
+            });
+            able.count()
+        };
+        let placed = self.placements().into_iter().map(|members| {
+            members.iter().filter(|node| self.nodes[node.index()].is_streaming()).count()
+        });
+        match self.groups.values().map(count).chain(placed).min().unwrap_or(0) {
+            SEGMENTS.. => VolumeState::Healthy,
+            WRITE_QUORUM.. => VolumeState::Degraded,
+            READ_QUORUM => VolumeState::ReadOnly,
+            _ => VolumeState::Unreadable,
+        }
+    }
+
+    pub(super) fn node_state(&self, node: NodeId) -> (NodeState, Option<String>) {
+        let view = &self.nodes[node.index()];
+        let state = match view.phase {
+            Phase::Down => NodeState::Down,
+            Phase::Behind => NodeState::Lagging,
+            Phase::Streaming if self.catch_up.is_busy_with(node) => self.catch_up.state(node),
+            Phase::Streaming => NodeState::Up,
+            _ => NodeState::Rebuilding,
+        };
+        (state, view.reason.clone())
+    }
+
+    pub(super) fn on_segment_damaged(&mut self, from: NodeId, group: GroupId) {
+        if let Some(view) = self.groups.get_mut(&group) {
+            view.forget(from);
+        }
+        if self.is_open() {
+            let lack = Lack { node: from, group, since: Lsn::NONE, begun: false };
+            self.catch_up.want(lack);
+        }
+        self.review(self.now);
+    }
+}

@@ -1,0 +1,331 @@
+//! The single writer of a volume: gives out LSNs, sends frames, knows what is durable, routes
+//! reads. A state machine without I/O (law 8): requests of the disk's user and replies of nodes
+//! go in, [`WriterEffect`]s come out.
+//!
+//! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
+//! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
+//! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack.
+
+mod admission;
+mod catch_up;
+mod groups;
+mod membership;
+pub mod payload;
+mod pending;
+mod reads;
+mod recovery;
+mod sending;
+
+use crate::config::VolumeConfig;
+use crate::error::IoFailure;
+use crate::ids::{GroupId, NodeId, VolumeEpoch};
+use crate::lsn::{Lsn, TruncationList};
+use crate::message::{Reply, Request, RequestId};
+use crate::page::PageBuf;
+use crate::status::{NodeState, VolumeState};
+use crate::time::Instant;
+use admission::Parked;
+use catch_up::CatchUp;
+use groups::ProtectionGroup;
+use membership::NodeView;
+use pending::Pending;
+use reads::Reads;
+use recovery::Recovery;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Ties a completion to the request of the disk's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// When a WRITE is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheMode {
+    /// When every later read sees it; a flush waits for the quorum.
+    #[default]
+    Writeback,
+    /// When it is durable.
+    Writethrough,
+}
+
+/// What requests do that wait for a lost quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuorumLoss {
+    /// Wait for ever.
+    Wait,
+    /// Fail at once.
+    Fail,
+    /// Fail after so long.
+    After(Duration),
+}
+
+/// What the user of the disk chose.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterPolicy {
+    /// When a WRITE is answered.
+    pub cache: CacheMode,
+    /// What waits for a lost quorum.
+    pub on_quorum_loss: QuorumLoss,
+    /// Writes are refused.
+    pub read_only: bool,
+}
+
+/// Bytes of the disk, in a buffer that may hold some before and after them.
+#[derive(Debug)]
+pub struct ReadBytes {
+    buffer: PageBuf,
+    start: usize,
+    length: usize,
+}
+
+impl AsRef<[u8]> for ReadBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer.bytes()[self.start..self.start + self.length]
+    }
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// The bytes read.
+    Bytes(ReadBytes),
+    /// Whether each block of a leaf exists, and the group's next leaf that has any.
+    Present(u64, Option<u32>),
+}
+
+/// What the writer wants done.
+#[derive(Debug)]
+pub enum WriterEffect {
+    /// Give a request to a node.
+    Send {
+        /// The node.
+        to: NodeId,
+        /// The request.
+        request: Request,
+    },
+    /// Answer the disk's user.
+    Complete {
+        /// Of the request.
+        ticket: Ticket,
+        /// What it came to.
+        result: Result<Answer, IoFailure>,
+    },
+    /// The recovery is over: the volume serves, or cannot, and why.
+    Opened(Result<(), String>),
+}
+
+/// The writer; see the module's page.
+#[derive(Debug)]
+pub struct Writer {
+    config: VolumeConfig,
+    policy: WriterPolicy,
+    epoch: VolumeEpoch,
+    list: TruncationList,
+    nodes: Vec<NodeView>,
+    groups: BTreeMap<GroupId, ProtectionGroup>,
+    last_lsn: Lsn,
+    next_lsn: Lsn,
+    vcl: Lsn,
+    vdl: Lsn,
+    pending: Pending,
+    /// Last LSN of each batch that was sent and is not yet durable.
+    batches: VecDeque<Lsn>,
+    /// Who waits for the VDL to reach an LSN, in its order.
+    waiting: VecDeque<(Lsn, Ticket, Instant)>,
+    parked: VecDeque<Parked>,
+    reads: Reads,
+    recovery: Option<Recovery>,
+    catch_up: CatchUp,
+    reconfiguring: Option<membership::Reconfiguration>,
+    /// Four members of every group can take writes.
+    writable: bool,
+    /// Since when they cannot.
+    unwritable_since: Option<Instant>,
+    announced: Lsn,
+    next_request: u64,
+    /// The time of the event being handled.
+    now: Instant,
+    wall_time_ns: u64,
+    written_bytes: u64,
+    effects: VecDeque<WriterEffect>,
+}
+
+/// A writer's figures for status.
+#[derive(Clone, Debug)]
+pub struct WriterFigures {
+    /// Health.
+    pub state: VolumeState,
+    /// Epoch.
+    pub epoch: VolumeEpoch,
+    /// Groups that exist.
+    pub groups: u64,
+    /// Volume complete LSN.
+    pub vcl: Lsn,
+    /// Volume durable LSN.
+    pub vdl: Lsn,
+    /// User bytes admitted since the open.
+    pub written_bytes: u64,
+    /// State of each node and why.
+    pub nodes: Vec<(NodeState, Option<String>)>,
+    /// Requests that are parked or wait for the quorum.
+    pub waiting_requests: usize,
+}
+
+impl Writer {
+    /// A writer that has not opened the volume yet. `writer_id` is random and makes its epochs
+    /// unique; `config` is what any node's superblock says, replaced by the newest one found.
+    pub fn new(config: VolumeConfig, writer_id: u64, policy: WriterPolicy) -> Writer {
+        let nodes = config.node_ids().map(|_| NodeView::default()).collect();
+        Writer {
+            config,
+            policy,
+            epoch: VolumeEpoch { number: 0, writer: writer_id },
+            list: TruncationList::default(),
+            nodes,
+            groups: BTreeMap::new(),
+            last_lsn: Lsn::NONE,
+            next_lsn: Lsn(1),
+            vcl: Lsn::NONE,
+            vdl: Lsn::NONE,
+            pending: Pending::default(),
+            batches: VecDeque::new(),
+            waiting: VecDeque::new(),
+            parked: VecDeque::new(),
+            reads: Reads::default(),
+            recovery: None,
+            catch_up: CatchUp::default(),
+            reconfiguring: None,
+            writable: false,
+            unwritable_since: None,
+            announced: Lsn::NONE,
+            next_request: 0,
+            now: Instant::default(),
+            wall_time_ns: 0,
+            written_bytes: 0,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The volume's configuration.
+    pub fn config(&self) -> &VolumeConfig {
+        &self.config
+    }
+
+    /// Bytes of the disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.config.disk_bytes
+    }
+
+    /// Volume durable LSN.
+    pub fn vdl(&self) -> Lsn {
+        self.vdl
+    }
+
+    /// Whether the recovery is over and the disk answers.
+    pub fn is_open(&self) -> bool {
+        self.recovery.is_none() && self.epoch.number > 0
+    }
+
+    /// The next effect to be carried out.
+    pub fn poll(&mut self) -> Option<WriterEffect> {
+        self.effects.pop_front()
+    }
+
+    /// A node answered.
+    pub fn on_reply(&mut self, now: Instant, from: NodeId, reply: Reply) {
+        self.now = now;
+        match reply {
+            Reply::Refused { promised } => self.on_refused(now, from, promised),
+            Reply::Promised(report) => self.on_promised(now, from, *report),
+            Reply::ListHeld { epoch, scls, room } => {
+                self.on_list_held(now, from, epoch, scls, room);
+            }
+            Reply::Configured { version } => self.on_configured(now, from, version),
+            Reply::Acked { incarnation, epoch, scls, bytes, room, full } => {
+                self.on_room(from, room, full);
+                if epoch == self.epoch && self.nodes[from.index()].incarnation == Some(incarnation)
+                {
+                    self.on_acked(from, &scls, bytes);
+                }
+            }
+            Reply::Room { room, full } => self.on_room(from, room, full),
+            Reply::Blocks { id, result } => self.on_blocks(now, from, id, result),
+            Reply::Present { id, result } => self.on_present(now, id, result),
+            Reply::Records { id, result } => self.on_records(now, id, result),
+            Reply::Leaves { id, result } => self.on_leaves(now, id, result),
+            Reply::CatchUpBegun { groups } => self.on_catch_up_begun(now, from, &groups),
+            Reply::LeavesHeld { id } => self.on_leaves_held(now, id),
+            Reply::GroupCompleted { group, scl } => {
+                self.on_group_completed(now, from, group, scl);
+            }
+            Reply::SegmentDamaged { group } => self.on_segment_damaged(from, group),
+            Reply::Fenced => self.node_down(now, from, "a write or sync on its disk failed"),
+        }
+        self.progress(now);
+    }
+
+    /// Time has passed: time-outs, hedged reads, retries.
+    pub fn on_tick(&mut self, now: Instant, wall_time_ns: u64) {
+        self.now = now;
+        self.wall_time_ns = wall_time_ns;
+        self.recovery_tick(now);
+        if self.is_open() {
+            self.hedge_reads(now);
+            self.rejoin_nodes();
+            self.catch_up_next(now);
+            self.announce_when_idle();
+        }
+        self.progress(now);
+        self.time_out(now);
+    }
+
+    /// What may follow after anything happened: unpark, send, finish the recovery.
+    fn progress(&mut self, now: Instant) {
+        self.recovery_next(now);
+        if self.is_open() {
+            self.unpark(now);
+            self.send_frames();
+        }
+    }
+
+    fn new_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
+    fn send(&mut self, to: NodeId, request: Request) {
+        self.effects.push_back(WriterEffect::Send { to, request });
+    }
+
+    fn complete(&mut self, ticket: Ticket, result: Result<Answer, IoFailure>) {
+        self.effects.push_back(WriterEffect::Complete { ticket, result });
+    }
+
+    /// The VDL is told by frames; when none is due, by itself, so that nodes take in what is
+    /// durable.
+    fn announce_when_idle(&mut self) {
+        if self.pending.is_empty() && self.announced < self.vdl {
+            self.announced = self.vdl;
+            let (epoch, vdl) = (self.epoch, self.vdl);
+            for node in self.streaming_nodes() {
+                self.send(node, Request::Announce { epoch, vdl });
+            }
+        }
+    }
+
+    /// Figures for status.
+    pub fn figures(&self) -> WriterFigures {
+        WriterFigures {
+            state: self.state(),
+            epoch: self.epoch,
+            groups: self.groups.len() as u64,
+            vcl: self.vcl,
+            vdl: self.vdl,
+            written_bytes: self.written_bytes,
+            nodes: self.config.node_ids().map(|node| self.node_state(node)).collect(),
+            waiting_requests: self.parked.len() + self.waiting.len(),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Reads: pending records, then one segment that can prove it has everything up to the read
+//! point. Never a quorum read; a late answer is hedged, a bad one is asked of another segment.
+
+use super::pending::Overlay;
+use super::{Answer, ReadBytes, Ticket, Writer};
+use crate::error::IoFailure;
+use crate::format::index_page::LEAF_BLOCKS;
+use crate::geometry::BLOCK_BYTES;
+use crate::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
+use crate::message::{NodeFailure, Request, RequestId};
+use crate::page::PageBuf;
+use crate::time::Instant;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// Blocks of one request to a node at most (1 MiB).
+const PART_BLOCKS: u64 = 64;
+/// A read that is older than this is asked of a second node, too.
+const HEDGE_AFTER: Duration = Duration::from_millis(25);
+
+/// A read of the disk's user.
+#[derive(Debug)]
+struct Job {
+    /// First byte in the blocks that are read.
+    start: usize,
+    length: usize,
+    /// The parts' blocks, as they come.
+    parts: Vec<Option<PageBuf>>,
+    missing: usize,
+}
+
+/// A run of blocks asked of a node.
+#[derive(Debug)]
+struct Part {
+    ticket: Ticket,
+    index: usize,
+    group: GroupId,
+    block: GroupBlock,
+    blocks: u32,
+    overlays: Vec<Overlay>,
+    asked: Vec<NodeId>,
+    /// Answers still to come.
+    open: usize,
+    since: Instant,
+}
+
+/// Reads under way.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    jobs: HashMap<Ticket, Job>,
+    parts: BTreeMap<RequestId, Part>,
+    /// Later asks of the same part: the first request is its name.
+    aliases: HashMap<RequestId, RequestId>,
+    presence: HashMap<RequestId, (Ticket, GroupId, u32, Vec<NodeId>)>,
+}
+
+impl Writer {
+    /// Reads bytes of the disk.
+    pub fn read(&mut self, now: Instant, ticket: Ticket, offset: u64, length: usize) {
+        let end = offset.checked_add(length as u64).filter(|end| *end <= self.disk_bytes());
+        let Some(end) = end else {
+            return self.complete(ticket, Err(IoFailure::OutOfBounds));
+        };
+        let block_bytes = BLOCK_BYTES as u64;
+        let (mut block, last) = (offset / block_bytes, end.div_ceil(block_bytes));
+        let mut runs = Vec::new();
+        while block < last {
+            let run = self.config.geometry.run_length(DiskBlock(block));
+            let blocks = run.min(last - block).min(PART_BLOCKS);
+            runs.push((DiskBlock(block), blocks as u32));
+            block += blocks;
+        }
+        let parts: Vec<Option<PageBuf>> = runs.iter().map(|_| None).collect();
+        let start = (offset % block_bytes) as usize;
+        let job = Job { start, length, missing: parts.len(), parts };
+        self.reads.jobs.insert(ticket, job);
+        for (index, (block, blocks)) in runs.into_iter().enumerate() {
+            self.read_part(now, ticket, index, block, blocks);
+        }
+        self.finish_job(ticket);
+    }
+
+    fn read_part(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        index: usize,
+        block: DiskBlock,
+        blocks: u32,
+    ) {
+        let (group, block) = self.config.geometry.locate(block);
+        let (overlays, covered) = self.pending.overlays(group, block, blocks);
+        let exists = self.groups.get(&group).is_some_and(|view| view.tip.is_some());
+        if covered || !exists {
+            let buffer = PageBuf::zeroed(blocks as usize * crate::geometry::PAGES_PER_BLOCK);
+            return self.part_done(ticket, index, &overlays, buffer);
+        }
+        let id = self.new_request();
+        let part = Part {
+            ticket,
+            index,
+            group,
+            block,
+            blocks,
+            overlays,
+            asked: Vec::new(),
+            open: 0,
+            since: now,
+        };
+        self.reads.parts.insert(id, part);
+        if !self.ask(id) {
+            self.part_failed(id);
+        }
+    }
+
+    /// Asks the next segment that can serve a part; `false` if there is none left.
+    fn ask(&mut self, id: RequestId) -> bool {
+        let Some(part) = self.reads.parts.get(&id) else { return false };
+        let node = self.reader_of(part.group, part.block.0 / LEAF_BLOCKS, &part.asked);
+        let Some((node, tip)) = node else { return false };
+        let alias = if part.asked.is_empty() { id } else { self.new_request() };
+        let (epoch, vdl) = (self.epoch, self.vdl);
+        let Some(part) = self.reads.parts.get_mut(&id) else { return false };
+        part.asked.push(node);
+        part.open += 1;
+        let (group, block, blocks) = (part.group, part.block, part.blocks);
+        self.reads.aliases.insert(alias, id);
+        self.send(node, Request::Read { epoch, id: alias, group, block, blocks, vdl, tip });
+        true
+    }
+
+    /// A segment that covers the read point and was not asked yet. Each leaf has a first choice
+    /// of its own, so that the nodes' indexes share the memory instead of each keeping all.
+    fn reader_of(
+        &self,
+        group: GroupId,
+        leaf: u32,
+        asked: &[NodeId],
+    ) -> Option<(NodeId, crate::lsn::Lsn)> {
+        let view = self.groups.get(&group)?;
+        let members = view.members;
+        let first = (leaf as usize).wrapping_mul(5) % members.len();
+        let order = (0..members.len()).map(|step| members[(first + step) % members.len()]);
+        let able = order.filter(|node| {
+            !asked.contains(node) && view.is_current(*node) && self.nodes[node.index()].is_reachable()
+        });
+        let node = able.min_by_key(|node| self.nodes[node.index()].latency_class())?;
+        Some((node, view.tip))
+    }
+
+    /// A node answered a part.
+    pub(super) fn on_blocks(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        alias: RequestId,
+        result: Result<PageBuf, NodeFailure>,
+    ) {
+        let Some(id) = self.reads.aliases.remove(&alias) else { return };
+        let Some(part) = self.reads.parts.get_mut(&id) else { return };
+        part.open = part.open.saturating_sub(1);
+        let since = part.since;
+        match result {
+            Ok(buffer) => {
+                self.nodes[from.index()].on_latency(now.since(since));
+                if let Some(part) = self.reads.parts.remove(&id) {
+                    self.part_done(part.ticket, part.index, &part.overlays, buffer);
+                    self.finish_job(part.ticket);
+                }
+            }
+            Err(_) => {
+                if !self.ask(id) && self.reads.parts.get(&id).is_some_and(|part| part.open == 0) {
+                    self.part_failed(id);
+                }
+            }
+        }
+    }
+
+    fn part_done(
+        &mut self,
+        ticket: Ticket,
+        index: usize,
+        overlays: &[Overlay],
+        mut buffer: PageBuf,
+    ) {
+        overlays.iter().for_each(|overlay| overlay.apply(buffer.bytes_mut()));
+        if let Some(job) = self.reads.jobs.get_mut(&ticket) {
+            job.parts[index] = Some(buffer);
+            job.missing -= 1;
+        }
+    }
+
+    fn part_failed(&mut self, id: RequestId) {
+        if let Some(part) = self.reads.parts.remove(&id)
+            && self.reads.jobs.remove(&part.ticket).is_some()
+        {
+            self.complete(part.ticket, Err(IoFailure::Unreadable));
+        }
+    }
+
+    fn finish_job(&mut self, ticket: Ticket) {
+        let done = self.reads.jobs.get(&ticket).is_some_and(|job| job.missing == 0);
+        if let Some(job) = done.then(|| self.reads.jobs.remove(&ticket)).flatten() {
+            let (start, length) = (job.start, job.length);
+            let bytes = ReadBytes { buffer: join(job.parts), start, length };
+            self.complete(ticket, Ok(Answer::Bytes(bytes)));
+        }
+    }
+
+    /// Asks a second segment for what is late.
+    pub(super) fn hedge_reads(&mut self, now: Instant) {
+        let late = self.reads.parts.iter().filter(|(_, part)| {
+            part.open > 0 && now.since(part.since) > HEDGE_AFTER * part.asked.len() as u32
+        });
+        let late: Vec<(RequestId, Option<NodeId>)> =
+            late.map(|(id, part)| (*id, part.asked.last().copied())).collect();
+        for (id, slow) in late {
+            if let Some(node) = slow {
+                self.nodes[node.index()].on_latency(HEDGE_AFTER);
+            }
+            self.ask(id);
+        }
+    }
+
+    /// What was asked of a node that is gone is asked of another.
+    pub(super) fn reask_reads_of(&mut self, node: NodeId) {
+        let parts = self.reads.parts.iter_mut();
+        let of_node = parts.filter(|(_, part)| part.asked.last() == Some(&node));
+        let ids: Vec<RequestId> = of_node
+            .map(|(id, part)| {
+                part.open = part.open.saturating_sub(1);
+                *id
+            })
+            .collect();
+        for id in ids {
+            let open = self.reads.parts.get(&id).is_some_and(|part| part.open > 0);
+            if !self.ask(id) && !open {
+                self.part_failed(id);
+            }
+        }
+        let lost = self.reads.presence.extract_if(|_, (.., asked)| asked.last() == Some(&node));
+        let lost: Vec<_> = lost.collect();
+        for (id, (ticket, group, leaf, asked)) in lost {
+            self.ask_presence(id, ticket, group, leaf, asked);
+        }
+    }
+
+    /// Which blocks of a leaf exist, pending records included, and the group's next leaf.
+    pub fn presence(&mut self, ticket: Ticket, group: GroupId, leaf: u32) {
+        let exists = self.groups.get(&group).is_some_and(|view| view.tip.is_some());
+        if !exists {
+            return self.present(ticket, group, leaf, 0, None);
+        }
+        let id = self.new_request();
+        self.ask_presence(id, ticket, group, leaf, Vec::new());
+    }
+
+    fn ask_presence(
+        &mut self,
+        id: RequestId,
+        ticket: Ticket,
+        group: GroupId,
+        leaf: u32,
+        mut asked: Vec<NodeId>,
+    ) {
+        let Some((node, _)) = self.reader_of(group, leaf, &asked) else {
+            return self.complete(ticket, Err(IoFailure::Unreadable));
+        };
+        asked.push(node);
+        self.reads.presence.insert(id, (ticket, group, leaf, asked));
+        let (epoch, vdl) = (self.epoch, self.vdl);
+        self.send(node, Request::Presence { epoch, id, group, leaf, vdl });
+    }
+
+    pub(super) fn on_present(
+        &mut self,
+        _now: Instant,
+        id: RequestId,
+        result: Result<(u64, Option<u32>), NodeFailure>,
+    ) {
+        let Some((ticket, group, leaf, asked)) = self.reads.presence.remove(&id) else { return };
+        match result {
+            Ok((bits, next)) => self.present(ticket, group, leaf, bits, next),
+            Err(_) => self.ask_presence(id, ticket, group, leaf, asked),
+        }
+    }
+
+    fn present(
+        &mut self,
+        ticket: Ticket,
+        group: GroupId,
+        leaf: u32,
+        mut bits: u64,
+        next: Option<u32>,
+    ) {
+        let first = leaf * LEAF_BLOCKS;
+        for offset in 0..LEAF_BLOCKS {
+            let (overlays, _) = self.pending.overlays(group, GroupBlock(first + offset), 1);
+            if let Some(newest) = overlays.last() {
+                let bit = 1 << offset;
+                bits = if newest.source.is_some() { bits | bit } else { bits & !bit };
+            }
+        }
+        let pending_next = self.pending.next_leaf(group, leaf + 1);
+        let next = next.into_iter().chain(pending_next).min();
+        self.complete(ticket, Ok(Answer::Present(bits, next)));
+    }
+}
+
+/// The parts side by side; a single one is passed on as it is.
+fn join(mut parts: Vec<Option<PageBuf>>) -> PageBuf {
+    if parts.len() == 1 {
+        return parts.pop().flatten().unwrap_or_default();
+    }
+    let mut joined = PageBuf::default();
+    parts.iter().flatten().for_each(|part| joined.extend_padded(part.bytes()));
+    joined
+}

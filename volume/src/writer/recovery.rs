@@ -1,0 +1,552 @@
+//! Every open is a recovery (DESIGN §7): promise, scan, VCL and VDL, truncation range, settle,
+//! serve. Do not simplify these rules by feel: each clause is there because a shorter one lost
+//! data in a model of it.
+
+use super::catch_up::Lack;
+use super::groups::ProtectionGroup;
+use super::membership::Phase;
+use super::{Writer, WriterEffect};
+use crate::format::log_frame::{Frame, FrameStamp, payload_pages_limit};
+use crate::format::redo_record::RecordHeader;
+use crate::ids::{GroupId, NodeId, VolumeEpoch};
+use crate::limits;
+use crate::lsn::{Lsn, TruncationList, TruncationRange};
+use crate::message::{NodeFailure, Report, Request, RequestId, TailRecord};
+use crate::page::Pages;
+use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
+use crate::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Waiting for promises and reports.
+    Promising,
+    /// The range is decided; waiting for nodes to hold the list.
+    Listing,
+    /// Copying the tail until four cover it.
+    Settling,
+}
+
+/// A recovery under way.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    step: Step,
+    since: Instant,
+    /// Nodes that were asked and may still answer.
+    asked: BTreeSet<NodeId>,
+    reports: BTreeMap<NodeId, Report>,
+    /// Nodes that hold the new list.
+    listed: BTreeSet<NodeId>,
+    /// The last record of each group at or below the VDL, and at or below the announced VDL.
+    anchors: BTreeMap<GroupId, (Lsn, Lsn)>,
+    /// The highest VDL that a report announces.
+    announced: Lsn,
+    /// Source and target of tail records on their way.
+    fetches: BTreeMap<RequestId, (NodeId, NodeId)>,
+    /// Segments that were given the tail's records, or found to need blocks.
+    tried: BTreeSet<(NodeId, GroupId)>,
+}
+
+impl Writer {
+    /// Opens the volume on the nodes that are up.
+    pub fn open(&mut self, now: Instant) {
+        self.start_promising(now, self.epoch.number + 1);
+    }
+
+    fn start_promising(&mut self, now: Instant, number: u64) {
+        self.epoch.number = number;
+        let up = |node: &NodeId| self.nodes[node.index()].phase != Phase::Down;
+        let asked: BTreeSet<NodeId> = self.config.node_ids().filter(up).collect();
+        for node in &asked {
+            self.nodes[node.index()].phase = Phase::Promising;
+            let epoch = self.epoch;
+            self.send(*node, Request::Promise { epoch });
+        }
+        self.recovery = Some(Recovery {
+            step: Step::Promising,
+            since: now,
+            asked,
+            reports: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            anchors: BTreeMap::new(),
+            announced: Lsn::NONE,
+            fetches: BTreeMap::new(),
+            tried: BTreeSet::new(),
+        });
+    }
+
+    /// A node has promised more: start again, higher.
+    pub(super) fn recovery_refused(&mut self, now: Instant, promised: VolumeEpoch) {
+        self.start_promising(now, promised.number.max(self.epoch.number) + 1);
+    }
+
+    pub(super) fn recovery_node_down(&mut self, node: NodeId) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.asked.remove(&node);
+            recovery.reports.remove(&node);
+            recovery.listed.remove(&node);
+            recovery.fetches.retain(|_, (from, to)| *from != node && *to != node);
+        }
+    }
+
+    pub(super) fn on_promised(&mut self, _now: Instant, from: NodeId, report: Report) {
+        if report.epoch != self.epoch {
+            return;
+        }
+        match &mut self.recovery {
+            Some(recovery) if recovery.step == Step::Promising => {
+                self.nodes[from.index()].incarnation = Some(report.incarnation);
+                recovery.reports.insert(from, report);
+            }
+            // One that promises later joins when the volume serves.
+            Some(_) => {}
+            None => self.join(from, &report),
+        }
+    }
+
+    pub(super) fn on_list_held(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        epoch: VolumeEpoch,
+        scls: Vec<(GroupId, Lsn)>,
+        room: u64,
+    ) {
+        if epoch != self.epoch {
+            return;
+        }
+        self.nodes[from.index()].room = room;
+        match &mut self.recovery {
+            Some(recovery) => {
+                recovery.listed.insert(from);
+                let report = recovery.reports.get(&from);
+                let unknown = |group: &&GroupId| {
+                    report.is_some_and(|r| r.segments.iter().all(|s| s.group != **group))
+                };
+                // A group that it has never seen: it has everything up to nothing.
+                let none: Vec<GroupId> =
+                    recovery.anchors.keys().filter(unknown).copied().collect();
+                let none = none.into_iter().map(|group| (group, Lsn::NONE));
+                for (group, scl) in scls.into_iter().chain(none) {
+                    self.on_scl(from, group, scl);
+                }
+            }
+            None => self.joined(now, from, &scls),
+        }
+    }
+
+    /// Lets a recovery go on without nodes that have not answered in time.
+    pub(super) fn recovery_tick(&mut self, now: Instant) {
+        if let Some(recovery) = &mut self.recovery
+            && now.since(recovery.since) > limits::RECOVERY_GRACE
+        {
+            let answered: BTreeSet<NodeId> = match recovery.step {
+                Step::Promising => recovery.reports.keys().copied().collect(),
+                _ => recovery.listed.clone(),
+            };
+            if answered.len() >= READ_QUORUM {
+                recovery.asked = answered;
+            }
+        }
+    }
+
+    /// Takes the recovery one step further, if everything it waits for is there.
+    pub(super) fn recovery_next(&mut self, now: Instant) {
+        let Some(recovery) = &self.recovery else { return };
+        match recovery.step {
+            Step::Promising if recovery.asked.iter().all(|n| recovery.reports.contains_key(n)) => {
+                self.decide(now);
+            }
+            Step::Listing if recovery.asked.iter().all(|n| recovery.listed.contains(n)) => {
+                self.after_listing(now);
+            }
+            Step::Settling => self.settle(now),
+            _ => {}
+        }
+    }
+
+    /// Steps 3 and 4: what is durable, and the range that annuls the rest.
+    fn decide(&mut self, now: Instant) {
+        let Some(recovery) = &self.recovery else { return };
+        let newest = recovery.reports.values().map(|report| &report.config);
+        let Some(config) = newest.max_by_key(|config| config.version).cloned() else {
+            return self.refuse("no node answers".to_owned());
+        };
+        self.config = config;
+        if let Err(reason) = self.check_read_quorum() {
+            return self.refuse(reason);
+        }
+        let Some(recovery) = &self.recovery else { return };
+        let usable = usable(&self.config.nodes, &recovery.reports);
+        let announced = usable.values().map(|report| report.announced).max().unwrap_or(Lsn::NONE);
+        let lists = recovery.reports.values().map(|report| &report.list);
+        let held = lists.max_by_key(|list| list.epoch).cloned().unwrap_or_default();
+        let tail: BTreeMap<Lsn, TailRecord> =
+            usable.values().flat_map(|report| &report.tail).map(|r| (r.lsn, *r)).collect();
+        let vdl = durable_point(announced, &held, &tail);
+        let anchors = anchors(&usable, &held, announced, vdl);
+        let everybody = usable.len() == self.config.nodes.len();
+        let low = usable.values().map(|report| report.replay_low).min().unwrap_or(Lsn::NONE);
+        let held_top = held.top();
+        let mut list = held;
+        if everybody {
+            // No node can meet again what these annul.
+            list.ranges.retain(|range| range.high >= low);
+        }
+        list.epoch = self.epoch;
+        let top = vdl.max(held_top).plus(limits::LSN_ALLOCATION_LIMIT);
+        list.push(TruncationRange { low: vdl.next(), high: top });
+        if list.ranges.len() > limits::TRUNCATION_RANGES {
+            return self.refuse(
+                "a node has been missing for too many opens; bring it back or rebuild it".to_owned(),
+            );
+        }
+        self.vdl = vdl;
+        self.last_lsn = vdl;
+        self.make_groups(&anchors);
+        self.start_listing(now, list, anchors, announced);
+    }
+
+    /// Three members of every group must have promised, complete and with an undamaged tail.
+    fn check_read_quorum(&self) -> Result<(), String> {
+        let Some(recovery) = &self.recovery else { return Ok(()) };
+        let usable = usable(&self.config.nodes, &recovery.reports);
+        let seen = usable.values().flat_map(|report| &report.segments).map(|s| s.group);
+        let turns = (0..self.config.nodes.len() as u32).map(GroupId);
+        for group in seen.chain(turns).collect::<BTreeSet<_>>() {
+            let able = self.config.members(group).into_iter().filter(|node| {
+                usable.get(node).is_some_and(|report| can_vote(report, group))
+            });
+            if able.count() < READ_QUORUM {
+                return Err(self.name_unusable(&usable));
+            }
+        }
+        Ok(())
+    }
+
+    fn name_unusable(&self, usable: &BTreeMap<NodeId, &Report>) -> String {
+        let missing = self.config.node_ids().filter(|node| {
+            usable.get(node).is_none_or(|r| r.tail_damaged || r.segments.iter().any(|s| !s.complete))
+        });
+        let names: Vec<String> = missing.map(|node| self.config.node_name(node)).collect();
+        format!("missing, damaged or incomplete: {}", names.join(", "))
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.recovery = None;
+        self.epoch.number = 0;
+        self.effects.push_back(WriterEffect::Opened(Err(reason)));
+    }
+
+    fn make_groups(&mut self, anchors: &BTreeMap<GroupId, (Lsn, Lsn)>) {
+        self.groups = anchors
+            .iter()
+            .map(|(group, (anchor, _))| {
+                (*group, ProtectionGroup::new(self.config.members(*group), *anchor))
+            })
+            .collect();
+    }
+
+    fn start_listing(
+        &mut self,
+        now: Instant,
+        list: TruncationList,
+        anchors: BTreeMap<GroupId, (Lsn, Lsn)>,
+        announced: Lsn,
+    ) {
+        self.list = list;
+        let Some(recovery) = &mut self.recovery else { return };
+        let nodes: Vec<NodeId> =
+            usable(&self.config.nodes, &recovery.reports).into_keys().collect();
+        recovery.step = Step::Listing;
+        recovery.since = now;
+        recovery.anchors = anchors;
+        recovery.announced = announced;
+        recovery.asked = nodes.iter().copied().collect();
+        nodes.into_iter().for_each(|node| self.hold_list(node));
+    }
+
+    /// The list must be on four members of every placement; on all three when three are left.
+    fn after_listing(&mut self, now: Instant) {
+        let Some(recovery) = &self.recovery else { return };
+        let held = self.placements().iter().all(|members| {
+            members.iter().filter(|node| recovery.listed.contains(node)).count() >= READ_QUORUM
+        });
+        if !held {
+            return self.refuse("fewer than three nodes took the truncation range".to_owned());
+        }
+        if let Some(recovery) = &mut self.recovery {
+            recovery.step = Step::Settling;
+            for node in recovery.listed.clone() {
+                self.nodes[node.index()].phase = Phase::Streaming;
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Step 5: copies the tail until four segments of every group cover it (all three, when only
+    /// three are left), then serves.
+    fn settle(&mut self, now: Instant) {
+        let Some(recovery) = &self.recovery else { return };
+        let anchors: Vec<(GroupId, Lsn)> =
+            recovery.anchors.iter().map(|(group, (anchor, _))| (*group, *anchor)).collect();
+        let mut settled = true;
+        for (group, anchor) in anchors {
+            let members = self.config.members(group);
+            let Some(recovery) = &self.recovery else { return };
+            let able = members.iter().filter(|n| recovery.listed.contains(n)).count();
+            let Some(view) = self.groups.get(&group) else { continue };
+            let covered = members.iter().filter(|node| {
+                view.is_complete(**node) && view.scl(**node) >= anchor
+            });
+            let covered = covered.count();
+            let behind: Vec<NodeId> = members
+                .into_iter()
+                .filter(|n| recovery.listed.contains(n))
+                .filter(|n| !(view.is_complete(*n) && view.scl(*n) >= anchor))
+                .collect();
+            let enough = covered >= WRITE_QUORUM.min(able) && covered >= READ_QUORUM;
+            for node in behind {
+                let waits = self.settle_segment(node, group, anchor, enough);
+                settled &= !waits;
+            }
+            settled &= enough;
+        }
+        if settled {
+            self.serve(now);
+        } else {
+            self.recovery_catch_up(now);
+        }
+    }
+
+    /// Gives a segment the tail's records that it lacks; blocks, if they are needed for four.
+    /// Whether the recovery should wait for it.
+    fn settle_segment(&mut self, node: NodeId, group: GroupId, anchor: Lsn, enough: bool) -> bool {
+        let Some(recovery) = &mut self.recovery else { return false };
+        if recovery.fetches.values().any(|(_, target)| *target == node) {
+            return true;
+        }
+        if self.catch_up.is_filling(node, group) {
+            return !enough;
+        }
+        let Some(view) = self.groups.get(&group) else { return false };
+        let scl = view.scl(node);
+        let first_try = recovery.tried.insert((node, group));
+        let source = view.is_complete(node).then(|| source_of_tail(recovery, group, scl, anchor));
+        match source.flatten() {
+            Some(source) if first_try => {
+                let id = self.new_request();
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.fetches.insert(id, (source, node));
+                }
+                let epoch = self.epoch;
+                let request = Request::Fetch { epoch, id, group, after: scl, upto: anchor };
+                self.send(source, request);
+                true
+            }
+            // Its records are on their way, or enough others have them.
+            Some(_) => !enough,
+            None if enough => false,
+            None => {
+                self.fill_for_quorum(node, group);
+                true
+            }
+        }
+    }
+
+    /// Fewer than four cover the anchor and the tail's records do not reach down to this segment:
+    /// it is filled with blocks, as of the highest announced VDL, before the volume serves.
+    fn fill_for_quorum(&mut self, node: NodeId, group: GroupId) {
+        let Some(recovery) = &self.recovery else { return };
+        let (epoch, announced) = (self.epoch, recovery.announced);
+        let Some((_, base)) = recovery.anchors.get(&group).copied() else { return };
+        let nodes: Vec<NodeId> = recovery.listed.iter().copied().collect();
+        let since = self.groups.get(&group).map_or(Lsn::NONE, |view| {
+            if view.is_complete(node) { view.scl(node) } else { Lsn::NONE }
+        });
+        if let Some(view) = self.groups.get_mut(&group) {
+            view.forget(node);
+        }
+        for source in nodes {
+            self.send(source, Request::Announce { epoch, vdl: announced });
+        }
+        self.catch_up.begun(Lack { node, group, since, begun: true }, base);
+        self.send(node, Request::BeginCatchUp { epoch, groups: vec![(group, base)] });
+        if let Some(recovery) = &mut self.recovery {
+            recovery.tried.remove(&(node, group));
+        }
+    }
+
+    pub(super) fn recovery_catch_up(&mut self, now: Instant) {
+        if self.recovery.is_some() {
+            self.catch_up_next(now);
+        }
+    }
+
+    /// Records of the tail from a peer, for the segment that lacks them.
+    pub(super) fn on_records(
+        &mut self,
+        _now: Instant,
+        id: RequestId,
+        result: Result<Vec<(RecordHeader, Pages)>, NodeFailure>,
+    ) {
+        let fetch = self.recovery.as_mut().and_then(|recovery| recovery.fetches.remove(&id));
+        let Some((source, target)) = fetch else { return };
+        let Ok(records) = result else {
+            return self.start_without(source);
+        };
+        // Until everything is settled no frame announces more than its receiver knew.
+        let stamp = FrameStamp { epoch: self.epoch, vdl: Lsn::NONE, wall_time_ns: 0 };
+        let page_limit = payload_pages_limit(self.config.extent_bytes);
+        let mut parts = Vec::new();
+        let mut pages = 0;
+        for (record, payload) in records {
+            if pages + payload.page_count() > page_limit || parts.len() == limits::FRAME_RECORDS {
+                pages = 0;
+                let frame = Arc::new(Frame::new(stamp, std::mem::take(&mut parts)));
+                self.send(target, Request::Append { frame });
+            }
+            pages += payload.page_count();
+            parts.push((record, payload));
+        }
+        if !parts.is_empty() {
+            self.send(target, Request::Append { frame: Arc::new(Frame::new(stamp, parts)) });
+        }
+    }
+
+    /// A record of the tail that was there when the node was opened cannot be read any more:
+    /// start again with a new epoch, without that node (DESIGN §7.5).
+    fn start_without(&mut self, node: NodeId) {
+        let now = self.now;
+        self.node_down(now, node, "records of its tail cannot be read");
+        self.start_promising(now, self.epoch.number + 1);
+    }
+
+    /// Everything is settled: VCL = VDL = the range's top, and the first read may be served.
+    fn serve(&mut self, now: Instant) {
+        let Some(recovery) = self.recovery.take() else { return };
+        let top = self.list.top();
+        self.vcl = top;
+        self.vdl = top;
+        self.next_lsn = top.next();
+        self.announced = top;
+        let epoch = self.epoch;
+        for node in &recovery.listed {
+            self.send(*node, Request::Announce { epoch, vdl: top });
+        }
+        for node in recovery.listed.iter().copied() {
+            if recovery.reports.get(&node).is_some_and(|report| report.fresh) {
+                continue;
+            }
+            for (group, (anchor, _)) in &recovery.anchors {
+                let view = self.groups.get(group);
+                let member = view.is_some_and(|view| view.members.contains(&node));
+                if member && !view.is_some_and(|view| view.is_current(node)) {
+                    let complete = view.is_some_and(|view| view.is_complete(node));
+                    let scl = view.map_or(Lsn::NONE, |view| view.scl(node)).min(*anchor);
+                    self.take_stock(node, *group, complete.then_some(scl));
+                }
+            }
+        }
+        // Those that were too late, or have a new directory, join now.
+        for node in self.config.node_ids() {
+            let is_up = self.nodes[node.index()].phase != Phase::Down;
+            if is_up && !recovery.listed.contains(&node) {
+                self.node_up(now, node);
+            }
+        }
+        self.review(now);
+        self.effects.push_back(WriterEffect::Opened(Ok(())));
+    }
+}
+
+/// Reports of nodes whose directory is the admitted one and not fresh.
+fn usable<'a>(
+    nodes: &[crate::config::NodeEntry],
+    reports: &'a BTreeMap<NodeId, Report>,
+) -> BTreeMap<NodeId, &'a Report> {
+    let admitted = reports.iter().filter(|(node, report)| {
+        nodes[node.index()].incarnation == report.incarnation && !report.fresh
+    });
+    admitted.map(|(node, report)| (*node, report)).collect()
+}
+
+/// Whether a report can say of a group what is not there.
+fn can_vote(report: &Report, group: GroupId) -> bool {
+    let segment = report.segments.iter().find(|segment| segment.group == group);
+    !report.tail_damaged && segment.is_none_or(|segment| segment.complete)
+}
+
+/// The VDL: from the highest announced one up, as long as the next LSN is there (or annulled),
+/// down to the last consistency point.
+fn durable_point(
+    announced: Lsn,
+    list: &TruncationList,
+    tail: &BTreeMap<Lsn, TailRecord>,
+) -> Lsn {
+    let (mut vcl, mut vdl) = (announced, announced);
+    loop {
+        let next = vcl.next();
+        let range = list.ranges.iter().find(|range| range.contains(next));
+        if let Some(range) = range {
+            vcl = range.high;
+            vdl = vcl;
+        } else if let Some(record) = tail.get(&next) {
+            vcl = next;
+            if record.is_consistency_point {
+                vdl = vcl;
+            }
+        } else {
+            return vdl;
+        }
+    }
+}
+
+/// Of every group: its last record at or below the VDL, and at or below the announced VDL.
+fn anchors(
+    usable: &BTreeMap<NodeId, &Report>,
+    list: &TruncationList,
+    announced: Lsn,
+    vdl: Lsn,
+) -> BTreeMap<GroupId, (Lsn, Lsn)> {
+    let mut anchors: BTreeMap<GroupId, (Lsn, Lsn)> = BTreeMap::new();
+    let mut raise = |group: GroupId, lsn: Lsn| {
+        let entry = anchors.entry(group).or_default();
+        if lsn <= vdl && !list.annuls(lsn) {
+            entry.0 = entry.0.max(lsn);
+        }
+        if lsn <= announced && !list.annuls(lsn) {
+            entry.1 = entry.1.max(lsn);
+        }
+    };
+    for report in usable.values() {
+        report.segments.iter().for_each(|segment| raise(segment.group, segment.applied));
+        report.tail.iter().for_each(|record| raise(record.group, record.lsn));
+    }
+    anchors.retain(|_, (anchor, _)| anchor.is_some());
+    anchors
+}
+
+/// A node whose tail has every record of the group after `scl` up to the anchor.
+fn source_of_tail(
+    recovery: &Recovery,
+    group: GroupId,
+    scl: Lsn,
+    anchor: Lsn,
+) -> Option<NodeId> {
+    let has_chain = |report: &Report| {
+        let mut end = scl;
+        let of_group = report.tail.iter().filter(|record| record.group == group);
+        for record in of_group.filter(|record| record.lsn > scl && record.lsn <= anchor) {
+            if record.previous_in_group != end {
+                return false;
+            }
+            end = record.lsn;
+        }
+        end == anchor
+    };
+    recovery.listed.iter().copied().find(|node| {
+        recovery.reports.get(node).is_some_and(has_chain)
+    })
+}

@@ -1,0 +1,163 @@
+//! Frames to the nodes, and what their acknowledgements prove.
+//!
+//! Boxcar without waiting (SIGMOD'18 §2.2): the first record is sent at once, and while a batch
+//! is on its way the next one fills.
+
+use super::pending::PendingRecord;
+use super::{Answer, Writer};
+use crate::config::SEGMENTS;
+use crate::format::log_frame::{Frame, FrameStamp, payload_pages_limit};
+use crate::ids::{GroupId, NodeId};
+use crate::limits;
+use crate::lsn::Lsn;
+use crate::message::Request;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The records of a batch for one set of nodes.
+type Batch = Vec<PendingRecord>;
+
+impl Writer {
+    /// Sends what is unsent, one frame for each set of nodes, as long as few enough batches are
+    /// on their way.
+    pub(super) fn send_frames(&mut self) {
+        while self.is_open() && self.batches.len() < limits::BATCHES_IN_FLIGHT {
+            let batch = self.next_batch();
+            let Some(last) = batch.last() else { return };
+            self.batches.push_back(last.record.lsn);
+            self.pending.mark_sent(batch.len());
+            let mut sets: BTreeMap<[NodeId; SEGMENTS], Batch> = BTreeMap::new();
+            for pending in batch {
+                let members = self.config.members(pending.record.group);
+                sets.entry(members).or_default().push(pending);
+            }
+            for (members, batch) in sets {
+                let frame = self.frame(batch);
+                for node in members {
+                    self.send_frame(node, Arc::clone(&frame));
+                }
+            }
+        }
+    }
+
+    /// The oldest unsent records that one frame may carry.
+    fn next_batch(&self) -> Batch {
+        let page_limit = payload_pages_limit(self.config.extent_bytes);
+        let mut pages = 0;
+        let fits = |pending: &&PendingRecord| {
+            pages += pending.pages.page_count();
+            pages <= page_limit
+        };
+        self.pending.unsent().take(limits::FRAME_RECORDS).take_while(fits).cloned().collect()
+    }
+
+    fn frame(&mut self, batch: Batch) -> Arc<Frame> {
+        self.announced = self.vdl;
+        let stamp =
+            FrameStamp { epoch: self.epoch, vdl: self.vdl, wall_time_ns: self.wall_time_ns };
+        let parts = batch.into_iter().map(|pending| (pending.record, pending.pages)).collect();
+        Arc::new(Frame::new(stamp, parts))
+    }
+
+    /// Sends a frame to a node that takes frames. One that has too much outstanding is left
+    /// behind, to catch up from its peers, not from the writer's memory.
+    fn send_frame(&mut self, node: NodeId, frame: Arc<Frame>) {
+        let view = &mut self.nodes[node.index()];
+        if !view.is_streaming() {
+            return;
+        }
+        if view.outstanding_bytes as usize > limits::NODE_QUEUE_BYTES {
+            return self.leave_behind(node);
+        }
+        view.outstanding_bytes += frame.bytes() as u64;
+        view.room = view.room.saturating_sub(frame.bytes() as u64);
+        self.send(node, Request::Append { frame });
+    }
+
+    /// Gives a node that joins everything that was sent and is not yet durable.
+    pub(super) fn resend_pending(&mut self, node: NodeId) {
+        let page_limit = payload_pages_limit(self.config.extent_bytes);
+        let config = &self.config;
+        let held = self.pending.sent().filter(|p| config.holds(node, p.record.group));
+        let mut batches: Vec<Batch> = vec![Vec::new()];
+        let mut pages = 0;
+        for pending in held {
+            pages += pending.pages.page_count();
+            let current = batches.last().map_or(0, Vec::len);
+            if pages > page_limit || current == limits::FRAME_RECORDS {
+                pages = pending.pages.page_count();
+                batches.push(Vec::new());
+            }
+            if let Some(batch) = batches.last_mut() {
+                batch.push(pending.clone());
+            }
+        }
+        for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
+            let frame = self.frame(batch);
+            self.send_frame(node, frame);
+        }
+    }
+
+    pub(super) fn on_room(&mut self, from: NodeId, room: u64, full: bool) {
+        let view = &mut self.nodes[from.index()];
+        view.room = room;
+        view.full = full;
+    }
+
+    /// A node has everything up to these SCLs on stable storage.
+    pub(super) fn on_acked(&mut self, from: NodeId, scls: &[(GroupId, Lsn)], bytes: u64) {
+        let view = &mut self.nodes[from.index()];
+        view.outstanding_bytes = view.outstanding_bytes.saturating_sub(bytes);
+        for (group, scl) in scls {
+            self.on_scl(from, *group, *scl);
+        }
+        self.advance();
+    }
+
+    /// Takes an SCL into account unless the segment is being filled: what it said before that
+    /// does not count.
+    pub(super) fn on_scl(&mut self, from: NodeId, group: GroupId, scl: Lsn) {
+        if !self.catch_up.is_filling(from, group)
+            && let Some(view) = self.groups.get_mut(&group)
+        {
+            view.on_scl(from, scl);
+        }
+    }
+
+    /// Moves VCL and VDL over every record that its group's PGCL covers. VCL is the lowest LSN
+    /// that is not durable, minus one: not the minimum of the PGCLs.
+    pub(super) fn advance(&mut self) {
+        let mut vdl = self.vdl;
+        while let Some(record) = self.pending.after(self.vcl) {
+            let durable = self.groups.get(&record.group).map_or(Lsn::NONE, |group| group.pgcl());
+            if record.lsn > durable {
+                break;
+            }
+            self.vcl = record.lsn;
+            if record.is_consistency_point() {
+                vdl = record.lsn;
+            }
+        }
+        while self.batches.front().is_some_and(|last| *last <= self.vcl) {
+            self.batches.pop_front();
+        }
+        if vdl > self.vdl {
+            self.vdl = vdl;
+            self.on_vdl();
+        }
+    }
+
+    /// The VDL has moved: what it passed is served by the nodes from now on.
+    fn on_vdl(&mut self) {
+        while let Some(record) = self.pending.pop_durable(self.vdl) {
+            if let Some(group) = self.groups.get_mut(&record.group) {
+                group.tip = record.lsn;
+            }
+        }
+        while self.waiting.front().is_some_and(|(lsn, ..)| *lsn <= self.vdl) {
+            if let Some((_, ticket, _)) = self.waiting.pop_front() {
+                self.complete(ticket, Ok(Answer::Done));
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Cases of opening that have names.
+
+use crate::cluster::{Cluster, Shape};
+use redoubt_volume::ids::{NodeId, VolumeEpoch};
+use redoubt_volume::message::{Reply, Request};
+use redoubt_volume::segment::effect::NodeEffect;
+
+fn filled(seed: u64) -> Cluster {
+    let mut cluster = Cluster::create(Shape::default(), seed);
+    cluster.open().expect("a new volume opens");
+    for block in 0..100u64 {
+        cluster.start_write(block * 16384, &[block as u8 + 1; 16384], false);
+    }
+    let flush = cluster.start_flush();
+    cluster.wait(flush).expect("the flush succeeds");
+    cluster
+}
+
+fn expect_filled(cluster: &mut Cluster) {
+    for block in 0..100u64 {
+        let found = cluster.read(block * 16384, 16384);
+        assert!(found.iter().all(|byte| *byte == block as u8 + 1), "block {block}");
+    }
+}
+
+#[test]
+fn three_nodes_left_read_and_do_not_write_until_the_fourth_returns() {
+    let mut cluster = filled(1);
+    let mut away = Vec::new();
+    for index in [0, 2, 5] {
+        away.push((index, cluster.lose_node(index).expect("it was there")));
+    }
+    assert_eq!(cluster.core().writer.figures().state.word(), "read-only");
+    let write = cluster.start_write(0, &[77; 16384], true);
+    cluster.quiesce(5);
+    assert!(!cluster.answers.contains_key(&write), "a write without quorum is not answered");
+    expect_filled(&mut cluster);
+    let (index, disk) = away.remove(0);
+    cluster.return_node(index, disk);
+    cluster.wait(write).expect("the write goes on by itself");
+    for (index, disk) in away {
+        cluster.return_node(index, disk);
+    }
+    cluster.quiesce(50);
+    assert_eq!(cluster.core().writer.figures().state.word(), "healthy");
+    assert_eq!(cluster.read(0, 1), [77]);
+}
+
+#[test]
+fn a_volume_with_three_nodes_opens_for_reading() {
+    let mut cluster = filled(2);
+    cluster.crash();
+    let mut away = Vec::new();
+    for index in [1, 3, 4] {
+        away.push((index, cluster.disks[index].take().expect("it was there")));
+    }
+    assert_eq!(cluster.open(), Ok(()));
+    assert_eq!(cluster.core().writer.figures().state.word(), "read-only");
+    expect_filled(&mut cluster);
+    let (index, disk) = away.remove(0);
+    cluster.return_node(index, disk);
+    cluster.quiesce(20);
+    let write = cluster.start_write(0, &[1; 16384], true);
+    cluster.wait(write).expect("four nodes take writes");
+}
+
+#[test]
+fn two_nodes_are_refused_and_named() {
+    let mut cluster = filled(3);
+    cluster.crash();
+    for index in [0, 1, 2, 3] {
+        cluster.disks[index] = None;
+    }
+    let reason = cluster.open().expect_err("two nodes prove nothing");
+    assert!(reason.contains("a1") && reason.contains("b2"), "{reason}");
+}
+
+#[test]
+fn a_replaced_directory_counts_only_when_it_was_filled() {
+    let mut cluster = filled(4);
+    cluster.lose_node(0);
+    cluster.replace_node(0);
+    cluster.quiesce(100);
+    assert_eq!(cluster.core().writer.figures().state.word(), "healthy");
+    // The new one must be able to serve alone with two others.
+    cluster.crash();
+    for index in [1, 2, 4] {
+        cluster.disks[index] = None;
+    }
+    assert_eq!(cluster.open(), Ok(()));
+    expect_filled(&mut cluster);
+}
+
+#[test]
+fn an_emptied_node_counts_in_no_quorum() {
+    let mut cluster = filled(5);
+    cluster.crash();
+    cluster.disks.iter_mut().take(3).for_each(|disk| *disk = None);
+    // Three are left; one of them is exchanged for an empty directory while nobody looks.
+    cluster.replace_node(3);
+    assert!(cluster.open().is_err(), "two complete nodes and an empty one prove nothing");
+}
+
+#[test]
+fn a_node_refuses_an_older_writer() {
+    let mut cluster = filled(6);
+    let now = cluster.now;
+    let core = cluster.core();
+    let node = core.nodes[0].as_mut().expect("the node is there");
+    let old = VolumeEpoch { number: 0, writer: 99 };
+    node.on_request(now, Request::Announce { epoch: old, vdl: redoubt_volume::lsn::Lsn(u64::MAX) });
+    let mut refused = false;
+    while let Some(effect) = node.poll() {
+        refused |= matches!(effect, NodeEffect::Send(Reply::Refused { .. }));
+    }
+    assert!(refused, "an older epoch is refused");
+    node.on_request(now, Request::Promise { epoch: old });
+    assert!(matches!(node.poll(), Some(NodeEffect::Send(Reply::Refused { .. }))));
+}
+
+#[test]
+fn a_failed_append_fences_the_node_and_nothing_else() {
+    let mut cluster = filled(7);
+    if let Some(disk) = &mut cluster.disks[2] {
+        disk.damage.fails = true;
+    }
+    let write = cluster.start_write(0, &[5; 16384], true);
+    cluster.wait(write).expect("five others are enough");
+    cluster.quiesce(3);
+    assert!(cluster.core().nodes[2].as_ref().is_some_and(|node| node.is_fenced()));
+    assert_eq!(cluster.core().writer.figures().state.word(), "degraded");
+    assert_eq!(cluster.read(0, 1), [5]);
+    let _ = NodeId(2);
+}
+
+#[test]
+fn a_full_disk_refuses_what_was_not_admitted_and_goes_on_when_there_is_space() {
+    let mut cluster = Cluster::create(Shape { disk_bytes: 64 << 20, group_mib: 64, ..Shape::default() }, 8);
+    cluster.open().expect("a new volume opens");
+    for disk in cluster.disks.iter_mut().flatten() {
+        disk.damage.capacity = Some(12 << 20);
+    }
+    let mut acknowledged = Vec::new();
+    let mut refused = false;
+    for block in 0..4000u64 {
+        let write = cluster.start_write(block * 16384, &[block as u8 | 1; 16384], true);
+        match cluster.wait(write) {
+            Ok(_) => acknowledged.push(block),
+            Err(failure) => {
+                assert_eq!(failure, redoubt_volume::error::IoFailure::NoSpace);
+                refused = true;
+                break;
+            }
+        }
+    }
+    assert!(refused, "12 MiB cannot take 64");
+    for block in acknowledged.iter().copied() {
+        let found = cluster.read(block * 16384, 16384);
+        assert!(found.iter().all(|byte| *byte == block as u8 | 1), "block {block}");
+    }
+    for disk in cluster.disks.iter_mut().flatten() {
+        disk.damage.capacity = None;
+    }
+    cluster.quiesce(20);
+    let write = cluster.start_write(0, &[9; 16384], true);
+    cluster.wait(write).expect("there is space again");
+}
+
+#[test]
+fn overwriting_leaves_little_behind() {
+    let shape = Shape { disk_bytes: 8 << 20, group_mib: 8, ..Shape::default() };
+    let mut cluster = Cluster::create(shape, 9);
+    cluster.open().expect("a new volume opens");
+    for round in 0..20u8 {
+        for chunk in 0..64u64 {
+            cluster.start_write(chunk * 131_072, &[round + 1; 131_072], false);
+        }
+        let flush = cluster.start_flush();
+        cluster.wait(flush).expect("the flush succeeds");
+    }
+    cluster.quiesce(200);
+    for disk in cluster.disks.iter().flatten() {
+        let bytes = disk.log_bytes();
+        assert!(bytes < 8 * (1 << 20) * 16 / 10 + 3 * (1 << 20), "{bytes} bytes for 8 MiB of data");
+    }
+    assert!(cluster.read(0, 8 << 20).iter().all(|byte| *byte == 20));
+}

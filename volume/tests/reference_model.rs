@@ -1,0 +1,234 @@
+//! The volume against a `Vec<u8>`, over random sequences of everything that can happen to it.
+
+use crate::cluster::{Cluster, MemoryDisk, Random, Shape};
+
+/// What the disk may hold: the state after each mutation, from the last flushed one on.
+struct Model {
+    /// States after mutation `first`, `first + 1`, …
+    states: Vec<Vec<u8>>,
+}
+
+impl Model {
+    fn new(bytes: usize) -> Model {
+        Model { states: vec![vec![0; bytes]] }
+    }
+
+    fn now(&self) -> &[u8] {
+        self.states.last().expect("there is always a state")
+    }
+
+    fn mutate(&mut self, change: impl FnOnce(&mut [u8])) {
+        let mut next = self.now().to_vec();
+        change(&mut next);
+        self.states.push(next);
+    }
+
+    /// Everything up to now is durable.
+    fn flushed(&mut self) {
+        self.states.drain(..self.states.len() - 1);
+    }
+
+    /// After a crash the disk must be in one of the states; it stays in that one.
+    fn settle(&mut self, found: &[u8], story: &str) {
+        let place = self.states.iter().rposition(|state| state == found);
+        assert!(place.is_some(), "the disk is in no state it was ever in: {story}");
+        self.states = vec![found.to_vec()];
+    }
+}
+
+struct Run {
+    cluster: Cluster,
+    model: Model,
+    random: Random,
+    /// Disks of nodes that are away.
+    away: Vec<(usize, MemoryDisk)>,
+    story: Vec<String>,
+    bytes: usize,
+}
+
+impl Run {
+    fn new(shape: Shape, seed: u64) -> Run {
+        let mut cluster = Cluster::create(shape, seed);
+        cluster.open().expect("a new volume opens");
+        let bytes = shape.disk_bytes as usize;
+        Run {
+            cluster,
+            model: Model::new(bytes),
+            random: Random(seed ^ 0xabcd),
+            away: Vec::new(),
+            story: Vec::new(),
+            bytes,
+        }
+    }
+
+    fn range(&mut self) -> (u64, usize) {
+        let length = match self.random.below(8) {
+            0..3 => 16384,
+            3 => 4096,
+            4 => 1 + self.random.below(700) as usize,
+            5 => 1 + self.random.below(70_000) as usize,
+            6 => 16384 * (1 + self.random.below(8) as usize),
+            _ => 65536,
+        };
+        let length = length.min(self.bytes);
+        let mut offset = self.random.below((self.bytes - length) as u64 + 1);
+        if self.random.below(4) > 0 {
+            offset -= offset % 4096;
+        }
+        (offset, length)
+    }
+
+    fn write(&mut self) {
+        let (offset, length) = self.range();
+        let fill = self.random.next() as u8 | 1;
+        let data: Vec<u8> = (0..length).map(|i| fill.wrapping_add((i / 512) as u8)).collect();
+        self.story.push(format!("write {offset}+{length}"));
+        self.model.mutate(|disk| disk[offset as usize..offset as usize + length].copy_from_slice(&data));
+        let durable = self.random.below(6) == 0;
+        let ticket = self.cluster.start_write(offset, &data, durable);
+        if self.random.below(3) == 0 {
+            self.cluster.wait(ticket).expect("the write succeeds");
+            if durable {
+                self.model.flushed();
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        let (offset, length) = match self.random.below(10) {
+            0 => (0, self.bytes),
+            1 => (self.bytes as u64 / 2, self.bytes / 2),
+            _ => self.range(),
+        };
+        self.story.push(format!("discard {offset}+{length}"));
+        self.model.mutate(|disk| disk[offset as usize..offset as usize + length].fill(0));
+        self.cluster.start_discard(offset, length as u64);
+    }
+
+    fn read(&mut self) {
+        let (offset, length) = self.range();
+        self.story.push(format!("read {offset}+{length}"));
+        let found = self.cluster.read(offset, length);
+        let expected = &self.model.now()[offset as usize..offset as usize + length];
+        let differs = found.iter().zip(expected).position(|(a, b)| a != b);
+        assert_eq!(differs, None, "a read of {offset}+{length} is wrong: {}", self.tell());
+    }
+
+    fn flush(&mut self) {
+        self.story.push("flush".to_owned());
+        let ticket = self.cluster.start_flush();
+        self.cluster.wait(ticket).expect("the flush succeeds");
+        self.model.flushed();
+    }
+
+    fn tell(&self) -> String {
+        self.story[self.story.len().saturating_sub(60)..].join("; ")
+    }
+
+    fn reopen(&mut self) {
+        let opened = self.cluster.open();
+        assert_eq!(opened, Ok(()), "{}", self.tell());
+        let found = self.cluster.read(0, self.bytes);
+        let story = self.tell();
+        self.model.settle(&found, &story);
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..50 => self.write(),
+            50..58 => self.discard(),
+            58..75 => self.read(),
+            75..80 => self.flush(),
+            80..84 => {
+                self.story.push("crash".to_owned());
+                self.cluster.crash();
+                self.reopen();
+            }
+            84..86 => {
+                self.story.push("close".to_owned());
+                self.cluster.close();
+                self.model.flushed();
+                self.reopen();
+            }
+            86..89 if self.away.len() < 2 => {
+                let index = self.random.below(self.cluster.disks.len() as u64) as usize;
+                if self.cluster.disks[index].is_some() {
+                    self.story.push(format!("lose node {index}"));
+                    let disk = self.cluster.lose_node(index).expect("the node was there");
+                    self.away.push((index, disk));
+                }
+            }
+            89..93 => {
+                if let Some((index, disk)) = self.away.pop() {
+                    if self.random.below(3) == 0 {
+                        self.story.push(format!("replace node {index}"));
+                        self.cluster.replace_node(index);
+                    } else {
+                        self.story.push(format!("return node {index}"));
+                        self.cluster.return_node(index, disk);
+                    }
+                    // Bad luck comes one at a time: the next loss waits until this one is healed.
+                    self.cluster.quiesce(30);
+                }
+            }
+            93..97 => self.cluster.tick(),
+            _ => {
+                let steps = self.random.below(60);
+                (0..steps).for_each(|_| {
+                    self.cluster.step();
+                });
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        while let Some((index, disk)) = self.away.pop() {
+            self.cluster.return_node(index, disk);
+        }
+        self.flush();
+        self.cluster.quiesce(60);
+        let state = self.cluster.core().writer.figures().state;
+        assert_eq!(state.word(), "healthy", "{}", self.tell());
+        let found = self.cluster.read(0, self.bytes);
+        assert!(found == self.model.now(), "the disk differs at the end: {}", self.tell());
+    }
+}
+
+fn run(shape: Shape, seed: u64, steps: usize) {
+    let mut run = Run::new(shape, seed);
+    (0..steps).for_each(|_| run.step());
+    run.finish();
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let count = std::env::var("REDOUBT_SEEDS").ok().and_then(|text| text.parse().ok());
+    let first = std::env::var("REDOUBT_FIRST_SEED").ok().and_then(|text| text.parse().ok());
+    let first = first.unwrap_or(0);
+    first..first + count.unwrap_or(40)
+}
+
+#[test]
+fn six_nodes_behave_like_a_vector() {
+    for seed in seeds() {
+        println!("seed {seed}");
+        run(Shape::default(), seed, 300);
+    }
+}
+
+#[test]
+fn twelve_nodes_behave_like_a_vector() {
+    let shape = Shape { nodes_per_zone: 4, disk_bytes: 6 << 20, ..Shape::default() };
+    for seed in seeds() {
+        println!("seed {seed}");
+        run(shape, seed, 200);
+    }
+}
+
+#[test]
+fn an_index_that_does_not_fit_its_memory_changes_nothing() {
+    let shape = Shape { index_bytes: 6 * 8192, disk_bytes: 8 << 20, group_mib: 4, ..Shape::default() };
+    for seed in seeds() {
+        println!("seed {seed}");
+        run(shape, seed, 200);
+    }
+}
