@@ -8,7 +8,6 @@ mod disk;
 mod exit;
 mod logging;
 mod mount_helper;
-mod mounts;
 mod offline;
 mod output;
 mod report;

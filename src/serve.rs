@@ -6,6 +6,7 @@ use crate::report::VolumeReport;
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use parking_lot::{Condvar, Mutex};
+use redoubt_mount::mount_point;
 use redoubt_mount::options::{self, MountOptions};
 use redoubt_mount::session::{MountRequest, Mounted, Unmount, Unmounter, mount};
 use redoubt_volume::volume::{CacheMode, OpenOptions, QuorumLoss, Volume};
@@ -58,6 +59,8 @@ pub(crate) fn serve(
         changed: Condvar::new(),
     });
     watch_signals(signals, Arc::clone(&shared))?;
+    // Before the volume is touched: an open starts a new epoch on its nodes.
+    mount_point::check(&request.mount_point)?;
     let volume = Volume::open(&request.volume, open_options(&request.options))?;
     let served = serve_open(request, &volume, &shared, ready);
     let closed = volume.close().context("the volume was not closed cleanly");

@@ -282,6 +282,21 @@ fn mounts_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn a_bad_mount_point_is_found_before_the_volume_is_opened() {
+    let folder = folder_with_volume();
+    std::fs::create_dir_all(folder.path().join("full/something")).unwrap();
+    let epoch = || redoubt(folder.path(), "status demo --json").json()["volume"]["epoch"].clone();
+    let before = epoch();
+    for more in ["", "--foreground"] {
+        let mount = |place| redoubt(folder.path(), &format!("mount demo {place} {more}"));
+        mount("missing").refused(2, "does not exist");
+        mount("full").refused(2, "not empty");
+        mount("/proc").refused(11, "is mounted there already");
+    }
+    assert_eq!(epoch(), before);
+}
+
+#[test]
 fn the_mount_helper_is_this_program_by_another_name() {
     let folder = folder_with_volume();
     let helper = folder.path().join("mount.fuse.redoubt");

@@ -42,6 +42,17 @@ impl MountEntry {
     }
 }
 
+/// Source of our mount on a path, which is the directory of its volume; `None` without one. It may be
+/// covered by another mount.
+///
+/// # Errors
+/// The table could not be read.
+pub fn volume_mounted_at(path: &Path) -> io::Result<Option<PathBuf>> {
+    let ours = |entry: &MountEntry| entry.mount_point == path && entry.is_ours();
+    let entry = read()?.into_iter().rfind(ours);
+    Ok(entry.map(|entry| entry.source.into()))
+}
+
 /// The mount that a path shows: the last one of those stacked on it. Placeholders of the
 /// automounter do not count: they are there to be mounted on.
 ///
@@ -124,6 +135,8 @@ mod tests {
 
     #[test]
     fn the_root_is_in_the_table_of_this_system() {
-        assert!(mounted_at(Path::new("/")).unwrap().is_some());
+        let root = Path::new("/");
+        assert!(mounted_at(root).unwrap().is_some());
+        assert_eq!(volume_mounted_at(root).unwrap(), None);
     }
 }

@@ -1,7 +1,7 @@
-//! What a process does to itself before it serves a disk. All of it is best effort: without the
-//! rights for it the disk works, only a machine out of memory may stall.
+//! What a process does to itself before it opens a volume and serves its disk. All of it is best
+//! effort: without the rights for it the disk works, only a machine out of memory may stall.
 
-use log::info;
+use log::{info, warn};
 use nix::errno::Errno;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -21,6 +21,16 @@ pub fn prepare() {
     }
     if let Err(error) = lock_memory() {
         info!("memory is not locked ({error}): it needs an unlimited RLIMIT_MEMLOCK");
+    }
+}
+
+/// Lets the calling process keep as many files open as it may have without more rights. Six nodes
+/// keep a file open for each extent of their logs, and the soft limit is commonly 1024.
+pub fn raise_open_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!("the limit of open files stays as it is ({error}): a large volume may need more");
     }
 }
 
@@ -54,5 +64,12 @@ mod tests {
         let bytes = vec![0_u8; 64 << 20];
         assert_eq!(bytes[bytes.len() - 1], 0);
         prepare();
+    }
+
+    #[test]
+    fn the_soft_limit_of_open_files_rises_to_the_hard_one() {
+        raise_open_file_limit();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(soft, hard);
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn run(cli: Option<&Cli>) -> Exit {
         return Exit::OK;
     };
     logging::start(&cli.global, style(&cli.command));
+    redoubt_mount::process::raise_open_file_limit();
     match dispatch(cli, Output::new(&cli.global)) {
         Ok(exit) => exit,
         Err(error) if is_broken_pipe(&error) => Exit::OK,

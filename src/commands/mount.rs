@@ -3,11 +3,11 @@
 use crate::cli::{Global, Mount};
 use crate::daemon;
 use crate::exit::Exit;
-use crate::mounts;
 use crate::output::Output;
 use crate::report::{VolumeBody, VolumeReport};
 use crate::serve::{self, ServeRequest};
 use crate::size::iec;
+use redoubt_mount::mount_point;
 use redoubt_mount::options::MountOptions;
 use std::io;
 
@@ -57,7 +57,7 @@ fn request(mount: &Mount) -> anyhow::Result<ServeRequest> {
     Ok(ServeRequest {
         volume: super::existing_volume(&mount.volume)?,
         // What is wrong with a place that cannot be resolved, the mount itself will say.
-        mount_point: mounts::resolve(place).or_else(|_| std::path::absolute(place))?,
+        mount_point: mount_point::resolve(place).or_else(|_| std::path::absolute(place))?,
         options: MountOptions::parse(lists)?,
     })
 }

@@ -3,8 +3,8 @@
 use crate::cli::Umount;
 use crate::control::{Reply, Request, client};
 use crate::exit::{Exit, Refusal};
-use crate::mounts;
 use crate::output::Output;
+use redoubt_mount::{mount_point, mount_table};
 use redoubt_volume::error::VolumeError;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -22,20 +22,20 @@ struct Unmounted {
 
 /// Unmounts a volume, named by itself or by its mount point.
 pub(crate) fn run(umount: &Umount, output: Output) -> anyhow::Result<Exit> {
-    let (volume, mount_point) = find(&umount.target)?;
-    match (client::request(&volume, Request::Unmount)?, mount_point) {
+    let (volume, place) = find(&umount.target)?;
+    match (client::request(&volume, Request::Unmount)?, place) {
         (Some(Reply::Unmount { pid }), _) => {
             wait_for_end(pid)?;
             output.line(format!("redoubt: {} is unmounted", umount.target.display()))?;
         }
         (Some(_), _) => anyhow::bail!("the process that serves the volume gave another answer"),
-        (None, Some(place)) if !mounts::is_dead(&place) => anyhow::bail!(
+        (None, Some(place)) if !mount_point::is_dead(&place) => anyhow::bail!(
             "{} is served by a process without a control socket; use 'umount {}'",
             volume.display(),
             place.display()
         ),
         (None, Some(place)) => {
-            mounts::detach(&place)?;
+            mount_point::remove_dead(&place)?;
             output.line(format!(
                 "redoubt: the process that served {} had ended already; its mount is removed",
                 umount.target.display()
@@ -50,8 +50,8 @@ pub(crate) fn run(umount: &Umount, output: Output) -> anyhow::Result<Exit> {
 
 /// The volume, and its mount point when that is what was named.
 fn find(target: &Path) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
-    let place = mounts::resolve(target).map_err(|_| not_mounted(target))?;
-    if let Some(volume) = mounts::volume_mounted_at(&place)? {
+    let place = mount_point::resolve(target).map_err(|_| not_mounted(target))?;
+    if let Some(volume) = mount_table::volume_mounted_at(&place)? {
         return Ok((volume, Some(place)));
     }
     match super::existing_volume(target) {

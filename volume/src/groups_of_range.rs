@@ -31,7 +31,7 @@ pub fn runs_of_range(
 }
 
 /// The group's first block at or behind a disk block; its length if there is none.
-fn first_at_or_behind(geometry: &Geometry, group: GroupId, block: DiskBlock) -> u32 {
+pub fn first_at_or_behind(geometry: &Geometry, group: GroupId, block: DiskBlock) -> u32 {
     let (mut low, mut high) = (0, geometry.group_blocks);
     while low < high {
         let middle = low + (high - low) / 2;

@@ -21,4 +21,5 @@ pub mod quorum;
 pub mod segment;
 pub mod status;
 pub mod time;
+pub mod volume;
 pub mod writer;

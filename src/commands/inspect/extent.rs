@@ -3,9 +3,8 @@
 use super::walk::{Item, Walk};
 use crate::exit::Exit;
 use crate::output::{Color, Output};
-use redoubt_volume::format::index_page::{
-    IndexIdentity, decode_directory, decode_leaf, decode_root,
-};
+use redoubt_volume::format::checkpoint_root::decode_root;
+use redoubt_volume::format::index_page::{IndexIdentity, decode_directory, decode_leaf};
 use redoubt_volume::format::log_frame::{DecodedFrame, record_checks};
 use redoubt_volume::format::redo_record::{RecordHeader, RecordKind};
 use redoubt_volume::ids::ExtentSequence;

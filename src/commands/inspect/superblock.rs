@@ -62,6 +62,7 @@ struct Node {
 
 #[derive(Serialize)]
 struct Part {
+    file: u32,
     extent: u32,
     page: u32,
     pages: u32,
@@ -140,9 +141,10 @@ impl From<&Superblock> for Content {
             },
             checkpoint: parts
                 .map(|part| Part {
-                    extent: part.extent.0,
-                    page: part.page,
-                    pages: part.pages,
+                    file: part.slot.0,
+                    extent: part.at.extent.0,
+                    page: part.at.page,
+                    pages: part.at.pages,
                 })
                 .collect(),
         }
@@ -206,8 +208,8 @@ fn lines(slot: &Slot, output: Output) -> Vec<String> {
     lines.extend(config.nodes.iter().map(node));
     let part = |part: &Part| {
         format!(
-            "  checkpoint   extent {} page {} ({} pages)",
-            part.extent, part.page, part.pages
+            "  checkpoint   extent {} in file {:08}.extent, page {} ({} pages)",
+            part.extent, part.file, part.page, part.pages
         )
     };
     lines.extend(content.checkpoint.iter().map(part));

@@ -1,16 +1,16 @@
-//! Pages of a node's block index as they lie in its log: leaf, directory, checkpoint root.
+//! Pages of a node's block index as they lie in its log: the head that all of them share, leaf and
+//! directory. The root is in [`checkpoint_root`](crate::format::checkpoint_root).
 //!
 //! A leaf lists the fragments of 64 blocks (1 MiB of disk); a directory locates up to
-//! [`DIRECTORY_LEAVES`] leaves of one group; the root locates the directories and keeps what an
-//! open needs besides: the groups' applied points, the extents, where the replay begins.
+//! [`DIRECTORY_LEAVES`] leaves of one group.
 
 use crate::format::checksum::checksum;
 use crate::geometry::{BLOCK_BYTES, BLOCKS_PER_UNIT, PAGES_PER_BLOCK};
-use crate::ids::{ExtentSequence, ExtentSlot, GroupId, Incarnation, NodeId, VolumeId};
+use crate::ids::{ExtentSequence, GroupId, Incarnation, NodeId, VolumeId};
 use crate::lsn::Lsn;
 use crate::page::{PAGE_BYTES, PageBuf};
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Version of the three layouts.
 pub const INDEX_VERSION: u16 = 1;
@@ -168,7 +168,14 @@ pub struct FragmentRow {
 
 const _: () = assert!(size_of::<FragmentRow>() == 40);
 
-/// A directory's row: extent sequence (4), page (2), pages (2); all zero where there is no leaf.
+/// A directory's row; all zero where there is no leaf.
+///
+/// ```text
+/// at  bytes  field
+///  0      4  extent sequence
+///  4      2  first page in the extent
+///  6      2  pages
+/// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct LeafRow {
@@ -177,7 +184,8 @@ struct LeafRow {
     pages: U16,
 }
 
-fn seal(
+/// The pages of an index page with this body.
+pub(super) fn seal(
     identity: &IndexIdentity,
     kind: IndexPageKind,
     group: GroupId,
@@ -207,7 +215,7 @@ fn seal(
 }
 
 /// The body of an index page, if the page is what it should be and checks.
-fn open<'a>(
+pub(super) fn open<'a>(
     identity: &IndexIdentity,
     kind: IndexPageKind,
     group: GroupId,
@@ -355,204 +363,4 @@ pub struct LogPoint {
     pub extent: ExtentSequence,
     /// Page in the extent.
     pub page: u32,
-}
-
-/// A segment's state in a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupState {
-    /// The group.
-    pub group: GroupId,
-    /// Everything up to here is in the index.
-    pub applied: Lsn,
-    /// Whether the segment holds all of it: an incomplete one counts in no quorum.
-    pub complete: bool,
-}
-
-/// An extent's state in a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExtentState {
-    /// Its file.
-    pub slot: ExtentSlot,
-    /// Its number; zero: the file is free.
-    pub sequence: ExtentSequence,
-    /// Bytes that the index refers to.
-    pub live_bytes: u64,
-    /// Pages of the file that have been written at least once.
-    pub written_pages: u32,
-}
-
-/// What an open needs: a checkpoint's root.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckpointRoot {
-    /// Number of the checkpoint, rising.
-    pub number: u64,
-    /// Replay begins here.
-    pub replay_from: LogPoint,
-    /// Number of the first frame of the replay.
-    pub replay_frame: u64,
-    /// Local records in frames from this number on are not in the index pages for sure.
-    pub local_from_frame: u64,
-    /// The highest VDL announced to the node.
-    pub announced: Lsn,
-    /// Segments.
-    pub groups: Vec<GroupState>,
-    /// Directories: group, number, where.
-    pub directories: Vec<(GroupId, u32, Location)>,
-    /// Extents.
-    pub extents: Vec<ExtentState>,
-}
-
-/// Fixed part of a root's body.
-///
-/// ```text
-/// at  bytes  field
-///  0      8  number of the checkpoint
-///  8      8  number of the first frame of the replay
-/// 16      8  number of the first frame whose local records are replayed
-/// 24      8  announced VDL
-/// 32      4  replay begins: extent sequence
-/// 36      4  replay begins: page
-/// 40      4  groups
-/// 44      4  directories
-/// 48      4  extents
-/// 52      4  reserved, zero
-/// ```
-/// Behind it the rows: groups (group 4, complete 4, applied 8), directories (group 4, number 4,
-/// extent sequence 4, page 4), extents (slot 4, sequence 4, live bytes 8, written pages 4,
-/// reserved 4).
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RootHead {
-    number: U64,
-    replay_frame: U64,
-    local_from_frame: U64,
-    announced: U64,
-    replay_extent: U32,
-    replay_page: U32,
-    groups: U32,
-    directories: U32,
-    extents: U32,
-    reserved: U32,
-}
-
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct GroupRow {
-    group: U32,
-    complete: U32,
-    applied: U64,
-}
-
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct DirectoryRow {
-    group: U32,
-    number: U32,
-    extent: U32,
-    page: U32,
-}
-
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct ExtentRow {
-    slot: U32,
-    sequence: U32,
-    live_bytes: U64,
-    written_pages: U32,
-    reserved: U32,
-}
-
-/// The pages of a root.
-pub fn encode_root(identity: &IndexIdentity, root: &CheckpointRoot) -> PageBuf {
-    let mut head = RootHead::new_zeroed();
-    head.number = root.number.into();
-    head.replay_frame = root.replay_frame.into();
-    head.local_from_frame = root.local_from_frame.into();
-    head.announced = root.announced.0.into();
-    head.replay_extent = root.replay_from.extent.0.into();
-    head.replay_page = root.replay_from.page.into();
-    head.groups = (root.groups.len() as u32).into();
-    head.directories = (root.directories.len() as u32).into();
-    head.extents = (root.extents.len() as u32).into();
-    let mut body = head.as_bytes().to_vec();
-    for state in &root.groups {
-        let row = GroupRow {
-            group: state.group.0.into(),
-            complete: u32::from(state.complete).into(),
-            applied: state.applied.0.into(),
-        };
-        body.extend_from_slice(row.as_bytes());
-    }
-    for (group, number, location) in &root.directories {
-        let row = DirectoryRow {
-            group: group.0.into(),
-            number: (*number).into(),
-            extent: location.extent.0.into(),
-            page: location.page.into(),
-        };
-        body.extend_from_slice(row.as_bytes());
-    }
-    for state in &root.extents {
-        let row = ExtentRow {
-            slot: state.slot.0.into(),
-            sequence: state.sequence.0.into(),
-            live_bytes: state.live_bytes.into(),
-            written_pages: state.written_pages.into(),
-            reserved: 0.into(),
-        };
-        body.extend_from_slice(row.as_bytes());
-    }
-    seal(identity, IndexPageKind::Root, GroupId(0), 0, &body)
-}
-
-/// A root; `None` if it does not check.
-pub fn decode_root(identity: &IndexIdentity, bytes: &[u8]) -> Option<CheckpointRoot> {
-    let body = open(identity, IndexPageKind::Root, GroupId(0), 0, bytes)?;
-    let (head, rest) = RootHead::read_from_prefix(body).ok()?;
-    let (groups, rest) = rows::<GroupRow>(rest, head.groups.get())?;
-    let (directories, rest) = rows::<DirectoryRow>(rest, head.directories.get())?;
-    let (extents, rest) = rows::<ExtentRow>(rest, head.extents.get())?;
-    if !rest.is_empty() {
-        return None;
-    }
-    let group = |row: &GroupRow| GroupState {
-        group: GroupId(row.group.get()),
-        applied: Lsn(row.applied.get()),
-        complete: row.complete.get() != 0,
-    };
-    let directory = |row: &DirectoryRow| {
-        let extent = ExtentSequence(row.extent.get());
-        let location = Location {
-            extent,
-            page: row.page.get(),
-            pages: 1,
-        };
-        (GroupId(row.group.get()), row.number.get(), location)
-    };
-    let extent = |row: &ExtentRow| ExtentState {
-        slot: ExtentSlot(row.slot.get()),
-        sequence: ExtentSequence(row.sequence.get()),
-        live_bytes: row.live_bytes.get(),
-        written_pages: row.written_pages.get(),
-    };
-    Some(CheckpointRoot {
-        number: head.number.get(),
-        replay_from: LogPoint {
-            extent: ExtentSequence(head.replay_extent.get()),
-            page: head.replay_page.get(),
-        },
-        replay_frame: head.replay_frame.get(),
-        local_from_frame: head.local_from_frame.get(),
-        announced: Lsn(head.announced.get()),
-        groups: groups.iter().map(group).collect(),
-        directories: directories.iter().map(directory).collect(),
-        extents: extents.iter().map(extent).collect(),
-    })
-}
-
-fn rows<T: FromBytes + Immutable + KnownLayout + Unaligned>(
-    bytes: &[u8],
-    count: u32,
-) -> Option<(&[T], &[u8])> {
-    <[T]>::ref_from_prefix_with_elems(bytes, count as usize).ok()
 }

@@ -4,6 +4,7 @@
 //! version; an unknown version is refused and nothing is touched; a checksum covers what the
 //! bytes claim to be as well as the bytes; lengths and counts are checked before they are used.
 
+pub mod checkpoint_root;
 pub mod checksum;
 pub mod index_page;
 pub mod log_frame;

@@ -4,7 +4,7 @@ use crate::config::{NodeEntry, VolumeConfig};
 use crate::format::checksum::checksum;
 use crate::format::index_page::Location;
 use crate::geometry::Geometry;
-use crate::ids::{ExtentSequence, Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
+use crate::ids::{ExtentSequence, ExtentSlot, Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
 use crate::page::{PAGE_BYTES, PageBuf};
@@ -41,7 +41,17 @@ pub struct Superblock {
     /// in no quorum.
     pub fresh: bool,
     /// The parts of the newest checkpoint's root; empty before the first.
-    pub checkpoint: Vec<Location>,
+    pub checkpoint: Vec<RootPart>,
+}
+
+/// Where a part of a checkpoint's root lies. It names the file too: nothing else says which file
+/// holds which extent before the root is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootPart {
+    /// The extent's file.
+    pub slot: ExtentSlot,
+    /// The part's pages; the frame that carries it, and nothing else, begins one page before.
+    pub at: Location,
 }
 
 /// Why a slot is no superblock.
@@ -81,8 +91,7 @@ pub enum SuperblockError {
 /// 120      4  flags: 1 fresh
 /// 124      4  checksum of head (this field zero) and body
 /// ```
-/// Behind it the rows: nodes (zone 4, reserved 4, incarnation 8), truncation ranges (low 8,
-/// high 8), checkpoint parts (extent sequence 4, page 4, pages 4).
+/// Behind it the rows: nodes, truncation ranges, parts of the checkpoint's root.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct SuperblockHead {
@@ -111,6 +120,14 @@ struct SuperblockHead {
 
 const _: () = assert!(size_of::<SuperblockHead>() == 128);
 
+/// A row of the node table.
+///
+/// ```text
+/// at  bytes  field
+///  0      4  zone
+///  4      4  reserved, zero
+///  8      8  incarnation
+/// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct NodeRow {
@@ -119,6 +136,13 @@ struct NodeRow {
     incarnation: U64,
 }
 
+/// A truncation range.
+///
+/// ```text
+/// at  bytes  field
+///  0      8  first annulled LSN
+///  8      8  last annulled LSN
+/// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct RangeRow {
@@ -126,9 +150,19 @@ struct RangeRow {
     high: U64,
 }
 
+/// A part of the checkpoint's root.
+///
+/// ```text
+/// at  bytes  field
+///  0      4  number of the extent's file
+///  4      4  extent sequence
+///  8      4  first page in the extent
+/// 12      4  pages
+/// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct PartRow {
+    slot: U32,
     extent: U32,
     page: U32,
     pages: U32,
@@ -138,7 +172,11 @@ struct PartRow {
 pub const MAX_CHECKPOINT_PARTS: usize = 1024;
 
 const _: () = assert!(
-    128 + MAX_NODES * 16 + limits::TRUNCATION_RANGES * 16 + MAX_CHECKPOINT_PARTS * 12 <= SLOT_BYTES
+    size_of::<SuperblockHead>()
+        + MAX_NODES * size_of::<NodeRow>()
+        + limits::TRUNCATION_RANGES * size_of::<RangeRow>()
+        + MAX_CHECKPOINT_PARTS * size_of::<PartRow>()
+        <= SLOT_BYTES
 );
 
 impl Superblock {
@@ -168,9 +206,10 @@ impl Superblock {
         }
         for part in &self.checkpoint {
             let row = PartRow {
-                extent: part.extent.0.into(),
-                page: part.page.into(),
-                pages: part.pages.into(),
+                slot: part.slot.0.into(),
+                extent: part.at.extent.0.into(),
+                page: part.at.page.into(),
+                pages: part.at.pages.into(),
             };
             body.extend_from_slice(row.as_bytes());
         }
@@ -245,6 +284,9 @@ impl Superblock {
         if head.version.get() > SUPERBLOCK_VERSION {
             return Err(SuperblockError::Newer(head.version.get()));
         }
+        if head.version.get() != SUPERBLOCK_VERSION {
+            return Err(SuperblockError::Damaged);
+        }
         let body = rest
             .get(..head.body_bytes.get() as usize)
             .ok_or(SuperblockError::Damaged)?;
@@ -279,6 +321,10 @@ impl SuperblockHead {
         let (parts, rest) =
             <[PartRow]>::ref_from_prefix_with_elems(rest, count(self.checkpoint_parts)).ok()?;
         let config = self.decode_config(nodes)?;
+        let checkpoint = parts
+            .iter()
+            .map(|part| part.decode(config.extent_bytes))
+            .collect::<Option<_>>()?;
         let usable = rest.is_empty() && usize::from(self.node.get()) < nodes.len();
         usable.then(|| Superblock {
             sequence: self.sequence.get(),
@@ -291,7 +337,7 @@ impl SuperblockHead {
             },
             config,
             fresh: self.flags.get() & 1 != 0,
-            checkpoint: parts.iter().map(PartRow::decode).collect(),
+            checkpoint,
         })
     }
 
@@ -313,8 +359,7 @@ impl SuperblockHead {
         };
         let zones: Vec<_> = config.nodes.iter().map(|entry| entry.zone).collect();
         let extent_fits = config.extent_bytes.is_power_of_two()
-            && (1 << 20..=128 << 20).contains(&config.extent_bytes)
-            && config.extent_bytes as usize % PAGE_BYTES == 0;
+            && (1 << 20..=128 << 20).contains(&config.extent_bytes);
         (extent_fits
             && config.disk_bytes <= crate::geometry::MAX_DISK_BYTES
             && crate::config::check_zones(&zones).is_ok())
@@ -339,11 +384,18 @@ impl RangeRow {
 }
 
 impl PartRow {
-    fn decode(&self) -> Location {
-        Location {
+    /// The part, if it lies inside an extent of so many bytes with a page before it.
+    fn decode(&self, extent_bytes: u32) -> Option<RootPart> {
+        let at = Location {
             extent: ExtentSequence(self.extent.get()),
             page: self.page.get(),
             pages: self.pages.get(),
-        }
+        };
+        let extent_pages = extent_bytes / PAGE_BYTES as u32;
+        let end = at.page.checked_add(at.pages)?;
+        (at.page > 0 && end <= extent_pages).then_some(RootPart {
+            slot: ExtentSlot(self.slot.get()),
+            at,
+        })
     }
 }

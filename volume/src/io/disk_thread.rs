@@ -52,7 +52,7 @@ impl DiskThread {
             threads: Vec::new(),
         };
         let space = Arc::clone(&disk.space);
-        let (nodes, receiver) = (Arc::clone(&directories), Arc::clone(&deliver));
+        let (nodes, receiver) = (directories.clone(), Arc::clone(&deliver));
         let (thread, ()) = start_thread(
             "redoubt-space",
             || Ok(((), ())),
@@ -150,13 +150,12 @@ impl SpaceWork {
                 slot,
                 bytes,
             } => {
-                let directory = directories.get(&node).ok_or(DiskError::Failed);
+                let directory = directories.get(node).ok_or(DiskError::Failed);
                 let result = directory.and_then(|directory| directory.allocate(slot, bytes));
                 Some((node, DiskCompletion::Done { operation, result }))
             }
             SpaceWork::Remove { node, slot } => {
-                let removed = directories
-                    .get(&node)
+                let removed = directories.get(node)
                     .map(|directory| directory.remove(slot));
                 if let Some(Err(error)) = removed {
                     log::warn!("node {}: cannot remove extent {}: {error}", node.0, slot.0);

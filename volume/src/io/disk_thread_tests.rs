@@ -13,8 +13,8 @@ fn append(operation: u64, page: u64) -> NodeEffect {
 }
 
 fn start(directories: &Directories, deliver: Deliver) -> DiskThread {
-    let device = Device::of(directories[&NodeId(0)].path()).unwrap();
-    DiskThread::start(device, Arc::clone(directories), deliver).unwrap()
+    let device = Device::of(directories.get(NodeId(0)).unwrap().path()).unwrap();
+    DiskThread::start(device, directories.clone(), deliver).unwrap()
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn appends_do_not_wait_for_allocations_and_stop_finishes_all() {
         failed,
         [&(NodeId(9), OperationId(101), Err(DiskError::Failed))]
     );
-    let read = directories[&NodeId(1)]
+    let read = directories.get(NodeId(1)).unwrap()
         .read_at(ExtentSlot(0), 0, 8)
         .unwrap();
     let firsts: Vec<u8> = read
@@ -70,7 +70,7 @@ fn appends_do_not_wait_for_allocations_and_stop_finishes_all() {
         .map(|page| page[0])
         .collect();
     assert_eq!(firsts, [0, 1, 2, 3, 4, 5, 6, 7]);
-    let lengths = |node: u16| directories[&NodeId(node)].extents().unwrap();
+    let lengths = |node: u16| directories.get(NodeId(node)).unwrap().extents().unwrap();
     assert_eq!(lengths(1).last(), Some(&(ExtentSlot(5), 1 << 20)));
     assert!(lengths(0).is_empty());
 }

@@ -27,6 +27,7 @@ mod test_support;
 use crate::ids::NodeId;
 use crate::segment::effect::DiskCompletion;
 use node_directory::NodeDirectory;
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -34,5 +35,29 @@ use std::sync::Arc;
 /// wait finished, so that the receiver needs its lock once for six nodes.
 pub type Deliver = Arc<dyn Fn(Vec<(NodeId, DiskCompletion)>) + Send + Sync>;
 
-/// The directories that effects are carried out in.
-pub type Directories = Arc<HashMap<NodeId, Arc<NodeDirectory>>>;
+/// The directories that effects are carried out in; nodes come and go while threads use them.
+#[derive(Clone, Debug, Default)]
+pub struct Directories(Arc<RwLock<HashMap<NodeId, Arc<NodeDirectory>>>>);
+
+impl Directories {
+    /// The directory of a node, if it is there.
+    pub fn get(&self, node: NodeId) -> Option<Arc<NodeDirectory>> {
+        self.0.read().get(&node).cloned()
+    }
+
+    /// A node's directory is there.
+    pub fn insert(&self, node: NodeId, directory: Arc<NodeDirectory>) {
+        self.0.write().insert(node, directory);
+    }
+
+    /// A node's directory is gone: what is still asked of it fails.
+    pub fn remove(&self, node: NodeId) {
+        self.0.write().remove(&node);
+    }
+}
+
+impl FromIterator<(NodeId, Arc<NodeDirectory>)> for Directories {
+    fn from_iter<I: IntoIterator<Item = (NodeId, Arc<NodeDirectory>)>>(nodes: I) -> Directories {
+        Directories(Arc::new(RwLock::new(nodes.into_iter().collect())))
+    }
+}

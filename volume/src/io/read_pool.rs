@@ -295,12 +295,12 @@ impl Reader {
     }
 
     fn prepare(&self, what: What, node: NodeId) -> Result<(Job, Option<PlannedRead>), DiskError> {
-        let directory = self.directories.get(&node).ok_or(DiskError::Failed)?;
-        let failed = |error: io::Error| report(directory, &error);
+        let directory = self.directories.get(node).ok_or(DiskError::Failed)?;
+        let failed = |error: io::Error| report(&directory, &error);
         match what {
             What::Blocks(plan) => {
                 let read = PlannedRead::new(plan)?;
-                Ok((read.job(directory).map_err(failed)?, Some(read)))
+                Ok((read.job(&directory).map_err(failed)?, Some(read)))
             }
             What::Pages {
                 slot,

@@ -13,7 +13,7 @@ fn filled(pages: usize) -> (tempfile::TempDir, Directories, Vec<u8>) {
     let temp = tempfile::tempdir().unwrap();
     let directories = six_nodes(temp.path(), pages as u64);
     let content = pattern(pages, 0x55);
-    let extent = directories[&NODE].extent(SLOT).unwrap();
+    let extent = directories.get(NODE).unwrap().extent(SLOT).unwrap();
     extent.file().write_all_at(content.bytes(), 0).unwrap();
     (temp, directories, content.bytes().to_vec())
 }
@@ -38,7 +38,7 @@ fn mixed_plan(content: &[u8]) -> (ReadPlan, Vec<u8>) {
 
 fn start(directories: &Directories) -> (ReadPool, Receiver<Vec<(NodeId, DiskCompletion)>>) {
     let (deliver, inbox) = inbox();
-    let pool = ReadPool::start(Arc::clone(directories), deliver).unwrap();
+    let pool = ReadPool::start(directories.clone(), deliver).unwrap();
     (pool, inbox)
 }
 
@@ -51,19 +51,19 @@ fn read_blocks(operation: u64, plan: ReadPlan) -> (NodeId, NodeEffect) {
 fn a_plan_gives_its_blocks_inline() {
     let (_temp, directories, content) = filled(16);
     let (plan, expected) = mixed_plan(&content);
-    let result = execute_inline(&directories[&NODE], plan).unwrap();
+    let result = execute_inline(&directories.get(NODE).unwrap(), plan).unwrap();
     assert!(result.bytes() == expected);
     let one = ReadPlan {
         blocks: 1,
         pieces: vec![piece(0, 0, &content[..BLOCK_BYTES], 0, BLOCK_BYTES as u32)],
     };
-    let result = execute_inline(&directories[&NODE], one).unwrap();
+    let result = execute_inline(&directories.get(NODE).unwrap(), one).unwrap();
     assert!(result.bytes() == &content[..BLOCK_BYTES]);
     let nothing = ReadPlan {
         blocks: 2,
         pieces: Vec::new(),
     };
-    let result = execute_inline(&directories[&NODE], nothing).unwrap();
+    let result = execute_inline(&directories.get(NODE).unwrap(), nothing).unwrap();
     assert!(result.bytes() == [0; 2 * BLOCK_BYTES]);
 }
 
@@ -98,11 +98,11 @@ fn damage_is_detected_in_whole_and_in_part() {
         let (_temp, directories, content) = filled(16);
         let mut page = PageBuf::from_bytes(&content[damaged_page * 4096..][..4096]);
         page.bytes_mut()[4000] ^= 1;
-        let extent = directories[&NODE].extent(SLOT).unwrap();
+        let extent = directories.get(NODE).unwrap().extent(SLOT).unwrap();
         let offset = (damaged_page * 4096) as u64;
         extent.file().write_all_at(page.bytes(), offset).unwrap();
         let plan = || mixed_plan(&content).0;
-        let inline = execute_inline(&directories[&NODE], plan());
+        let inline = execute_inline(&directories.get(NODE).unwrap(), plan());
         assert_eq!(inline.unwrap_err(), DiskError::Damaged);
         let (pool, inbox) = start(&directories);
         pool.submit(vec![read_blocks(7, plan())]);

@@ -44,7 +44,7 @@ pub(super) fn six_nodes(folder: &Path, pages: u64) -> Directories {
         directory.allocate(ExtentSlot(0), bytes).unwrap();
         (NodeId(index), Arc::new(directory))
     };
-    Arc::new((0..6).map(node).collect())
+    (0..6).map(node).collect()
 }
 
 /// Pages whose bytes tell which they are.

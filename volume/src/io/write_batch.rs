@@ -154,7 +154,7 @@ impl BatchWriter {
 
     /// The file of a write, and where in it the write begins.
     fn find(&self, node: NodeId, target: Target) -> io::Result<(Arc<ExtentFile>, u64)> {
-        let directory = self.directories.get(&node).ok_or(io::ErrorKind::NotFound)?;
+        let directory = self.directories.get(node).ok_or(io::ErrorKind::NotFound)?;
         match target {
             Target::Extent { slot, offset, .. } => Ok((directory.extent_to_append(slot)?, offset)),
             Target::Superblock { slot } => {

@@ -16,12 +16,12 @@ fn append(node: u16, parts: Vec<Pages>, overwrites: bool) -> PageWrite {
 }
 
 fn writer(directories: &Directories, single_flush: bool) -> BatchWriter {
-    let number = directories[&NodeId(0)].device_number().unwrap();
+    let number = directories.get(NodeId(0)).unwrap().device_number().unwrap();
     let device = Device {
         number,
         single_flush,
     };
-    BatchWriter::new(device, Arc::clone(directories)).unwrap()
+    BatchWriter::new(device, directories.clone()).unwrap()
 }
 
 fn results(completions: Vec<(NodeId, DiskCompletion)>) -> Vec<Result<(), DiskError>> {
@@ -45,7 +45,7 @@ fn every_node_gets_its_own_bytes() {
         });
         assert_eq!(results(writer.run(writes.collect())), [Ok(()); 6]);
         for node in 0..6 {
-            let read = directories[&NodeId(node)].read_at(SLOT, 0, 9).unwrap();
+            let read = directories.get(NodeId(node)).unwrap().read_at(SLOT, 0, 9).unwrap();
             let firsts: Vec<u8> = read
                 .bytes()
                 .chunks(PAGE_BYTES)
@@ -61,7 +61,7 @@ fn every_node_gets_its_own_bytes() {
 fn a_node_that_fails_leaves_the_others_alone() {
     let temp = tempfile::tempdir().unwrap();
     let directories = six_nodes(temp.path(), 4);
-    directories[&NodeId(2)].remove(SLOT).unwrap();
+    directories.get(NodeId(2)).unwrap().remove(SLOT).unwrap();
     let mut writes: Vec<_> = (0..6)
         .map(|node| append(node, vec![pattern(1, 1)], false))
         .collect();
@@ -88,14 +88,14 @@ fn a_superblock_is_written_to_its_slot() {
         PageWrite::from_effect(NodeId(3), effect).unwrap(),
     ];
     assert_eq!(results(writer(&directories, true).run(writes)), [Ok(()); 2]);
-    assert_eq!(directories[&NodeId(3)].read_superblock().unwrap(), newer);
+    assert_eq!(directories.get(NodeId(3)).unwrap().read_superblock().unwrap(), newer);
 }
 
 fn outcomes(directories: &Directories, shares: [bool; 6]) -> Vec<Outcome> {
     let outcome = |node: u16| Outcome {
         node: NodeId(node),
         operation: OperationId(0),
-        file: Some(directories[&NodeId(node)].extent(SLOT).unwrap()),
+        file: Some(directories.get(NodeId(node)).unwrap().extent(SLOT).unwrap()),
         shares_flush: shares[usize::from(node)],
         result: Ok(()),
     };
@@ -113,7 +113,7 @@ fn those_that_share_a_flush_are_synced_once_and_fail_together() {
         let mut synced = Vec::new();
         sync(&mut outcomes, |file| {
             let is_own = |node: u16| {
-                let own = directories[&NodeId(node)].extent(SLOT).unwrap();
+                let own = directories.get(NodeId(node)).unwrap().extent(SLOT).unwrap();
                 std::ptr::eq(Arc::as_ptr(&own), file)
             };
             let node = (0..6).find(|node| is_own(*node)).unwrap();

@@ -7,6 +7,7 @@ use crate::format::index_page::{Location, LogPoint};
 use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp};
 use crate::format::redo_record::{RecordHeader, RecordKind, flags};
 use crate::ids::GroupId;
+use crate::limits;
 use crate::message::{Reply, RequestId};
 use crate::page::{PAGE_BYTES, Pages};
 use crate::segment::effect::NodeEffect;
@@ -264,8 +265,13 @@ impl Node {
 
     /// Allocates ahead of the writer.
     pub(super) fn allocate_next(&mut self) {
+        let ahead =
+            if self.is_quiet() { limits::QUIET_AHEAD_BYTES } else { self.log.busy_ahead() };
+        if self.log.room() >= ahead {
+            return;
+        }
         let may_grow = self.log_may_grow();
-        if let Some(allocation) = self.log.wanted(may_grow) {
+        if let Some(allocation) = self.log.wanted(ahead, may_grow) {
             let operation = self.begin(Operation::Allocate);
             let (slot, bytes) = (allocation.slot, allocation.bytes);
             self.push_effect(NodeEffect::Allocate { operation, slot, bytes });

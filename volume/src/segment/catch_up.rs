@@ -23,6 +23,8 @@ impl Node {
     pub(super) fn on_begin_catch_up(&mut self, groups: Vec<(GroupId, Lsn)>) {
         let mut records = Vec::with_capacity(groups.len());
         for (group, base) in &groups {
+            // The base is durable: what the segment has up to it, the copy counts on.
+            self.announce(*base);
             let segment =
                 self.segments.entry(*group).or_insert_with(|| Segment::new(*base, false));
             segment.restart(*base);

@@ -6,10 +6,12 @@
 //! record in order, and what the index keeps depends on the set of records alone. Nothing above
 //! the announced VDL is ever in the index, so nothing in a checkpoint can be annulled (law 11).
 
+use crate::format::checkpoint_root::{CheckpointRoot, GroupState, encode_root};
 use crate::format::checksum::checksum;
-use crate::format::index_page::{CheckpointRoot, GroupState, Location, LogPoint, encode_root};
+use crate::format::index_page::{Location, LogPoint};
 use crate::format::log_frame::{Frame, payload_pages_limit, payload_pages_longest};
 use crate::format::redo_record::{RecordHeader, RecordKind};
+use crate::format::superblock::RootPart;
 use crate::ids::{ExtentSequence, GroupBlock, GroupId};
 use crate::limits;
 use crate::lsn::Lsn;
@@ -47,7 +49,7 @@ pub(super) struct Checkpoint {
     pub(super) waiting: usize,
     frames: usize,
     root: CheckpointRoot,
-    parts: Vec<Location>,
+    parts: Vec<RootPart>,
     /// Extents that held nothing live when it began: free when it is durable.
     retiring: Vec<ExtentSequence>,
 }
@@ -244,7 +246,9 @@ impl Node {
     fn append_root(&mut self) {
         // What is counted now includes what was applied since the checkpoint began; a replay would
         // count that again.
-        let on_disk = self.index.usage_on_disk(&self.usage);
+        let mut on_disk = self.index.usage_on_disk(&self.usage);
+        let old = &self.superblock.checkpoint;
+        old.iter().for_each(|part| on_disk.subtract(part.at.extent, part.at.bytes()));
         self.checkpoint.root.extents = self.log.states(|extent| on_disk.get(extent));
         self.checkpoint.root.directories = self.index.directories();
         let identity = self.index_identity();
@@ -273,7 +277,7 @@ impl Node {
                 &mut self.superblock.checkpoint,
                 std::mem::take(&mut self.checkpoint.parts),
             );
-            old.iter().for_each(|part| self.usage.subtract(part.extent, part.bytes()));
+            old.iter().for_each(|part| self.usage.subtract(part.at.extent, part.at.bytes()));
             self.write_superblock(Answer::Checkpointed);
         }
     }
@@ -293,7 +297,9 @@ impl Node {
                 }
                 _ => {
                     usage.add(location.extent, location.bytes());
-                    self.checkpoint.parts.push(location);
+                    let slot = self.log.slot_of(location.extent);
+                    let slot = slot.expect("an extent that was just appended to has a file");
+                    self.checkpoint.parts.push(RootPart { slot, at: location });
                 }
             }
         }

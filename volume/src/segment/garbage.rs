@@ -78,11 +78,11 @@ impl Cleaning {
 }
 
 impl Node {
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.now.since(self.cleaning.last_foreground) >= IDLE_AFTER
     }
 
-    /// Bytes that the log should not exceed at rest: live data, a third more, two extents.
+    /// Bytes that extents should not exceed at rest: live data, a third more, two extents.
     fn rest_bytes(&self) -> u64 {
         let live = self.usage.total();
         live + live / 3 + 2 * self.log.extent_bytes()
@@ -94,8 +94,10 @@ impl Node {
         self.log.total_bytes() + self.log.extent_bytes() <= most || self.append.starved()
     }
 
-    fn is_urgent(&self) -> bool {
-        self.room() < self.log.extent_bytes() / 2
+    /// Room is short and the log may not grow.
+    fn is_starving(&self) -> bool {
+        self.log.room() < limits::QUIET_AHEAD_BYTES
+            && (self.log.is_full() || !self.log_may_grow())
     }
 
     /// Takes garbage collection one bounded step further.
@@ -107,7 +109,7 @@ impl Node {
             return self.settle_space();
         }
         let chunk = limits::CLEANING_CHUNK_BYTES as u64;
-        if self.cleaning.credit < chunk && !self.is_quiet() && !self.is_urgent() {
+        if self.cleaning.credit < chunk && !self.is_quiet() && !self.is_starving() {
             return;
         }
         self.cleaning.credit = self.cleaning.credit.saturating_sub(chunk);
@@ -116,19 +118,16 @@ impl Node {
 
     /// With nothing to move: lets a checkpoint retire what is dead, and gives files back.
     fn settle_space(&mut self) {
-        if !self.is_quiet() || self.log.total_bytes() <= self.rest_bytes() {
+        if !self.is_quiet() {
             return;
         }
-        let start = self.log.position().unwrap_or_default();
-        if self.checkpoint.is_idle() && !self.retirable(start).is_empty() {
-            self.checkpoint.wanted = true;
+        if self.log.used_bytes() > self.rest_bytes() && self.checkpoint.is_idle() {
+            let start = self.log.position().unwrap_or_default();
+            if !self.retirable(start).is_empty() {
+                self.checkpoint.wanted = true;
+            }
         }
-        self.shed_files();
-    }
-
-    fn shed_files(&mut self) {
-        while self.log.total_bytes() > self.rest_bytes() {
-            let Some(slot) = self.log.shed(self.log.extent_bytes() / 2) else { return };
+        while let Some(slot) = self.log.shed(limits::QUIET_AHEAD_BYTES) {
             self.push_effect(NodeEffect::Remove { slot });
         }
     }
@@ -138,7 +137,7 @@ impl Node {
         let live = self.usage.total();
         let busy_bytes = live + live / 2 + 3 * self.log.extent_bytes();
         let due = if self.is_quiet() { self.rest_bytes() } else { busy_bytes };
-        if self.log.total_bytes() <= due && !self.is_urgent() {
+        if self.log.used_bytes() <= due && !self.is_starving() {
             return false;
         }
         let Some(before) = self.log.position().map(|point| point.extent) else { return false };
@@ -376,7 +375,7 @@ impl Node {
             *extent < start.extent
                 && !victim
                 && self.cleaning.moves_in_flight == 0
-                && !root.iter().any(|part| part.extent == *extent)
+                && !root.iter().any(|part| part.at.extent == *extent)
                 && if *inherited { proven } else { self.usage.get(*extent) == 0 }
         });
         dead.map(|(extent, ..)| extent).collect()

@@ -5,7 +5,8 @@
 //! and never across its end. Space is allocated before it is written, so that a full file system
 //! is met here and not by an append.
 
-use crate::format::index_page::{ExtentState, LogPoint};
+use crate::format::checkpoint_root::ExtentState;
+use crate::format::index_page::LogPoint;
 use crate::ids::{ExtentSequence, ExtentSlot};
 use crate::limits;
 use crate::page::PAGE_BYTES;
@@ -57,10 +58,13 @@ pub struct HotLog {
     allocating: Option<Allocation>,
     /// The file system below refused the last allocation.
     full: bool,
+    /// It did, and was not asked again since.
+    refused: bool,
     appended_bytes: u64,
     /// Of free files; kept, since it is asked at every step of the node.
     free_room: u64,
     total_bytes: u64,
+    used_bytes: u64,
 }
 
 impl HotLog {
@@ -74,9 +78,11 @@ impl HotLog {
             next_sequence: ExtentSequence(1),
             allocating: None,
             full: false,
+            refused: false,
             appended_bytes: 0,
             free_room: 0,
             total_bytes: 0,
+            used_bytes: 0,
         }
     }
 
@@ -108,6 +114,8 @@ impl HotLog {
         let free = self.files.values().filter(|file| file.sequence.0 == 0);
         self.free_room = free.map(|file| file.allocated.saturating_sub(loss)).sum();
         self.total_bytes = self.files.values().map(|file| file.allocated).sum();
+        let used = self.files.values().filter(|file| file.sequence.0 != 0);
+        self.used_bytes = used.map(|file| file.allocated).sum();
     }
 
     /// Goes on behind the last frame found at open.
@@ -198,19 +206,26 @@ impl HotLog {
         self.full
     }
 
-    /// The allocation to make now, if room is short and `may_grow` lets the log grow. One is made
-    /// at a time; the same one is not given twice.
-    pub fn wanted(&mut self, may_grow: bool) -> Option<Allocation> {
-        let ahead = self.appended_bytes.clamp(
-            limits::FIRST_ALLOCATION_BYTES.min(self.extent_bytes) / 2,
-            limits::ROOM_AHEAD_BYTES,
-        );
-        if self.allocating.is_some() || self.room() >= ahead {
+    /// The allocation to make now, if less than `ahead` bytes of room are left and `may_grow` lets
+    /// the log have another file. One is made at a time; after a refusal none, until
+    /// [`HotLog::retry`].
+    pub fn wanted(&mut self, ahead: u64, may_grow: bool) -> Option<Allocation> {
+        if self.allocating.is_some() || self.refused || self.room() >= ahead {
             return None;
         }
         let allocation = self.extension().or_else(|| may_grow.then(|| self.new_file()))?;
         self.allocating = Some(allocation);
         Some(allocation)
+    }
+
+    /// Room that a busy log keeps ahead: as much as it has appended, up to one backlog.
+    pub fn busy_ahead(&self) -> u64 {
+        self.appended_bytes.clamp(limits::QUIET_AHEAD_BYTES, limits::ROOM_AHEAD_BYTES)
+    }
+
+    /// Time has passed: the file system may have space again.
+    pub fn retry(&mut self) {
+        self.refused = false;
     }
 
     /// More of a file that is active or free, and not yet wholly allocated.
@@ -240,6 +255,7 @@ impl HotLog {
     pub fn allocated(&mut self, made: bool) {
         let Some(allocation) = self.allocating.take() else { return };
         self.full = !made;
+        self.refused = !made;
         if made {
             let fresh = ExtentFile {
                 sequence: ExtentSequence(0),
@@ -263,16 +279,17 @@ impl HotLog {
         }
     }
 
-    /// Gives up a free file while more than `keep_bytes` are free; it is to be deleted.
-    pub fn shed(&mut self, keep_bytes: u64) -> Option<ExtentSlot> {
-        let free: Vec<_> = self.files.iter().filter(|(_, file)| file.sequence.0 == 0).collect();
-        let total: u64 = free.iter().map(|(_, file)| file.allocated).sum();
+    /// Gives up a free file, if `ahead` bytes of room are left without it; it is to be deleted.
+    pub fn shed(&mut self, ahead: u64) -> Option<ExtentSlot> {
+        let (room, loss) = (self.room(), self.frame_loss());
         let allocating = self.allocating.map(|allocation| allocation.slot);
-        let (slot, _) = free
-            .iter()
-            .filter(|(slot, file)| Some(**slot) != allocating && total - file.allocated >= keep_bytes)
-            .min_by_key(|(slot, file)| (file.written_pages, std::cmp::Reverse(**slot)))?;
-        let slot = **slot;
+        let spare = self.files.iter().filter(|(slot, file)| {
+            let left = room - file.allocated.saturating_sub(loss).min(room);
+            file.sequence.0 == 0 && Some(**slot) != allocating && left >= ahead
+        });
+        let (slot, _) =
+            spare.min_by_key(|(slot, file)| (file.written_pages, std::cmp::Reverse(**slot)))?;
+        let slot = *slot;
         self.files.remove(&slot);
         self.recount();
         Some(slot)
@@ -281,6 +298,11 @@ impl HotLog {
     /// Bytes of all files.
     pub fn total_bytes(&self) -> u64 {
         self.total_bytes
+    }
+
+    /// Bytes of the files that hold extents.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes
     }
 
     /// Bytes of an extent.
@@ -323,7 +345,7 @@ mod tests {
     use super::*;
 
     fn allocate(log: &mut HotLog) -> Allocation {
-        let wanted = log.wanted(true).expect("room is short");
+        let wanted = log.wanted(1 << 20, true).expect("room is short");
         log.allocated(true);
         wanted
     }
@@ -361,7 +383,7 @@ mod tests {
         let mut log = HotLog::new(1 << 20);
         allocate(&mut log);
         log.place(256).unwrap();
-        log.wanted(true).unwrap();
+        log.wanted(1 << 20, true).unwrap();
         log.allocated(false);
         assert!(log.is_full());
         assert_eq!(log.place(1), None);

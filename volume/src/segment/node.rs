@@ -203,6 +203,7 @@ impl Node {
     /// Time has passed: one bounded step of the background work.
     pub fn on_tick(&mut self, now: Instant) {
         self.now = now;
+        self.log.retry();
         if !self.fenced {
             self.work();
         }
@@ -482,3 +483,5 @@ fn request_epoch(request: &Request) -> VolumeEpoch {
         | Request::CompleteGroup { epoch, .. } => *epoch,
     }
 }
+impl Node { /// d
+pub fn describe(&self) -> String { format!("announced {} damaged {} low {} segments {:?}", self.announced, self.tail_damaged, self.replay_low, self.segments) } }

@@ -63,10 +63,11 @@ impl Node {
         self.write_next_superblock();
     }
 
-    /// Promises an epoch above every one promised before. The same one again is the same writer,
-    /// since an epoch is unique: it is answered with a new report.
+    /// Promises an epoch whose number is above every one promised before. The same epoch again is
+    /// the same writer, since it is unique: it is answered with a new report.
     pub(super) fn on_promise(&mut self, epoch: VolumeEpoch) {
-        if epoch < self.superblock.promised {
+        let promised = self.superblock.promised;
+        if epoch != promised && epoch.number <= promised.number {
             return self.send(Reply::Refused { promised: self.superblock.promised });
         }
         if self.append.is_appending() {

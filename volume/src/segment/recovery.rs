@@ -3,16 +3,15 @@
 //! The cost is what was logged since the last checkpoint, not the size of the volume. Nothing is
 //! cut here: a node reports its tail, and only the volume's recovery decides (law 5).
 
-use crate::format::index_page::{
-    CheckpointRoot, ExtentState, Location, LogPoint, decode_root,
-};
+use crate::format::checkpoint_root::{CheckpointRoot, ExtentState, decode_root};
+use crate::format::index_page::{Location, LogPoint};
 use crate::format::log_frame::{DecodedFrame, FrameError};
 use crate::format::redo_record::{RecordHeader, RecordKind};
-use crate::format::superblock::Superblock;
+use crate::format::superblock::{RootPart, Superblock};
 use crate::ids::{ExtentSequence, ExtentSlot};
 use crate::limits;
 use crate::lsn::Lsn;
-use crate::page::{PAGE_BYTES, PageBuf, pages_for};
+use crate::page::{PAGE_BYTES, PageBuf, Pages, pages_for};
 use crate::segment::append::payload_of;
 use crate::segment::effect::DiskError;
 use crate::segment::lsn_chain::{Segment, TailEntry};
@@ -83,27 +82,27 @@ impl Node {
         if parts.is_empty() {
             return Ok(CheckpointRoot { local_from_frame: 1, replay_frame: 1, ..Default::default() });
         }
-        let extents = self.first_pages(reader)?;
         let mut bytes = PageBuf::default();
         for part in parts {
-            let slot = extents.get(&part.extent).ok_or(OpenError::Checkpoint)?;
-            bytes.extend_padded(read_at(reader, *slot, *part)?.bytes());
+            bytes.extend_padded(self.read_root_part(reader, part)?.bytes());
         }
         decode_root(&self.index_identity(), bytes.bytes()).ok_or(OpenError::Checkpoint)
     }
 
-    /// Which file holds which extent, by the first frame of each file.
-    fn first_pages(
-        &self,
-        reader: &dyn LogReader,
-    ) -> Result<BTreeMap<ExtentSequence, ExtentSlot>, OpenError> {
-        let mut found = BTreeMap::new();
-        for (slot, _) in reader.extents() {
-            if let Some(extent) = self.extent_in(reader, slot) {
-                found.insert(extent, slot);
-            }
-        }
-        Ok(found)
+    /// A part of the root with its frame before it, which proves that this is the part meant and
+    /// not what an older extent in the same file left there.
+    fn read_root_part(&self, reader: &dyn LogReader, part: &RootPart) -> Result<Pages, OpenError> {
+        let page = part.at.page.checked_sub(1).ok_or(OpenError::Checkpoint)?;
+        let location = Location { page, pages: part.at.pages + 1, ..part.at };
+        let pages = read_at(reader, part.slot, location)?.share();
+        let frame = DecodedFrame::decode(pages.bytes()).map_err(|_| OpenError::Checkpoint)?;
+        let payload = pages.slice(1, part.at.pages as usize);
+        let is_meant = self.is_own(&frame)
+            && frame.identity.extent == part.at.extent
+            && frame.identity.page == page
+            && frame.payload_pages == part.at.pages
+            && frame.payload_checks(payload.bytes());
+        is_meant.then_some(payload).ok_or(OpenError::Checkpoint)
     }
 
     /// The extent that a file holds, if its first frame tells.
@@ -136,6 +135,10 @@ impl Node {
             root.extents.iter().map(|state| (state.sequence, state.slot)).collect();
         for state in root.extents.iter().filter(|state| state.sequence.0 != 0) {
             self.usage.add(state.sequence, state.live_bytes);
+        }
+        // The root was encoded before its own place was known.
+        for part in &self.superblock.checkpoint {
+            self.usage.add(part.at.extent, part.at.bytes());
         }
         let identity = self.index_identity();
         for (group, number, location) in &root.directories {
@@ -211,6 +214,7 @@ impl Node {
             }
             RecordKind::Incomplete => {
                 let base = record.lsn;
+                self.announce(base);
                 let segment =
                     self.segments.entry(record.group).or_insert_with(|| Segment::new(base, false));
                 segment.restart(base);

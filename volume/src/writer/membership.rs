@@ -148,6 +148,10 @@ impl Writer {
         view.fresh = report.fresh;
         if self.config.nodes[node.index()].incarnation == report.incarnation {
             self.hold_list(node);
+        } else if !report.fresh {
+            // It was replaced while it was away, and what was annulled since may be in its log.
+            let now = self.now;
+            self.node_down(now, node, "its directory is of an earlier life");
         } else {
             self.nodes[node.index()].phase = Phase::Admitting;
             self.admit_incarnation(node);
@@ -321,7 +325,7 @@ impl Writer {
 
     /// Another writer's epoch is promised: this one can do nothing there any more.
     pub(super) fn on_refused(&mut self, now: Instant, from: NodeId, promised: VolumeEpoch) {
-        if promised > self.epoch {
+        if promised != self.epoch && promised.number >= self.epoch.number {
             if self.recovery.is_some() {
                 return self.recovery_refused(now, promised);
             }

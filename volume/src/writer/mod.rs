@@ -223,6 +223,11 @@ impl Writer {
         self.vdl
     }
 
+    /// The groups that exist, ascending.
+    pub fn existing_groups(&self) -> Vec<GroupId> {
+        self.groups.keys().copied().collect()
+    }
+
     /// Whether the recovery is over and the disk answers.
     pub fn is_open(&self) -> bool {
         self.recovery.is_none() && self.epoch.number > 0

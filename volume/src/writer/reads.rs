@@ -222,6 +222,36 @@ impl Writer {
         }
     }
 
+    /// Reads one node's copy of some blocks as of the VDL, pending records left out: for
+    /// comparing copies.
+    pub fn read_copy(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        node: NodeId,
+        group: GroupId,
+        block: GroupBlock,
+        blocks: u32,
+    ) {
+        let current = self.groups.get(&group).filter(|view| view.is_current(node));
+        let Some((members, tip)) = current.map(|view| (view.members, view.tip)) else {
+            return self.complete(ticket, Err(IoFailure::Unreadable));
+        };
+        let length = blocks as usize * BLOCK_BYTES;
+        let job = Job { start: 0, length, parts: vec![None], missing: 1 };
+        self.reads.jobs.insert(ticket, job);
+        let id = self.new_request();
+        // Nobody is left to be asked when this node fails.
+        let asked = members.into_iter().filter(|member| *member != node).chain([node]).collect();
+        let overlays = Vec::new();
+        let part =
+            Part { ticket, index: 0, group, block, blocks, overlays, asked, open: 1, since: now };
+        self.reads.parts.insert(id, part);
+        self.reads.aliases.insert(id, id);
+        let (epoch, vdl) = (self.epoch, self.vdl);
+        self.send(node, Request::Read { epoch, id, group, block, blocks, vdl, tip });
+    }
+
     /// What was asked of a node that is gone is asked of another.
     pub(super) fn reask_reads_of(&mut self, node: NodeId) {
         let parts = self.reads.parts.iter_mut();

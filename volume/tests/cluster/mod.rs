@@ -264,7 +264,8 @@ impl Cluster {
                 self.tick();
             }
         }
-        panic!("nothing more happens");
+        let figures = self.core.as_ref().map(|core| core.writer.figures());
+        panic!("nothing more happens: {figures:?}");
     }
 
     /// Lets everything in the background come to its end.

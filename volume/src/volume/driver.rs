@@ -1,0 +1,406 @@
+//! The lock around writer and nodes, and what is done outside it: disk effects go to the disk's
+//! threads, answers to their callers.
+//!
+//! A request takes the lock, changes memory, and leaves; nobody waits for a disk inside it. A
+//! read that is alone is carried out by its own thread, without a hand-off.
+
+use super::Done;
+use crate::embedded::Embedded;
+use crate::error::IoFailure;
+use crate::ids::{NodeId, VolumeId};
+use crate::io::address_book::AddressBook;
+use crate::io::device::Device;
+use crate::io::disk_thread::DiskThread;
+use crate::io::node_lock::NodeLock;
+use crate::io::read_pool::{ReadPool, execute_inline};
+use crate::io::{Deliver, Directories};
+use crate::segment::effect::{DiskCompletion, NodeEffect};
+use crate::status::{NodeState, NodeStatus};
+use crate::time::Instant;
+use crate::writer::{Answer, ReadBytes, Ticket, Writer, WriterFigures};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, SystemTime};
+
+/// How often the core is told that time has passed.
+pub(super) const TICK: Duration = Duration::from_millis(25);
+
+/// Who is to be told of an answer.
+pub(super) enum Callback {
+    Done(Done<()>),
+    Bytes(Done<ReadBytes>),
+    Any(Box<dyn FnOnce(Result<Answer, IoFailure>) + Send>),
+}
+
+impl Callback {
+    fn call(self, result: Result<Answer, IoFailure>) {
+        match self {
+            Callback::Done(done) => done(super::done(result)),
+            Callback::Any(done) => done(result),
+            Callback::Bytes(done) => done(result.and_then(|answer| match answer {
+                Answer::Bytes(bytes) => Ok(bytes),
+                _ => Err(IoFailure::Unreadable),
+            })),
+        }
+    }
+}
+
+/// What the lock protects.
+pub(super) struct Core {
+    pub(super) embedded: Embedded,
+    callbacks: HashMap<Ticket, Callback>,
+    next_ticket: u64,
+    pub(super) opened: Option<Result<(), String>>,
+}
+
+/// A running volume.
+pub(super) struct Driver {
+    core: Mutex<Core>,
+    opened: Condvar,
+    pub(super) directories: Directories,
+    disks: Mutex<HashMap<u64, DiskThread>>,
+    pool: OnceLock<ReadPool>,
+    /// For the callbacks of the threads: they must not keep the driver alive.
+    this: Weak<Driver>,
+    path: PathBuf,
+    pub(super) book: AddressBook,
+    pub(super) locks: Mutex<HashMap<NodeId, NodeLock>>,
+    pub(super) index_bytes_per_node: usize,
+    pub(super) reasons: Mutex<HashMap<NodeId, String>>,
+    reads_under_way: AtomicUsize,
+    disk_bytes: AtomicU64,
+    live_bytes: AtomicU64,
+    closed: AtomicBool,
+    started: std::time::Instant,
+    recovery: OnceLock<Duration>,
+}
+
+/// What a driver is made of.
+pub(super) struct Parts {
+    pub(super) embedded: Embedded,
+    pub(super) directories: Directories,
+    pub(super) path: PathBuf,
+    pub(super) book: AddressBook,
+    pub(super) locks: HashMap<NodeId, NodeLock>,
+    pub(super) reasons: HashMap<NodeId, String>,
+    pub(super) index_bytes_per_node: usize,
+    pub(super) started: std::time::Instant,
+}
+
+impl Driver {
+    pub(super) fn new(parts: Parts) -> std::io::Result<Arc<Driver>> {
+        let disk_bytes = AtomicU64::new(parts.embedded.writer.disk_bytes());
+        let core = Core {
+            embedded: parts.embedded,
+            callbacks: HashMap::new(),
+            next_ticket: 0,
+            opened: None,
+        };
+        let driver = Arc::new_cyclic(|this| Driver {
+            core: Mutex::new(core),
+            opened: Condvar::new(),
+            directories: parts.directories,
+            disks: Mutex::new(HashMap::new()),
+            pool: OnceLock::new(),
+            this: this.clone(),
+            path: parts.path,
+            book: parts.book,
+            locks: Mutex::new(parts.locks),
+            index_bytes_per_node: parts.index_bytes_per_node,
+            reasons: Mutex::new(parts.reasons),
+            reads_under_way: AtomicUsize::new(0),
+            disk_bytes,
+            live_bytes: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            started: parts.started,
+            recovery: OnceLock::new(),
+        });
+        let pool = ReadPool::start(driver.directories.clone(), driver.deliver())?;
+        // Nobody else has the driver yet.
+        let _ = driver.pool.set(pool);
+        Ok(driver)
+    }
+
+    fn deliver(&self) -> Deliver {
+        let this = self.this.clone();
+        Arc::new(move |completions| {
+            if let Some(driver) = this.upgrade() {
+                driver.on_disk(completions);
+            }
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn volume_id(&self) -> VolumeId {
+        self.book.volume
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn recovery_time(&self) -> Duration {
+        self.recovery.get().copied().unwrap_or_default()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        Instant(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Gives a request to the writer; `callback` is called when it is answered.
+    pub(super) fn request(
+        &self,
+        callback: Callback,
+        start: impl FnOnce(&mut Writer, Instant, Ticket),
+    ) {
+        if self.is_closed() {
+            return callback.call(Err(IoFailure::Closed));
+        }
+        let now = self.now();
+        let mut core = self.core.lock();
+        core.next_ticket += 1;
+        let ticket = Ticket(core.next_ticket);
+        core.callbacks.insert(ticket, callback);
+        start(&mut core.embedded.writer, now, ticket);
+        self.carry_out(core, now);
+    }
+
+    /// A request whose answer the caller waits for.
+    pub(super) fn ask(
+        &self,
+        start: impl FnOnce(&mut Writer, Instant, Ticket),
+    ) -> Result<Answer, IoFailure> {
+        let (sender, receiver) = channel();
+        let callback = Callback::Any(Box::new(move |result| {
+            // The receiver waits below until this is called or dropped.
+            let _ = sender.send(result);
+        }));
+        self.request(callback, start);
+        receiver.recv().unwrap_or(Err(IoFailure::Closed))
+    }
+
+    /// Changes writer and nodes, and carries out what follows.
+    pub(super) fn with_core<T>(&self, change: impl FnOnce(&mut Core, Instant) -> T) -> T {
+        let now = self.now();
+        let mut core = self.core.lock();
+        let result = change(&mut core, now);
+        self.carry_out(core, now);
+        result
+    }
+
+    fn on_disk(&self, completions: Vec<(NodeId, DiskCompletion)>) {
+        let reads = completions
+            .iter()
+            .filter(|(_, completion)| matches!(completion, DiskCompletion::Blocks { .. }))
+            .count();
+        self.reads_under_way.fetch_sub(reads, Ordering::Relaxed);
+        self.with_core(|core, now| core.embedded.on_disk(now, completions));
+    }
+
+    /// Passes messages on, leaves the lock, and does what is left.
+    fn carry_out(&self, mut core: MutexGuard<'_, Core>, now: Instant) {
+        let outcome = core.embedded.settle(now);
+        let callbacks: Vec<_> = outcome
+            .completed
+            .into_iter()
+            .filter_map(|(ticket, result)| Some((core.callbacks.remove(&ticket)?, result)))
+            .collect();
+        if outcome.opened.is_some() {
+            core.opened = outcome.opened;
+            self.opened.notify_all();
+        }
+        drop(core);
+        let inline = self.start_effects(outcome.disk);
+        for (callback, result) in callbacks {
+            callback.call(result);
+        }
+        if let Some((node, effect)) = inline {
+            self.read_inline(node, effect);
+        }
+    }
+
+    /// Hands disk effects to their threads. A read of blocks that is the only one under way is
+    /// returned: the calling thread has nothing better to do.
+    fn start_effects(&self, effects: Vec<(NodeId, NodeEffect)>) -> Option<(NodeId, NodeEffect)> {
+        if effects.is_empty() {
+            return None;
+        }
+        let is_read = |effect: &NodeEffect| matches!(effect, NodeEffect::ReadBlocks { .. });
+        let reads = effects.iter().filter(|(_, effect)| is_read(effect)).count();
+        let under_way = self.reads_under_way.fetch_add(reads, Ordering::Relaxed);
+        let mut inline = None;
+        let mut by_device: HashMap<u64, Vec<(NodeId, NodeEffect)>> = HashMap::new();
+        let mut pooled = Vec::new();
+        for (node, effect) in effects {
+            match effect {
+                NodeEffect::ReadBlocks { .. } if reads == 1 && under_way == 0 => {
+                    inline = Some((node, effect));
+                }
+                NodeEffect::ReadBlocks { .. } | NodeEffect::Read { .. } => {
+                    pooled.push((node, effect));
+                }
+                effect => by_device.entry(self.device_of(node)).or_default().push((node, effect)),
+            }
+        }
+        if let Some(pool) = self.pool.get()
+            && !pooled.is_empty()
+        {
+            pool.submit(pooled);
+        }
+        for (device, effects) in by_device {
+            self.submit_to(device, effects);
+        }
+        inline
+    }
+
+    fn device_of(&self, node: NodeId) -> u64 {
+        let directory = self.directories.get(node);
+        directory.and_then(|directory| directory.device_number().ok()).unwrap_or(0)
+    }
+
+    fn submit_to(&self, device: u64, effects: Vec<(NodeId, NodeEffect)>) {
+        let mut disks = self.disks.lock();
+        if !disks.contains_key(&device) {
+            match self.start_disk(&effects) {
+                Ok(disk) => {
+                    disks.insert(device, disk);
+                }
+                Err(error) => {
+                    log::error!("cannot start the thread of a disk: {error}");
+                    return;
+                }
+            }
+        }
+        if let Some(disk) = disks.get(&device) {
+            disk.submit(effects);
+        }
+    }
+
+    fn start_disk(&self, effects: &[(NodeId, NodeEffect)]) -> std::io::Result<DiskThread> {
+        let node = effects.first().map_or(NodeId(0), |(node, _)| *node);
+        let directory = self.directories.get(node);
+        let path = directory.as_ref().map_or(self.path.as_path(), |directory| directory.path());
+        DiskThread::start(Device::of(path)?, self.directories.clone(), self.deliver())
+    }
+
+    fn read_inline(&self, node: NodeId, effect: NodeEffect) {
+        if let NodeEffect::ReadBlocks { operation, plan } = effect {
+            let directory = self.directories.get(node);
+            let result = match directory {
+                Some(directory) => execute_inline(&directory, plan),
+                None => Err(crate::segment::effect::DiskError::Failed),
+            };
+            self.on_disk(vec![(node, DiskCompletion::Blocks { operation, result })]);
+        }
+    }
+
+    /// Waits for the end of the recovery.
+    pub(super) fn wait_opened(&self) -> Result<(), String> {
+        let mut core = self.core.lock();
+        loop {
+            if let Some(result) = core.opened.clone() {
+                let _ = self.recovery.set(self.started.elapsed());
+                return result;
+            }
+            self.opened.wait(&mut core);
+        }
+    }
+
+    pub(super) fn tick(&self) {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let wall_time_ns = wall.map_or(0, |since| since.as_nanos() as u64);
+        self.with_core(|core, now| core.embedded.on_tick(now, wall_time_ns));
+        self.refresh();
+    }
+
+    /// Figures that are asked for without the lock.
+    pub(super) fn refresh(&self) {
+        let core = self.core.lock();
+        let nodes = core.embedded.nodes.iter().flatten();
+        let (count, live) = nodes.fold((0, 0), |(count, live), node| {
+            (count + 1, live + node.figures().live_bytes)
+        });
+        let all = core.embedded.nodes.len() as u64;
+        let copies = crate::config::SEGMENTS as u64;
+        let disk_bytes = core.embedded.writer.disk_bytes();
+        drop(core);
+        let live = live * all / (u64::max(count, 1) * copies);
+        self.live_bytes.store(live.min(disk_bytes), Ordering::Relaxed);
+        self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn figures(&self) -> WriterFigures {
+        self.core.lock().embedded.writer.figures()
+    }
+
+    pub(super) fn node_statuses(&self, figures: &WriterFigures) -> Vec<NodeStatus> {
+        let paths = self.book.paths(&self.path);
+        let core = self.core.lock();
+        let config = core.embedded.writer.config();
+        let reasons = self.reasons.lock();
+        let status = |(node, (state, reason)): (NodeId, &(NodeState, Option<String>))| {
+            let there = core.embedded.nodes[node.index()].as_ref();
+            let figures = there.map(|node| node.figures()).unwrap_or_default();
+            let zone = config.nodes[node.index()].zone;
+            NodeStatus {
+                name: config.node_name(node),
+                zone: char::from(b'a' + zone.0),
+                path: paths[node.index()].clone(),
+                state: *state,
+                reason: reason.clone().or_else(|| reasons.get(&node).cloned()),
+                scl: figures.scl,
+                log_bytes: figures.log_bytes,
+                live_bytes: figures.live_bytes,
+                checksum_errors: figures.checksum_errors,
+            }
+        };
+        config.node_ids().zip(&figures.nodes).map(status).collect()
+    }
+
+    /// Writes checkpoints, ends the threads, releases the locks.
+    pub(super) fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.with_core(|core, now| {
+            for node in core.embedded.nodes.iter_mut().flatten() {
+                node.want_checkpoint();
+                node.on_tick(now);
+            }
+        });
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while std::time::Instant::now() < deadline && !self.is_checkpointed() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let disks: Vec<DiskThread> = self.disks.lock().drain().map(|(_, disk)| disk).collect();
+        disks.into_iter().for_each(DiskThread::stop);
+        self.fail_waiting();
+        self.locks.lock().clear();
+    }
+
+    fn is_checkpointed(&self) -> bool {
+        let core = self.core.lock();
+        let mut nodes = core.embedded.nodes.iter().flatten();
+        nodes.all(|node| node.is_fenced() || node.is_checkpointed())
+    }
+
+    fn fail_waiting(&self) {
+        let callbacks = std::mem::take(&mut self.core.lock().callbacks);
+        callbacks.into_values().for_each(|callback| callback.call(Err(IoFailure::Closed)));
+    }
+}

@@ -1,0 +1,245 @@
+//! The handle that callers use: a volume of this machine, opened from its directories.
+//!
+//! `layout` — creating and removing; `open` — opening; `driver` — the lock around writer and
+//! nodes, and what is done outside it; `watch` — directories that vanish and come back; `seek`
+//! and `verify` — looking for data, comparing copies.
+
+mod driver;
+mod layout;
+mod open;
+mod seek;
+mod verify;
+mod watch;
+
+pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes};
+pub use layout::{CreateOptions, create, destroy};
+pub use verify::VerifyReport;
+
+use crate::error::{IoFailure, VolumeError};
+use crate::geometry::MAX_DISK_BYTES;
+use crate::limits;
+use crate::status::{NodeState, NodeStatus, VolumeState, VolumeStatus};
+use crate::writer::payload::cut;
+use crate::writer::{Answer, WriterFigures};
+use driver::{Callback, Driver};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// How a volume is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// When a WRITE is answered.
+    pub cache: CacheMode,
+    /// What waits for a lost quorum.
+    pub on_quorum_loss: QuorumLoss,
+    /// Memory of the block index of all nodes together, in bytes.
+    pub index_bytes: usize,
+    /// Writes are refused.
+    pub read_only: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> OpenOptions {
+        OpenOptions {
+            cache: CacheMode::Writeback,
+            on_quorum_loss: QuorumLoss::After(limits::QUORUM_WAIT),
+            index_bytes: limits::INDEX_BYTES,
+            read_only: false,
+        }
+    }
+}
+
+/// What is called when a request is answered: on any thread, also before the call returns.
+pub type Done<T> = Box<dyn FnOnce(Result<T, IoFailure>) + Send>;
+
+/// An open volume. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct Volume {
+    driver: Arc<Driver>,
+}
+
+impl Volume {
+    /// Opens the volume in directory `path`: every open is a recovery.
+    ///
+    /// # Errors
+    /// [`VolumeError`] when it is no volume, in use, or too few of its nodes are usable.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<Volume, VolumeError> {
+        Ok(Volume { driver: open::open(path, &options)? })
+    }
+
+    /// Bytes of the disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.driver.disk_bytes()
+    }
+
+    /// Bytes of blocks that exist, about.
+    pub fn live_bytes(&self) -> u64 {
+        self.driver.live_bytes()
+    }
+
+    /// Writes at any byte offset, at most 1 MiB. The bytes are copied before this returns.
+    /// `durable`: answered when four nodes have them on stable storage.
+    pub fn write(&self, offset: u64, data: &[u8], durable: bool, done: Done<()>) {
+        let pieces = cut(offset, data);
+        self.driver.request(Callback::Done(done), |writer, now, ticket| {
+            writer.write(now, ticket, pieces, durable);
+        });
+    }
+
+    /// Reads any bytes of the disk.
+    pub fn read(&self, offset: u64, length: usize, done: Done<ReadBytes>) {
+        self.driver.request(Callback::Bytes(done), |writer, now, ticket| {
+            writer.read(now, ticket, offset, length);
+        });
+    }
+
+    /// Answers when everything answered before is durable.
+    pub fn flush(&self, done: Done<()>) {
+        self.driver.request(Callback::Done(done), |writer, now, ticket| writer.flush(now, ticket));
+    }
+
+    /// Makes any byte range read as zeros and gives its blocks back.
+    pub fn discard(&self, offset: u64, length: u64, done: Done<()>) {
+        self.driver.request(Callback::Done(done), |writer, now, ticket| {
+            writer.discard(now, ticket, offset, length);
+        });
+    }
+
+    /// The first byte at or behind `offset` in a block that exists. Blocks the caller.
+    ///
+    /// # Errors
+    /// [`IoFailure`] when no segment answers.
+    pub fn next_data(&self, offset: u64) -> Result<Option<u64>, IoFailure> {
+        seek::next_data(&self.driver, offset)
+    }
+
+    /// The first byte at or behind `offset` in a block that does not exist; the disk's end is
+    /// one. Blocks the caller.
+    ///
+    /// # Errors
+    /// [`IoFailure`] when no segment answers.
+    pub fn next_hole(&self, offset: u64) -> Result<u64, IoFailure> {
+        seek::next_hole(&self.driver, offset)
+    }
+
+    /// Makes the disk larger. Blocks the caller until four nodes know the new size.
+    ///
+    /// # Errors
+    /// [`VolumeError::Invalid`] when it would be smaller or too large.
+    pub fn resize(&self, disk_bytes: u64) -> Result<(), VolumeError> {
+        if disk_bytes < self.disk_bytes() {
+            return Err(VolumeError::Invalid(format!(
+                "the disk has {} bytes and cannot be made smaller: data behind the new end would \
+                 be lost; copy what you need to a new volume",
+                self.disk_bytes()
+            )));
+        }
+        if disk_bytes > MAX_DISK_BYTES {
+            return Err(VolumeError::Invalid(
+                "the largest disk has 128 TiB; choose a smaller size".to_owned(),
+            ));
+        }
+        let resized = self.driver.ask(|writer, _, ticket| writer.resize(ticket, disk_bytes));
+        resized?;
+        self.driver.refresh();
+        Ok(())
+    }
+
+    /// Waits until six of six segments hold everything; `false` when that took too long.
+    pub fn wait_settled(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while self.driver.figures().state != VolumeState::Healthy {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
+    /// Reads every copy of every block and compares them. Blocks the caller; `progress` is told
+    /// the blocks done and the blocks known so far.
+    ///
+    /// # Errors
+    /// [`VolumeError`] when the volume cannot be read at all.
+    pub fn verify(
+        &self,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<VerifyReport, VolumeError> {
+        verify::verify(&self.driver, progress)
+    }
+
+    /// How the volume is.
+    pub fn status(&self) -> VolumeStatus {
+        let figures = self.driver.figures();
+        let nodes = self.driver.node_statuses(&figures);
+        VolumeStatus {
+            id: self.driver.volume_id(),
+            path: self.driver.path().to_path_buf(),
+            disk_bytes: self.disk_bytes(),
+            state: figures.state,
+            explanation: explain(&figures, &nodes),
+            epoch: figures.epoch,
+            groups: figures.groups,
+            vcl: figures.vcl,
+            vdl: figures.vdl,
+            recovery: self.driver.recovery_time(),
+            written_bytes: figures.written_bytes,
+            live_bytes: self.live_bytes(),
+            log_bytes: nodes.iter().map(|node| node.log_bytes).sum(),
+            nodes,
+        }
+    }
+
+    /// Makes everything durable, writes checkpoints so that the next open is short, and releases
+    /// the directories. Requests after it fail.
+    ///
+    /// # Errors
+    /// [`VolumeError::Request`] when not everything could be made durable.
+    pub fn close(&self) -> Result<(), VolumeError> {
+        let (sender, receiver) = channel();
+        self.flush(Box::new(move |result| {
+            // Nobody waits any more when the receiver is gone.
+            let _ = sender.send(result);
+        }));
+        let flushed = receiver.recv().unwrap_or(Err(IoFailure::Closed));
+        self.driver.close();
+        Ok(flushed?)
+    }
+}
+
+/// What a state that is not healthy means, and what to do.
+fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(String, String)> {
+    let not_up = nodes.iter().filter(|node| node.state != NodeState::Up);
+    let names: Vec<&str> = not_up.map(|node| node.name.as_str()).collect();
+    let names = names.join(", ");
+    let filling = nodes
+        .iter()
+        .any(|node| matches!(node.state, NodeState::Rebuilding | NodeState::Lagging));
+    match figures.state {
+        VolumeState::Healthy => None,
+        VolumeState::Degraded if filling => Some((
+            format!("{names}: being filled from the other nodes; reads and writes go on"),
+            "none needed".to_owned(),
+        )),
+        VolumeState::Degraded => Some((
+            format!("{names}: not there; reads and writes go on"),
+            "bring the directory back, or its parent, so that it can be made again".to_owned(),
+        )),
+        VolumeState::ReadOnly => Some((
+            format!("only three copies are left ({names} missing); reads go on, writes wait"),
+            "bring one more directory back: writes go on by themselves".to_owned(),
+        )),
+        VolumeState::Unreadable | VolumeState::Offline => Some((
+            format!("fewer than three copies are left of some data ({names} missing)"),
+            "bring the directories back".to_owned(),
+        )),
+    }
+}
+
+/// The answer of a request that only succeeds.
+fn done(answer: Result<Answer, IoFailure>) -> Result<(), IoFailure> {
+    answer.map(|_| ())
+}

@@ -1,0 +1,181 @@
+//! Opening: locks, directories, nodes side by side, then the recovery.
+
+use super::OpenOptions;
+use super::driver::{Driver, Parts};
+use super::layout::random_u64;
+use super::watch;
+use crate::embedded::Embedded;
+use crate::error::VolumeError;
+use crate::format::superblock::SuperblockError;
+use crate::ids::{ExtentSlot, NodeId};
+use crate::io::Directories;
+use crate::io::address_book::AddressBook;
+use crate::io::extent_file::open_extents_per_node;
+use crate::io::node_directory::NodeDirectory;
+use crate::io::node_lock::NodeLock;
+use crate::page::PageBuf;
+use crate::segment::effect::DiskError;
+use crate::segment::node::Node;
+use crate::segment::recovery::LogReader;
+use crate::writer::{Writer, WriterPolicy};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+impl LogReader for NodeDirectory {
+    fn extents(&self) -> Vec<(ExtentSlot, u64)> {
+        NodeDirectory::extents(self).unwrap_or_default()
+    }
+
+    fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
+        self.read_at(slot, offset, pages).map_err(|_| DiskError::Failed)
+    }
+}
+
+/// A node that was opened from its directory.
+pub(super) struct OpenNode {
+    pub(super) node: Node,
+    pub(super) directory: Arc<NodeDirectory>,
+    pub(super) lock: NodeLock,
+}
+
+/// Why a node's directory cannot be used.
+pub(super) enum Unusable {
+    /// Nobody may open the volume: it is in use, or too new for this program.
+    Fatal(VolumeError),
+    /// The directory is not there.
+    Missing,
+    /// What is there cannot be used: it must be rebuilt.
+    Damaged(String),
+    /// It must be left alone: it is of something else.
+    Foreign(String),
+}
+
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, VolumeError> {
+    let started = std::time::Instant::now();
+    let book = AddressBook::read(path)?;
+    let count = book.nodes.len();
+    let index_bytes_per_node = options.index_bytes / count.max(1);
+    let results = open_nodes(path, &book, index_bytes_per_node);
+    let mut nodes: Vec<Option<Node>> = (0..count).map(|_| None).collect();
+    let (mut locks, mut reasons, mut directories) = (HashMap::new(), HashMap::new(), Vec::new());
+    for (index, result) in results.into_iter().enumerate() {
+        let id = NodeId(index as u16);
+        match result {
+            Ok(open) => {
+                nodes[index] = Some(open.node);
+                directories.push((id, open.directory));
+                locks.insert(id, open.lock);
+            }
+            Err(Unusable::Fatal(error)) => return Err(error),
+            Err(Unusable::Missing) => {
+                reasons.insert(id, "its directory is not there".to_owned());
+            }
+            Err(Unusable::Damaged(reason) | Unusable::Foreign(reason)) => {
+                reasons.insert(id, reason);
+            }
+        }
+    }
+    let config = nodes.iter().flatten().map(|node| &node.superblock().config);
+    let config = config.max_by_key(|config| config.version).cloned();
+    let config = config.filter(|config| config.nodes.len() == count);
+    let config = config.ok_or_else(|| VolumeError::TooFewNodes(list_reasons(&reasons, &book)))?;
+    let policy = WriterPolicy {
+        cache: options.cache,
+        on_quorum_loss: options.on_quorum_loss,
+        read_only: options.read_only,
+    };
+    let writer = Writer::new(config, random_u64()?, policy);
+    let reasons_text = list_reasons(&reasons, &book);
+    let driver = Driver::new(Parts {
+        embedded: Embedded { writer, nodes },
+        directories: directories.into_iter().collect::<Directories>(),
+        path: path.to_path_buf(),
+        book,
+        locks,
+        reasons,
+        index_bytes_per_node,
+        started,
+    })
+    .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
+    recover(&driver).map_err(|reason| {
+        driver.close();
+        VolumeError::TooFewNodes(if reasons_text.is_empty() { reason } else { reasons_text })
+    })?;
+    watch::start_watching(&driver)
+        .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
+    Ok(driver)
+}
+
+fn recover(driver: &Arc<Driver>) -> Result<(), String> {
+    watch::start_ticking(driver).map_err(|error| error.to_string())?;
+    driver.with_core(|core, now| {
+        let present: Vec<NodeId> = core.embedded.nodes.iter().flatten().map(Node::id).collect();
+        present.into_iter().for_each(|node| core.embedded.writer.node_up(now, node));
+        core.embedded.writer.open(now);
+    });
+    driver.wait_opened()?;
+    driver.refresh();
+    Ok(())
+}
+
+fn list_reasons(reasons: &HashMap<NodeId, String>, book: &AddressBook) -> String {
+    let mut rows: Vec<_> = reasons.iter().collect();
+    rows.sort();
+    let row = |(node, reason): (&NodeId, &String)| {
+        format!("{}: {reason}", book.nodes[node.index()].path.display())
+    };
+    rows.into_iter().map(row).collect::<Vec<_>>().join("; ")
+}
+
+/// Opens all nodes side by side: each scans its own log.
+fn open_nodes(
+    path: &Path,
+    book: &AddressBook,
+    index_bytes: usize,
+) -> Vec<Result<OpenNode, Unusable>> {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = (0..book.nodes.len())
+            .map(|index| {
+                let id = NodeId(index as u16);
+                scope.spawn(move || open_node(path, book, id, index_bytes))
+            })
+            .collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|_| Err(Unusable::Damaged("it cannot be opened".into())))
+        };
+        started.into_iter().map(join).collect()
+    })
+}
+
+/// Opens one node from its directory.
+pub(super) fn open_node(
+    volume: &Path,
+    book: &AddressBook,
+    id: NodeId,
+    index_bytes: usize,
+) -> Result<OpenNode, Unusable> {
+    let path = book.paths(volume).swap_remove(id.index());
+    if !path.exists() {
+        return Err(Unusable::Missing);
+    }
+    let lock = NodeLock::acquire(&path).map_err(|error| match error {
+        VolumeError::Locked { .. } => Unusable::Fatal(error),
+        error => Unusable::Damaged(error.to_string()),
+    })?;
+    let open_extents = open_extents_per_node(book.nodes.len());
+    let directory = NodeDirectory::open(&path, open_extents)
+        .map_err(|error| Unusable::Damaged(error.to_string()))?;
+    let superblock = directory.read_superblock().map_err(|error| match error {
+        SuperblockError::Newer(version) => {
+            Unusable::Fatal(VolumeError::Newer { path: path.clone(), version })
+        }
+        SuperblockError::Damaged => Unusable::Damaged("its superblock is damaged".to_owned()),
+    })?;
+    if superblock.config.volume != book.volume || superblock.node != id {
+        return Err(Unusable::Foreign("its directory belongs to another volume or node".into()));
+    }
+    let node = Node::open(superblock, &directory, index_bytes)
+        .map_err(|error| Unusable::Damaged(error.to_string()))?;
+    Ok(OpenNode { node, directory: Arc::new(directory), lock })
+}

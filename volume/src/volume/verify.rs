@@ -1,0 +1,136 @@
+//! Reading every copy of every block and comparing them: materialized blocks, never raw records,
+//! since each node folds and moves its records on its own.
+
+use super::driver::Driver;
+use super::seek::presence;
+use crate::error::{IoFailure, VolumeError};
+use crate::format::index_page::LEAF_BLOCKS;
+use crate::geometry::BLOCK_BYTES;
+use crate::ids::{GroupBlock, GroupId, NodeId};
+use crate::status::NodeState;
+use crate::writer::{Answer, ReadBytes};
+
+/// What a verification found.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyReport {
+    /// Blocks that exist.
+    pub blocks: u64,
+    /// Copies of them that were read and agree.
+    pub copies_read: u64,
+    /// What is wrong: one sentence each.
+    pub damage: Vec<String>,
+    /// Nodes that could not be compared.
+    pub missing_nodes: Vec<String>,
+}
+
+pub(super) fn verify(
+    driver: &Driver,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, VolumeError> {
+    driver.ask(|writer, now, ticket| writer.flush(now, ticket))?;
+    let figures = driver.figures();
+    let statuses = driver.node_statuses(&figures);
+    let missing = statuses.iter().filter(|node| node.state != NodeState::Up);
+    let mut report = VerifyReport {
+        missing_nodes: missing.map(|node| node.name.clone()).collect(),
+        ..VerifyReport::default()
+    };
+    let groups = driver.with_core(|core, _| core.embedded.writer.existing_groups());
+    let expected = driver.live_bytes() / BLOCK_BYTES as u64;
+    for group in groups {
+        let members = driver.with_core(|core, _| core.embedded.writer.config().members(group));
+        let up = |node: &NodeId| statuses[node.index()].state == NodeState::Up;
+        let nodes: Vec<(NodeId, String)> = members
+            .into_iter()
+            .filter(up)
+            .map(|node| (node, statuses[node.index()].name.clone()))
+            .collect();
+        let mut leaf = Some(0);
+        while let Some(now) = leaf {
+            let (bits, next) = presence(driver, group, now)?;
+            if bits != 0 {
+                report.blocks += u64::from(bits.count_ones());
+                compare_leaf(driver, group, now, bits, &nodes, &mut report);
+            }
+            progress(report.blocks, expected.max(report.blocks));
+            leaf = next;
+        }
+    }
+    Ok(report)
+}
+
+/// Compares all copies of one leaf's blocks, those included that should not exist.
+fn compare_leaf(
+    driver: &Driver,
+    group: GroupId,
+    leaf: u32,
+    bits: u64,
+    nodes: &[(NodeId, String)],
+    report: &mut VerifyReport,
+) {
+    let first = GroupBlock(leaf * LEAF_BLOCKS);
+    let mut copies: Vec<(&str, ReadBytes)> = Vec::new();
+    for (node, name) in nodes {
+        match read_copy(driver, *node, group, first, LEAF_BLOCKS) {
+            Ok(bytes) => copies.push((name, bytes)),
+            Err(_) => name_bad_blocks(driver, (*node, name), group, first, report),
+        }
+    }
+    for offset in 0..LEAF_BLOCKS {
+        let at = offset as usize * BLOCK_BYTES..(offset as usize + 1) * BLOCK_BYTES;
+        let of_block: Vec<(&str, &[u8])> =
+            copies.iter().map(|(name, bytes)| (*name, &bytes.as_ref()[at.clone()])).collect();
+        if bits >> offset & 1 == 1 {
+            report.copies_read += of_block.len() as u64;
+        }
+        name_differing(&of_block, group, first.0 + offset, report);
+    }
+}
+
+fn read_copy(
+    driver: &Driver,
+    node: NodeId,
+    group: GroupId,
+    first: GroupBlock,
+    blocks: u32,
+) -> Result<ReadBytes, IoFailure> {
+    let answer = driver.ask(|writer, now, ticket| {
+        writer.read_copy(now, ticket, node, group, first, blocks);
+    })?;
+    match answer {
+        Answer::Bytes(bytes) => Ok(bytes),
+        _ => Err(IoFailure::Unreadable),
+    }
+}
+
+/// A node could not give a whole leaf: which of its blocks are bad.
+fn name_bad_blocks(
+    driver: &Driver,
+    (node, name): (NodeId, &str),
+    group: GroupId,
+    first: GroupBlock,
+    report: &mut VerifyReport,
+) {
+    for offset in 0..LEAF_BLOCKS {
+        let block = GroupBlock(first.0 + offset);
+        match read_copy(driver, node, group, block, 1) {
+            Ok(_) => report.copies_read += 1,
+            Err(_) => report.damage.push(format!(
+                "node {name}: block {} of group {} does not check",
+                block.0, group.0
+            )),
+        }
+    }
+}
+
+/// Names the copies that differ from what most have.
+fn name_differing(copies: &[(&str, &[u8])], group: GroupId, block: u32, report: &mut VerifyReport) {
+    let votes = |bytes: &[u8]| copies.iter().filter(|(_, other)| *other == bytes).count();
+    let Some((_, most)) = copies.iter().max_by_key(|(_, bytes)| votes(bytes)) else { return };
+    for (name, _) in copies.iter().filter(|(_, bytes)| bytes != most) {
+        report.damage.push(format!(
+            "node {name}: block {block} of group {} differs from the other copies",
+            group.0
+        ));
+    }
+}
