@@ -24,13 +24,14 @@ pub fn prepare() {
     }
 }
 
-/// Lets the calling process keep as many files open as it may have without more rights. Six nodes
-/// keep a file open for each extent of their logs, and the soft limit is commonly 1024.
+/// Lets the calling process keep as many files open as it may without more rights. The nodes of a
+/// volume keep the extents of their logs open as far as the soft limit lets them, and that is
+/// commonly 1024: too few for a large volume. Call it before the volume is opened.
 pub fn raise_open_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
-        warn!("the limit of open files stays as it is ({error}): a large volume may need more");
+        warn!("the limit of open files stays as it is ({error}): a large volume may be slow");
     }
 }
 

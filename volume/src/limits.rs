@@ -46,7 +46,7 @@ pub const FIRST_ALLOCATION_BYTES: u64 = 8 << 20;
 pub const ROOM_AHEAD_BYTES: u64 = BACKLOG_BYTES as u64;
 
 /// Allocated, unused log bytes that a quiet node keeps: more than the largest single request.
-pub const QUIET_AHEAD_BYTES: u64 = 4 << 20;
+pub const QUIET_AHEAD_BYTES: u64 = 3 << 20;
 
 /// Bytes that garbage collection reads at a time: bounds how long foreground I/O waits behind it.
 pub const CLEANING_CHUNK_BYTES: usize = 1 << 20;

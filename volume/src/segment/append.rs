@@ -8,6 +8,7 @@ use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp};
 use crate::format::redo_record::{RecordHeader, RecordKind, flags};
 use crate::ids::GroupId;
 use crate::limits;
+use crate::lsn::Lsn;
 use crate::message::{Reply, RequestId};
 use crate::page::{PAGE_BYTES, Pages};
 use crate::segment::effect::NodeEffect;
@@ -32,8 +33,8 @@ pub(super) enum Then {
     CatchUpBegun(Vec<GroupId>),
     /// Copied leaves; the last frame of a run names its request.
     LeavesPut(Option<RequestId>),
-    /// A segment is marked complete.
-    Completed(GroupId),
+    /// A segment is marked complete as of its base.
+    Completed(GroupId, Lsn),
 }
 
 #[derive(Debug)]
@@ -108,7 +109,8 @@ impl Node {
             let end = record.block.0.checked_add(record.blocks);
             record.kind.changes_blocks()
                 && !record.is_local()
-                && config.holds(self.superblock.node, record.group)
+                && (self.segments.contains_key(&record.group)
+                    || config.holds(self.superblock.node, record.group))
                 && end.is_some_and(|end| end <= config.geometry.group_blocks)
                 && !self.superblock.list.annuls(record.lsn)
         };
@@ -197,10 +199,10 @@ impl Node {
                     self.send(Reply::LeavesHeld { id });
                 }
             }
-            Then::Completed(group) => self.on_completed(group),
+            Then::Completed(group, base) => self.on_completed(group, base),
         }
         if frame.records.first().is_none_or(RecordHeader::is_local) {
-            self.locals_in_flight -= 1;
+            self.local_done();
         }
         if let Some(epoch) = self.superblock_writer.postponed_promise.take() {
             self.on_promise(epoch);
@@ -217,8 +219,8 @@ impl Node {
             self.take_in_record(entry);
             groups.insert(record.group);
         }
-        self.announce(frame.stamp.vdl);
-        groups.iter().for_each(|group| self.apply(*group));
+        self.announced = self.announced.max(frame.stamp.vdl);
+        self.apply_tails();
         let acked = |group: &GroupId| {
             let segment = self.segments.get(group).filter(|segment| segment.complete)?;
             Some((*group, segment.scl))
@@ -234,14 +236,12 @@ impl Node {
         self.send(reply);
     }
 
-    /// Takes one durable record into its segment. A group that the node has never seen begins
-    /// with its first record; one that begins later is not complete here.
+    /// Takes one durable record into its segment. Of a group that the node has never seen it has
+    /// everything up to nothing, which is complete.
     pub(super) fn take_in_record(&mut self, entry: TailEntry) {
-        let begins = !entry.record.previous_in_group.is_some();
-        let segment = self
-            .segments
-            .entry(entry.record.group)
-            .or_insert_with(|| Segment::new(crate::lsn::Lsn::NONE, begins));
+        let group = entry.record.group;
+        self.tails.insert(group);
+        let segment = self.segments.entry(group).or_insert_with(|| Segment::new(Lsn::NONE, true));
         segment.insert(entry);
     }
 
@@ -259,14 +259,19 @@ impl Node {
     /// Bytes that the node can surely append beyond what is queued. What collection needs to
     /// move is kept back: without it a full log could never be emptied.
     pub(super) fn room(&self) -> u64 {
-        let reserve = (self.log.extent_bytes() / 8).min(16 << 20);
-        self.log.room().saturating_sub(self.append.waiting_bytes + reserve)
+        self.log.room().saturating_sub(self.append.waiting_bytes + self.cleaning_reserve())
+    }
+
+    /// One frame's bytes, kept back from the writer.
+    pub(super) fn cleaning_reserve(&self) -> u64 {
+        (limits::FRAME_PAYLOAD_BYTES as u64).min(self.log.extent_bytes() / 8)
     }
 
     /// Allocates ahead of the writer.
     pub(super) fn allocate_next(&mut self) {
         let ahead =
             if self.is_quiet() { limits::QUIET_AHEAD_BYTES } else { self.log.busy_ahead() };
+        let ahead = ahead + self.cleaning_reserve();
         if self.log.room() >= ahead {
             return;
         }
@@ -280,6 +285,11 @@ impl Node {
 
     pub(super) fn on_allocated(&mut self, made: bool) {
         self.log.allocated(made);
+        self.tell_room();
+    }
+
+    /// Tells the writer how much may come.
+    pub(super) fn tell_room(&mut self) {
         let (room, full) = (self.room(), self.log.is_full());
         self.send(Reply::Room { room, full });
     }

@@ -28,6 +28,7 @@ impl Node {
             let segment =
                 self.segments.entry(*group).or_insert_with(|| Segment::new(*base, false));
             segment.restart(*base);
+            self.tombstones.forget(*group);
             let record = RecordHeader::bare(RecordKind::Incomplete, *base, *group, GroupBlock(0));
             records.push((record, Pages::empty()));
             self.apply(*group);
@@ -102,12 +103,16 @@ impl Node {
 
     /// The last leaf was put: the segment is complete, durably, before it says so.
     pub(super) fn on_complete_group(&mut self, group: GroupId, base: Lsn) {
+        if !self.segments.get(&group).is_some_and(|segment| segment.is_filled_by(base)) {
+            return self.send(Reply::SegmentDamaged { group });
+        }
         let record = RecordHeader::bare(RecordKind::Complete, base, group, GroupBlock(0));
-        self.enqueue_local(vec![(record, Pages::empty())], Then::Completed(group));
+        self.enqueue_local(vec![(record, Pages::empty())], Then::Completed(group, base));
     }
 
-    pub(super) fn on_completed(&mut self, group: GroupId) {
-        if let Some(segment) = self.segments.get_mut(&group) {
+    pub(super) fn on_completed(&mut self, group: GroupId, base: Lsn) {
+        let segment = self.segments.get_mut(&group);
+        if let Some(segment) = segment.filter(|segment| segment.is_filled_by(base)) {
             segment.complete = true;
             let scl = segment.scl;
             self.send(Reply::GroupCompleted { group, scl });

@@ -101,6 +101,7 @@ impl Node {
     fn begin_checkpoint(&mut self) {
         self.checkpoint.wanted = false;
         self.checkpoint.log_bytes = 0;
+        self.log_tombstones();
         let (replay_from, replay_frame) = self.replay_start();
         let in_flight = self.append.in_flight_point().map(|(_, number)| number);
         let state = |(group, segment): (&GroupId, &crate::segment::lsn_chain::Segment)| GroupState {
@@ -122,9 +123,18 @@ impl Node {
         self.checkpoint.phase = Phase::Leaves(self.index.dirty_leaves().into());
     }
 
+    /// A replay from here on must know the discards that local records under way could miss.
+    fn log_tombstones(&mut self) {
+        let stones = self.tombstones.records();
+        for run in stones.chunks(limits::FRAME_RECORDS) {
+            let parts = run.iter().map(|record| (*record, Pages::empty())).collect();
+            self.enqueue_local(parts, Then::Local);
+        }
+    }
+
     /// The oldest frame that a replay needs: with a record that the index has not taken in, or
     /// still under way.
-    fn replay_start(&self) -> (LogPoint, u64) {
+    pub(super) fn replay_start(&self) -> (LogPoint, u64) {
         let tails = self.segments.values().flat_map(|segment| segment.tail());
         let oldest = tails.map(|entry| (entry.frame_number, entry.frame)).min();
         let in_flight = self.append.in_flight_point().map(|(point, number)| (number, point));
@@ -249,7 +259,14 @@ impl Node {
         let mut on_disk = self.index.usage_on_disk(&self.usage);
         let old = &self.superblock.checkpoint;
         old.iter().for_each(|part| on_disk.subtract(part.at.extent, part.at.bytes()));
-        self.checkpoint.root.extents = self.log.states(|extent| on_disk.get(extent));
+        let retiring = &self.checkpoint.retiring;
+        let mut extents = self.log.states(|extent| on_disk.get(extent));
+        for state in extents.iter_mut().filter(|state| retiring.contains(&state.sequence)) {
+            // Free when this root is durable: the file may hold a newer extent at the next open.
+            state.sequence = ExtentSequence::default();
+            state.live_bytes = 0;
+        }
+        self.checkpoint.root.extents = extents;
         self.checkpoint.root.directories = self.index.directories();
         let identity = self.index_identity();
         let pages = encode_root(&identity, &self.checkpoint.root).share();
@@ -311,6 +328,7 @@ impl Node {
         for extent in std::mem::take(&mut self.checkpoint.retiring) {
             self.release(extent);
         }
+        self.tell_room();
     }
 }
 

@@ -52,7 +52,12 @@ impl Node {
         }
     }
 
+    /// Reads the block to be folded. Not in an incomplete segment: what it has of the block is not
+    /// all there is.
     pub(super) fn fold(&mut self, group: GroupId, block: GroupBlock) {
+        if !self.segments.get(&group).is_some_and(|segment| segment.complete) {
+            return self.folding.finished(group, block);
+        }
         let found = match self.index.lookup(group, block, 1) {
             Ok(found) => found,
             Err(leaf) => return self.load_leaf(leaf, Parked::Fold(group, block)),
@@ -83,6 +88,6 @@ impl Node {
             }
             Err(_) => self.folding.finished(group, block),
         }
-        self.locals_in_flight -= 1;
+        self.local_done();
     }
 }

@@ -33,7 +33,6 @@ struct Victim {
     /// The next page to look at.
     page: u32,
     end_page: u32,
-    inherited: bool,
     /// What was read last: its first page, the bytes.
     chunk: Option<(u32, Pages)>,
     /// Pages that the next read must have, when a frame is longer than a chunk.
@@ -55,8 +54,8 @@ pub(super) struct Cleaning {
     reading: bool,
     parked: bool,
     moves_in_flight: usize,
-    /// Inherited extents that a pass has proved dead, but for these pages of the index, which the
-    /// next checkpoint writes elsewhere.
+    /// Extents that a pass has proved dead, but for these pages of the index, which the next
+    /// checkpoint writes elsewhere.
     proven: BTreeMap<ExtentSequence, Vec<IndexPage>>,
     /// Extents with damage: kept, since they may hold what nobody else can prove.
     quarantined: BTreeSet<ExtentSequence>,
@@ -96,7 +95,7 @@ impl Node {
 
     /// Room is short and the log may not grow.
     fn is_starving(&self) -> bool {
-        self.log.room() < limits::QUIET_AHEAD_BYTES
+        self.log.room() < limits::QUIET_AHEAD_BYTES + self.cleaning_reserve()
             && (self.log.is_full() || !self.log_may_grow())
     }
 
@@ -122,12 +121,13 @@ impl Node {
             return;
         }
         if self.log.used_bytes() > self.rest_bytes() && self.checkpoint.is_idle() {
-            let start = self.log.position().unwrap_or_default();
-            if !self.retirable(start).is_empty() {
+            let start = self.replay_start().0;
+            if !self.cleaning.proven.is_empty() || !self.retirable(start).is_empty() {
                 self.checkpoint.wanted = true;
             }
         }
-        while let Some(slot) = self.log.shed(limits::QUIET_AHEAD_BYTES) {
+        let ahead = limits::QUIET_AHEAD_BYTES + self.cleaning_reserve();
+        while let Some(slot) = self.log.shed(ahead) {
             self.push_effect(NodeEffect::Remove { slot });
         }
     }
@@ -141,7 +141,7 @@ impl Node {
             return false;
         }
         let Some(before) = self.log.position().map(|point| point.extent) else { return false };
-        let oldest_tail = self.oldest_tail_extent().unwrap_or(before);
+        let oldest_tail = self.replay_start().0.extent;
         let candidates = self.log.sealed().filter(|(extent, bytes, inherited)| {
             let known_dead = !inherited && self.usage.get(*extent) == 0;
             *extent < before.min(oldest_tail)
@@ -153,12 +153,11 @@ impl Node {
         let victim = candidates.min_by_key(|(extent, bytes, _)| {
             self.usage.get(*extent) * 1024 / bytes.max(&1).to_owned()
         });
-        let Some((extent, bytes, inherited)) = victim else { return false };
+        let Some((extent, bytes, _)) = victim else { return false };
         self.cleaning.victim = Some(Victim {
             extent,
             page: 0,
             end_page: (bytes / PAGE_BYTES as u64) as u32,
-            inherited,
             chunk: None,
             read_pages: 0,
             records_done: 0,
@@ -168,11 +167,6 @@ impl Node {
             skipped: false,
         });
         true
-    }
-
-    fn oldest_tail_extent(&self) -> Option<ExtentSequence> {
-        let entries = self.segments.values().filter_map(|segment| segment.tail().next());
-        entries.map(|entry| entry.frame.extent).min()
     }
 
     fn read_chunk(&mut self) {
@@ -213,13 +207,15 @@ impl Node {
         self.cleaning.parked = false;
         let Some(mut victim) = self.cleaning.victim.take() else { return };
         let missing = self.look_through(&mut victim);
+        // Also before a leaf is awaited: a discard that comes meanwhile must find them under way.
+        let moves = std::mem::take(&mut victim.moves);
         if let Err(leaf) = missing {
+            self.append_moves(moves);
             self.cleaning.parked = true;
             self.cleaning.victim = Some(victim);
             return self.load_leaf(leaf, Parked::Cleaning);
         }
         victim.chunk = None;
-        let moves = std::mem::take(&mut victim.moves);
         let at_end = victim.page >= victim.end_page;
         self.cleaning.victim = Some(victim);
         self.append_moves(moves);
@@ -349,7 +345,7 @@ impl Node {
         if victim.damaged {
             log::warn!("{:?} has damage: its extent is kept", victim.extent);
             self.cleaning.quarantined.insert(victim.extent);
-        } else if victim.inherited {
+        } else {
             self.cleaning.proven.insert(victim.extent, victim.index_pages);
         }
     }
@@ -376,7 +372,7 @@ impl Node {
                 && !victim
                 && self.cleaning.moves_in_flight == 0
                 && !root.iter().any(|part| part.at.extent == *extent)
-                && if *inherited { proven } else { self.usage.get(*extent) == 0 }
+                && (proven || !inherited && self.usage.get(*extent) == 0)
         });
         dead.map(|(extent, ..)| extent).collect()
     }

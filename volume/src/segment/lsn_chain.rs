@@ -22,17 +22,6 @@ pub struct TailEntry {
     pub frame_number: u64,
 }
 
-/// A discard that a segment took in while blocks were being copied to it.
-#[derive(Clone, Copy, Debug)]
-pub struct Tombstone {
-    /// First block.
-    pub block: u32,
-    /// Blocks.
-    pub blocks: u32,
-    /// LSN of the discard.
-    pub lsn: Lsn,
-}
-
 /// One of the six copies of a group.
 #[derive(Debug)]
 pub struct Segment {
@@ -43,15 +32,24 @@ pub struct Segment {
     pub scl: Lsn,
     /// The last record that the index has taken in.
     pub applied: Lsn,
-    /// Discards since the copying began; empty in a complete segment.
-    pub tombstones: Vec<Tombstone>,
+    /// What blocks are copied as of, if they are.
+    base: Lsn,
+    /// Something was lost since the copying began: what was copied does not make it complete.
+    spoiled: bool,
     tail: BTreeMap<Lsn, TailEntry>,
 }
 
 impl Segment {
     /// A segment that has everything up to `applied`, or will have (not complete).
     pub fn new(applied: Lsn, complete: bool) -> Segment {
-        Segment { complete, scl: applied, applied, tombstones: Vec::new(), tail: BTreeMap::new() }
+        Segment {
+            complete,
+            scl: applied,
+            applied,
+            base: applied,
+            spoiled: false,
+            tail: BTreeMap::new(),
+        }
     }
 
     /// Takes in a durable record; one that is already there changes nothing.
@@ -93,21 +91,28 @@ impl Segment {
         self.advance();
     }
 
-    /// Makes the segment incomplete until blocks as of `base` have been copied to it.
+    /// Makes the segment incomplete until blocks as of `base` have been copied to it. What the
+    /// index has taken in above that stays.
     pub fn restart(&mut self, base: Lsn) {
-        self.tail = self.tail.split_off(&base.next());
         self.complete = false;
-        self.tombstones.clear();
-        self.applied = base;
-        self.scl = base;
+        self.spoiled = false;
+        self.base = base;
+        self.applied = self.applied.max(base);
+        self.scl = self.applied;
+        self.tail = self.tail.split_off(&self.applied.next());
         self.advance();
     }
 
-    /// Whether a copied block with content as of `lsn` was discarded since the copying began.
-    pub fn buried(&self, block: u32, lsn: Lsn) -> bool {
-        self.tombstones.iter().any(|stone| {
-            stone.lsn >= lsn && (stone.block..stone.block + stone.blocks).contains(&block)
-        })
+    /// Something that the segment had is lost: it is incomplete, and is not made complete by a
+    /// copy that began before.
+    pub fn spoil(&mut self) {
+        self.complete = false;
+        self.spoiled = true;
+    }
+
+    /// Whether a copy as of `base` is the one under way, and nothing was lost meanwhile.
+    pub fn is_filled_by(&self, base: Lsn) -> bool {
+        !self.complete && !self.spoiled && self.base == base
     }
 
     /// The records above what the index has taken in, ascending.

@@ -20,6 +20,7 @@ pub mod node;
 mod promise;
 pub mod recovery;
 mod serve;
+mod tombstone;
 
 #[cfg(test)]
 mod index_tests;

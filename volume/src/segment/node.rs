@@ -15,7 +15,8 @@ use crate::format::superblock::Superblock;
 use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{NodeFailure, Reply, Request};
-use crate::segment::append::AppendQueue;
+use crate::page::Pages;
+use crate::segment::append::{AppendQueue, Then};
 use crate::segment::block_index::{BlockIndex, MissingLeaf};
 use crate::segment::checkpoint::Checkpoint;
 use crate::segment::coalesce::Folding;
@@ -23,11 +24,12 @@ use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId}
 use crate::segment::extent_usage::ExtentUsage;
 use crate::segment::garbage::Cleaning;
 use crate::segment::hot_log::HotLog;
-use crate::segment::lsn_chain::{Segment, Tombstone};
+use crate::segment::lsn_chain::Segment;
 use crate::segment::promise::SuperblockWriter;
 use crate::segment::serve::Serving;
+use crate::segment::tombstone::Tombstones;
 use crate::time::Instant;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// What a completion belongs to.
 #[derive(Debug)]
@@ -58,6 +60,9 @@ pub struct Node {
     pub(super) superblock_writer: SuperblockWriter,
     pub(super) log: HotLog,
     pub(super) segments: BTreeMap<GroupId, Segment>,
+    /// Groups whose segment may have a tail.
+    pub(super) tails: BTreeSet<GroupId>,
+    pub(super) tombstones: Tombstones,
     pub(super) index: BlockIndex,
     pub(super) usage: ExtentUsage,
     /// The highest VDL that the node was told: everything at or below it is durable.
@@ -102,6 +107,8 @@ impl Node {
             superblock_writer: SuperblockWriter::default(),
             log: HotLog::new(extent_bytes),
             segments: BTreeMap::new(),
+            tails: BTreeSet::new(),
+            tombstones: Tombstones::default(),
             index: BlockIndex::new(index_bytes),
             usage: ExtentUsage::default(),
             announced: Lsn::NONE,
@@ -289,8 +296,17 @@ impl Node {
     pub(super) fn announce(&mut self, vdl: Lsn) {
         if vdl > self.announced {
             self.announced = vdl;
-            let groups: Vec<GroupId> = self.segments.keys().copied().collect();
-            groups.into_iter().for_each(|group| self.apply(group));
+            self.apply_tails();
+        }
+    }
+
+    /// Moves what is durable and without a gap from all tails into the index.
+    pub(super) fn apply_tails(&mut self) {
+        for group in std::mem::take(&mut self.tails) {
+            self.apply(group);
+            if self.segments.get(&group).is_some_and(|segment| segment.tail().next().is_some()) {
+                self.tails.insert(group);
+            }
         }
     }
 
@@ -309,14 +325,9 @@ impl Node {
     }
 
     fn apply_discard(&mut self, record: &RecordHeader) {
-        let overtakes_locals = self.locals_in_flight > 0;
-        if let Some(segment) = self.segments.get_mut(&record.group) {
-            if segment.complete && !overtakes_locals {
-                segment.tombstones.clear();
-            } else {
-                let (block, blocks) = (record.block.0, record.blocks);
-                segment.tombstones.push(Tombstone { block, blocks, lsn: record.lsn });
-            }
+        let complete = self.segments.get(&record.group).is_some_and(|segment| segment.complete);
+        if !complete || self.locals_in_flight > 0 {
+            self.tombstones.add(record);
         }
         self.index.discard(record.group, record.block, record.blocks, record.lsn, &mut self.usage);
     }
@@ -329,16 +340,23 @@ impl Node {
 
     /// Takes a record that the node wrote for itself into the index, unless a discard overtook it.
     pub(super) fn apply_local(&mut self, record: &RecordHeader, payload: Location) {
-        let segment = self.segments.get(&record.group);
-        if segment.is_some_and(|segment| segment.buried(record.block.0, record.lsn)) {
-            return;
-        }
         if record.kind == RecordKind::Discard {
             let usage = &mut self.usage;
             self.index.discard(record.group, record.block, record.blocks, record.lsn, usage);
-        } else {
+        } else if !self.tombstones.bury(record.group, record.block, record.lsn) {
             let fragment = fragment_of(record, payload);
             self.index.insert(record.group, record.block, fragment, &mut self.usage);
+        }
+    }
+
+    /// A local record has come to its end. With none left under way, nothing can come into a
+    /// complete segment that a discard should have met.
+    pub(super) fn local_done(&mut self) {
+        self.locals_in_flight -= 1;
+        if self.locals_in_flight == 0 {
+            let segments = &self.segments;
+            let incomplete = |group| segments.get(&group).is_some_and(|segment| !segment.complete);
+            self.tombstones.retain(incomplete);
         }
     }
 
@@ -443,12 +461,17 @@ impl Node {
         }
     }
 
-    /// A page of the index is lost: what it located is unknown, so the segment is incomplete.
+    /// A page of the index is lost: what it located is unknown, so the segment is incomplete. That
+    /// is logged, since the next checkpoint does not name the page any more.
     fn lose_leaf(&mut self, leaf: MissingLeaf) {
         self.checksum_errors += 1;
         self.index.forget_base(leaf.group, leaf.leaf, leaf.location, &mut self.usage);
         if let Some(segment) = self.segments.get_mut(&leaf.group) {
-            segment.complete = false;
+            segment.spoil();
+            let applied = segment.applied;
+            let block = GroupBlock(0);
+            let mark = RecordHeader::bare(RecordKind::Incomplete, applied, leaf.group, block);
+            self.enqueue_local(vec![(mark, Pages::empty())], Then::Local);
         }
         self.send(Reply::SegmentDamaged { group: leaf.group });
     }
@@ -483,5 +506,3 @@ fn request_epoch(request: &Request) -> VolumeEpoch {
         | Request::CompleteGroup { epoch, .. } => *epoch,
     }
 }
-impl Node { /// d
-pub fn describe(&self) -> String { format!("announced {} damaged {} low {} segments {:?}", self.announced, self.tail_damaged, self.replay_low, self.segments) } }

@@ -65,7 +65,7 @@ impl Node {
         // Discards met in the replay must not be overtaken by older local records behind them.
         node.locals_in_flight = 1;
         replay.run(&mut node, reader)?;
-        node.locals_in_flight = 0;
+        node.local_done();
         node.tail_damaged = replay.damaged;
         node.replay_low = replay.low;
         node.append.resume(replay.next_number);
@@ -209,7 +209,9 @@ impl Node {
 
     fn replay_local(&mut self, record: &RecordHeader, payload: Location) {
         match record.kind {
-            RecordKind::Image | RecordKind::Delta | RecordKind::Discard => {
+            RecordKind::Image | RecordKind::Delta => self.apply_local(record, payload),
+            RecordKind::Discard => {
+                self.tombstones.add(record);
                 self.apply_local(record, payload);
             }
             RecordKind::Incomplete => {
@@ -218,6 +220,7 @@ impl Node {
                 let segment =
                     self.segments.entry(record.group).or_insert_with(|| Segment::new(base, false));
                 segment.restart(base);
+                self.tombstones.forget(record.group);
                 self.apply(record.group);
             }
             RecordKind::Complete => {

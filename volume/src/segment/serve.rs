@@ -143,6 +143,9 @@ impl Node {
         let plan = self.plan_of_records(&chain);
         let records = chain.iter().map(|entry| entry.record).collect();
         let operation = self.begin(Operation::Serve(Serving::Records { id, records }));
+        let mut extents: Vec<ExtentSequence> = chain.iter().map(|e| e.payload.extent).collect();
+        extents.dedup();
+        self.pin(operation, extents);
         self.push_effect(NodeEffect::ReadBlocks { operation, plan });
     }
 

@@ -50,7 +50,8 @@ fn seal(bytes: &mut [u8], field: usize, end: usize) {
 }
 
 fn number_at(bytes: &[u8], at: usize) -> usize {
-    u32::read_from_prefix(&bytes[at..]).unwrap().0 as usize
+    let (number, _) = bytes[at..].split_first_chunk().expect("four bytes");
+    u32::from_le_bytes(*number) as usize
 }
 
 fn changes() -> impl Strategy<Value = Vec<(usize, u8)>> {

@@ -108,7 +108,7 @@ pub fn superblock() -> Superblock {
             version: 0xa1a2_a3a4_a5a6_a7a8,
             volume: VOLUME,
             disk_bytes: 0x1234_5678_9000,
-            geometry: Geometry::new(10 << 30, 2).unwrap(),
+            geometry: Geometry::new(10 << 30, 2).expect("a whole group"),
             extent_bytes: 64 << 20,
             nodes: (0..6).map(node).collect(),
         },

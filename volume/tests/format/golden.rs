@@ -9,7 +9,11 @@ use redoubt_volume::format::index_page::{encode_directory, encode_leaf};
 
 fn hex(bytes: &[u8]) -> String {
     let digits = |chunk: &[u8]| chunk.iter().map(|byte| format!("{byte:02x}")).collect();
-    bytes.chunks(16).map(digits).collect::<Vec<String>>().join("\n")
+    bytes
+        .chunks(16)
+        .map(digits)
+        .collect::<Vec<String>>()
+        .join("\n")
 }
 
 /// The bytes begin as expected, and all others are zero.

@@ -8,7 +8,7 @@
 
 mod allocation;
 mod arbitrary_bytes;
-//mod document;
+mod document;
 mod examples;
 mod flipped_bits;
 mod golden;

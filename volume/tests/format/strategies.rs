@@ -21,14 +21,16 @@ use redoubt_volume::page::{PAGE_BYTES, Pages};
 pub fn frame_identity() -> impl Strategy<Value = FrameIdentity> {
     let ids = (any::<[u8; 16]>(), any::<u16>(), any::<u64>());
     let place = (any::<u32>(), any::<u32>(), any::<u64>());
-    (ids, place).prop_map(|((volume, node, incarnation), (extent, page, number))| FrameIdentity {
-        volume: VolumeId(volume),
-        node: NodeId(node),
-        incarnation: Incarnation(incarnation),
-        extent: ExtentSequence(extent),
-        page,
-        number,
-    })
+    (ids, place).prop_map(
+        |((volume, node, incarnation), (extent, page, number))| FrameIdentity {
+            volume: VolumeId(volume),
+            node: NodeId(node),
+            incarnation: Incarnation(incarnation),
+            extent: ExtentSequence(extent),
+            page,
+            number,
+        },
+    )
 }
 
 pub fn frame_stamp() -> impl Strategy<Value = FrameStamp> {
@@ -61,8 +63,7 @@ pub fn record() -> impl Strategy<Value = (RecordHeader, Pages)> {
     (kind, place, links, range, any::<u8>()).prop_map(|(kind, place, links, range, byte)| {
         let (group, block, blocks) = place;
         let (lsn, in_volume, in_group, of_block) = links;
-        let mut record =
-            RecordHeader::bare(kind, Lsn(lsn), GroupId(group), GroupBlock(block));
+        let mut record = RecordHeader::bare(kind, Lsn(lsn), GroupId(group), GroupBlock(block));
         record.previous_in_volume = Lsn(lsn - in_volume);
         record.previous_in_group = Lsn((lsn - in_volume).saturating_sub(in_group));
         record.previous_of_block = Lsn(lsn - of_block);
@@ -113,7 +114,11 @@ pub fn directory() -> impl Strategy<Value = Vec<Location>> {
 
 pub fn fragments() -> impl Strategy<Value = Vec<Fragment>> {
     let place = (1..=u32::MAX, any::<u32>(), 0..64_u8);
-    let bytes = (0..BLOCK_BYTES as u16, 1..=BLOCK_BYTES as u16, any::<[u32; 4]>());
+    let bytes = (
+        0..BLOCK_BYTES as u16,
+        1..=BLOCK_BYTES as u16,
+        any::<[u32; 4]>(),
+    );
     let fragment = (any::<u64>(), place, bytes).prop_map(|(lsn, place, bytes)| Fragment {
         lsn: Lsn(lsn),
         extent: ExtentSequence(place.0),
@@ -167,30 +172,38 @@ fn part((slot, extent, page, pages): (u32, u32, u32, u32)) -> RootPart {
 }
 
 fn config() -> impl Strategy<Value = VolumeConfig> {
-    let shape = (2..8_u8, 1..20_480_u64, 1..64_u32, 20..28_u32);
+    let shape = (2..8_u8, 1..=10_240_u64, 1..64_u32, 20..28_u32);
     let numbers = (any::<u64>(), 0..=MAX_DISK_BYTES, any::<u64>());
-    (shape, numbers).prop_map(|((per_zone, group_mib, width, extent), numbers)| VolumeConfig {
-        version: numbers.0,
-        volume: VOLUME,
-        disk_bytes: numbers.1,
-        geometry: Geometry::new(group_mib << 20, width).unwrap(),
-        extent_bytes: 1 << extent,
-        nodes: (0..per_zone * 3)
-            .map(|index| NodeEntry {
-                zone: ZoneId(index % 3),
-                incarnation: Incarnation(numbers.2.wrapping_mul(u64::from(index))),
-            })
-            .collect(),
-    })
+    (shape, numbers).prop_map(
+        |((per_zone, group_mib, width, extent), numbers)| VolumeConfig {
+            version: numbers.0,
+            volume: VOLUME,
+            disk_bytes: numbers.1,
+            geometry: Geometry::new(group_mib << 20, width).expect("whole units"),
+            extent_bytes: 1 << extent,
+            nodes: (0..per_zone * 3)
+                .map(|index| NodeEntry {
+                    zone: ZoneId(index % 3),
+                    incarnation: Incarnation(numbers.2.wrapping_mul(u64::from(index))),
+                })
+                .collect(),
+        },
+    )
 }
 
 pub fn root() -> impl Strategy<Value = CheckpointRoot> {
     let numbers = (any::<[u64; 4]>(), any::<u32>(), any::<u32>());
     let groups = vec((any::<u32>(), any::<u64>(), any::<bool>()), 0..100);
-    let directories = vec((any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()), 0..100);
-    let extents = vec((any::<u32>(), any::<u32>(), any::<u64>(), any::<u32>()), 0..100);
-    (numbers, groups, directories, extents).prop_map(
-        |(numbers, groups, directories, extents)| CheckpointRoot {
+    let directories = vec(
+        (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()),
+        0..100,
+    );
+    let extents = vec(
+        (any::<u32>(), any::<u32>(), any::<u64>(), any::<u32>()),
+        0..100,
+    );
+    (numbers, groups, directories, extents).prop_map(|(numbers, groups, directories, extents)| {
+        CheckpointRoot {
             number: numbers.0[0],
             replay_from: LogPoint {
                 extent: ExtentSequence(numbers.1),
@@ -202,8 +215,8 @@ pub fn root() -> impl Strategy<Value = CheckpointRoot> {
             groups: groups.into_iter().map(group_state).collect(),
             directories: directories.into_iter().map(directory_place).collect(),
             extents: extents.into_iter().map(extent_state).collect(),
-        },
-    )
+        }
+    })
 }
 
 fn group_state((group, applied, complete): (u32, u64, bool)) -> GroupState {
