@@ -57,6 +57,10 @@ pub const TRUNCATION_RANGES: usize = 2048;
 /// How long a recovery waits for nodes that have not answered once it could go on without them.
 pub const RECOVERY_GRACE: Duration = Duration::from_millis(300);
 
+/// How long a recovery may come no further before it ends with the reason: longer than a disk's
+/// error recovery takes.
+pub const RECOVERY_STALL: Duration = Duration::from_secs(10);
+
 /// How long requests wait for a lost quorum before they fail, unless the user chooses another.
 pub const QUORUM_WAIT: Duration = Duration::from_secs(60);
 

@@ -25,6 +25,9 @@ pub enum Job {
         offset: u64,
         /// What to write.
         parts: Vec<Pages>,
+        /// The file system will block (first writes to allocated space): side by side with
+        /// others only where each has a worker of the kernel.
+        blocks: bool,
     },
     /// Read every span.
     Read {
@@ -90,6 +93,8 @@ pub(super) struct Transfer {
     pub(super) file: Arc<File>,
     /// Which way.
     pub(super) direction: Direction,
+    /// See [`Job::Write`].
+    pub(super) blocks: bool,
     /// Where in the file the rest begins.
     pub(super) offset: u64,
     /// Of a read: buffer, and end of the range there.
@@ -146,8 +151,10 @@ impl Job {
                 file,
                 offset,
                 parts,
+                blocks,
             } => {
-                let transfer = Transfer::write(index, file, offset, &parts);
+                let mut transfer = Transfer::write(index, file, offset, &parts);
+                transfer.blocks = blocks;
                 active._parts = parts;
                 Vec::from_iter((transfer.left > 0).then_some(transfer))
             }
@@ -225,6 +232,7 @@ impl Transfer {
             job,
             file,
             direction: Direction::Write,
+            blocks: false,
             offset,
             target: (0, 0),
             left: vectors.iter().map(|vector| vector.iov_len).sum(),
@@ -246,6 +254,7 @@ impl Transfer {
             job,
             file: span.file,
             direction: Direction::Read,
+            blocks: false,
             offset: span.offset,
             target: (span.buffer, end),
             left: vector.iov_len,
@@ -325,6 +334,7 @@ mod tests {
             file: file_of(0),
             offset: 8192,
             parts,
+            blocks: false,
         };
         let (active, mut transfers) = job.start(1, 0);
         (active, transfers.remove(0))

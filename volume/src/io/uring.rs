@@ -9,7 +9,7 @@
 
 use super::transfer::{ActiveJob, Direction, Finished, Job, Progress, ReadSpan, Transfer};
 use crate::page::PageBuf;
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -283,19 +283,25 @@ fn kernel_ring(capacity: usize) -> io::Result<IoUring> {
     builder.build(entries).or_else(|_| IoUring::new(entries))
 }
 
-fn submission(transfer: &mut Transfer) -> io_uring::squeue::Entry {
+fn submission(transfer: &mut Transfer) -> squeue::Entry {
     let descriptor = types::Fd(transfer.file.as_raw_fd());
     let (offset, direction) = (transfer.offset, transfer.direction);
+    let flags = if transfer.blocks {
+        squeue::Flags::ASYNC
+    } else {
+        squeue::Flags::empty()
+    };
     let vectors = transfer.vectors();
     let (base, count) = (vectors.as_ptr(), vectors.len() as u32);
-    match direction {
+    let entry = match direction {
         Direction::Read => opcode::Readv::new(descriptor, base, count)
             .offset(offset)
             .build(),
         Direction::Write => opcode::Writev::new(descriptor, base, count)
             .offset(offset)
             .build(),
-    }
+    };
+    entry.flags(flags)
 }
 
 /// Does a transfer by a plain system call; answers like the kernel's ring.

@@ -143,6 +143,7 @@ impl BatchWriter {
                     file: Arc::clone(file.file()),
                     offset,
                     parts: write.parts,
+                    blocks: !overwrites,
                 };
                 self.ring.push(token, job);
                 outcome.file = Some(file);

@@ -115,7 +115,6 @@ impl Node {
                 && !self.superblock.list.annuls(record.lsn)
         };
         self.is_admitted()
-            && self.superblock.list.epoch == self.superblock.promised
             && frame.records.iter().all(takes)
     }
 
@@ -177,7 +176,9 @@ impl Node {
     pub(super) fn on_appended(&mut self) {
         let Some(InFlight { queued, point, number }) = self.append.in_flight.take() else { return };
         let Queued { frame, then } = queued;
-        self.checkpoint.log_bytes += frame.bytes() as u64;
+        if !matches!(then, Then::Checkpoint) {
+            self.checkpoint.log_bytes += frame.bytes() as u64;
+        }
         match then {
             Then::Acknowledge => {
                 self.cleaning.on_foreground(self.now, frame.bytes() as u64);

@@ -28,7 +28,6 @@ impl Node {
             let segment =
                 self.segments.entry(*group).or_insert_with(|| Segment::new(*base, false));
             segment.restart(*base);
-            self.tombstones.forget(*group);
             let record = RecordHeader::bare(RecordKind::Incomplete, *base, *group, GroupBlock(0));
             records.push((record, Pages::empty()));
             self.apply(*group);

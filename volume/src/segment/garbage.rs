@@ -89,7 +89,8 @@ impl Node {
 
     /// Bytes that the log may take under load: garbage is cheapest to collect when it is old.
     pub(super) fn log_may_grow(&self) -> bool {
-        let most = 2 * self.usage.total() + 8 * self.log.extent_bytes();
+        let live = self.usage.total();
+        let most = live + live / 3 * 2 + 6 * self.log.extent_bytes();
         self.log.total_bytes() + self.log.extent_bytes() <= most || self.append.starved()
     }
 
@@ -104,6 +105,9 @@ impl Node {
         if self.cleaning.reading || self.cleaning.parked || self.cleaning.moves_in_flight > 0 {
             return;
         }
+        if self.is_starving() {
+            self.hasten_checkpoint();
+        }
         if self.cleaning.victim.is_none() && !self.choose_victim() {
             return self.settle_space();
         }
@@ -115,19 +119,31 @@ impl Node {
         self.read_chunk();
     }
 
+    /// Dead extents are free only when a checkpoint no longer names them: asks for one, if there
+    /// are any.
+    fn hasten_checkpoint(&mut self) {
+        if self.checkpoint.is_idle() && !self.checkpoint.wanted {
+            let start = self.log.position().unwrap_or_default();
+            self.checkpoint.wanted = !self.retirable(start).is_empty();
+        }
+    }
+
     /// With nothing to move: lets a checkpoint retire what is dead, and gives files back.
     fn settle_space(&mut self) {
-        if !self.is_quiet() {
+        if !self.is_quiet() && !self.is_starving() {
             return;
         }
-        if self.log.used_bytes() > self.rest_bytes() && self.checkpoint.is_idle() {
+        let crowded = self.log.used_bytes() > self.rest_bytes() || self.is_starving();
+        if crowded && self.checkpoint.is_idle() {
             let start = self.replay_start().0;
             if !self.cleaning.proven.is_empty() || !self.retirable(start).is_empty() {
                 self.checkpoint.wanted = true;
             }
         }
         let ahead = limits::QUIET_AHEAD_BYTES + self.cleaning_reserve();
-        while let Some(slot) = self.log.shed(ahead) {
+        while self.is_quiet()
+            && let Some(slot) = self.log.shed(ahead)
+        {
             self.push_effect(NodeEffect::Remove { slot });
         }
     }
@@ -135,7 +151,7 @@ impl Node {
     /// Chooses the sealed extent with the least live share, if collection is due.
     fn choose_victim(&mut self) -> bool {
         let live = self.usage.total();
-        let busy_bytes = live + live / 2 + 3 * self.log.extent_bytes();
+        let busy_bytes = live + live / 3 + 3 * self.log.extent_bytes();
         let due = if self.is_quiet() { self.rest_bytes() } else { busy_bytes };
         if self.log.used_bytes() <= due && !self.is_starving() {
             return false;

@@ -165,7 +165,7 @@ impl Node {
     pub fn on_request(&mut self, now: Instant, request: Request) {
         self.now = now;
         if self.fenced {
-            return self.refuse_fenced(&request);
+            return self.refuse(&request, NodeFailure::OutOfService, Reply::Fenced);
         }
         self.handle(request);
         self.work();
@@ -247,8 +247,8 @@ impl Node {
         }
     }
 
-    fn refuse_fenced(&mut self, request: &Request) {
-        let failure = NodeFailure::OutOfService;
+    /// Answers a request that is not carried out: `failure` where its answer has a place for one.
+    fn refuse(&mut self, request: &Request, failure: NodeFailure, otherwise: Reply) {
         match request {
             Request::Read { id, .. } => {
                 self.send(Reply::Blocks { id: *id, result: Err(failure) });
@@ -262,7 +262,7 @@ impl Node {
             Request::FetchLeaves { id, .. } => {
                 self.send(Reply::Leaves { id: *id, result: Err(failure) });
             }
-            _ => self.send(Reply::Fenced),
+            _ => self.send(otherwise),
         }
     }
 
@@ -271,8 +271,16 @@ impl Node {
         if let Request::Promise { epoch } = request {
             return self.on_promise(epoch);
         }
-        if request_epoch(&request) != self.superblock.promised {
-            return self.send(Reply::Refused { promised: self.superblock.promised });
+        let promised = self.superblock.promised;
+        if request_epoch(&request) != promised {
+            let refused = Reply::Refused { promised };
+            return self.refuse(&request, NodeFailure::Behind, refused);
+        }
+        // Until it holds its writer's list, what it has may be annulled.
+        let needs_list = !matches!(request, Request::HoldList { .. } | Request::Configure { .. });
+        if needs_list && self.superblock.list.epoch != promised {
+            let refused = Reply::Refused { promised };
+            return self.refuse(&request, NodeFailure::Behind, refused);
         }
         match request {
             Request::Promise { .. } => {}

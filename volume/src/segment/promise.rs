@@ -128,22 +128,24 @@ impl Node {
             segment.annul(&list);
         }
         self.superblock.list = list;
-        self.adopt_config(config);
+        // What the recovery chose counts, also above what an earlier writer left here unfinished.
+        if self.is_of_this_volume(&config) {
+            self.superblock.config = config;
+        }
         self.write_superblock(Answer::ListHeld(epoch));
     }
 
     pub(super) fn on_configure(&mut self, config: VolumeConfig) {
         let version = config.version;
-        self.adopt_config(config);
+        if self.is_of_this_volume(&config) && version > self.superblock.config.version {
+            self.superblock.config = config;
+        }
         self.write_superblock(Answer::Configured(version));
     }
 
-    fn adopt_config(&mut self, config: VolumeConfig) {
-        let same_volume = config.volume == self.superblock.config.volume
-            && config.nodes.len() > self.superblock.node.index();
-        if same_volume && config.version > self.superblock.config.version {
-            self.superblock.config = config;
-        }
+    fn is_of_this_volume(&self, config: &VolumeConfig) -> bool {
+        config.volume == self.superblock.config.volume
+            && config.nodes.len() > self.superblock.node.index()
     }
 
     /// SCLs of all complete segments.

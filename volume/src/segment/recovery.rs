@@ -66,7 +66,6 @@ impl Node {
         node.locals_in_flight = 1;
         replay.run(&mut node, reader)?;
         node.local_done();
-        node.tail_damaged = replay.damaged;
         node.replay_low = replay.low;
         node.append.resume(replay.next_number);
         node.checkpoint.resume(root.number);
@@ -161,7 +160,12 @@ impl Node {
         let known: BTreeMap<ExtentSlot, ExtentState> =
             root.extents.iter().map(|state| (state.slot, *state)).collect();
         let newest = root.extents.iter().map(|state| state.sequence).max().unwrap_or_default();
-        for (slot, bytes) in reader.extents() {
+        let files = reader.extents();
+        let is_there = |state: &ExtentState| files.iter().any(|(slot, _)| *slot == state.slot);
+        if !root.extents.iter().filter(|state| state.sequence.0 != 0).all(is_there) {
+            return Err(OpenError::Log);
+        }
+        for (slot, bytes) in files {
             let mut state = known.get(&slot).copied();
             if state.is_none_or(|state| state.sequence.0 == 0) {
                 let tail = self.extent_in(reader, slot).filter(|extent| *extent > newest);
@@ -196,6 +200,11 @@ impl Node {
             }
             low = low.min(record.lsn);
             if !self.superblock.list.annuls(record.lsn) {
+                if self.tail_damaged {
+                    // The records before it may have been in what is lost.
+                    let unproven = || Segment::new(Lsn::NONE, false);
+                    self.segments.entry(record.group).or_insert_with(unproven);
+                }
                 let number = frame.identity.number;
                 let entry =
                     TailEntry { record: *record, payload, frame: point, frame_number: number };
@@ -205,6 +214,13 @@ impl Node {
         }
         self.announce(frame.stamp.vdl);
         low
+    }
+
+    /// A frame of the tail was there and does not check. It may have held anything, also a node's
+    /// own records: no segment is proven to be complete, unless it is completed later in the log.
+    fn distrust_tail(&mut self) {
+        self.tail_damaged = true;
+        self.segments.values_mut().for_each(Segment::spoil);
     }
 
     fn replay_local(&mut self, record: &RecordHeader, payload: Location) {
@@ -220,7 +236,6 @@ impl Node {
                 let segment =
                     self.segments.entry(record.group).or_insert_with(|| Segment::new(base, false));
                 segment.restart(base);
-                self.tombstones.forget(record.group);
                 self.apply(record.group);
             }
             RecordKind::Complete => {
@@ -249,7 +264,6 @@ struct Replay {
     local_from_frame: u64,
     /// Behind the last good frame.
     end: Option<LogPoint>,
-    damaged: bool,
     low: Lsn,
     bytes: u64,
 }
@@ -267,7 +281,6 @@ impl Replay {
             next_number: root.replay_frame,
             local_from_frame: root.local_from_frame,
             end: None,
-            damaged: false,
             low: Lsn::MAX,
             bytes: 0,
         }
@@ -309,8 +322,9 @@ impl Replay {
             match self.frame_at(node, &window) {
                 Some(frame) => {
                     // A good frame behind a bad one: that one was not torn, it was there.
-                    self.damaged |= search_end.take().is_some()
-                        || frame.identity.number > self.next_number;
+                    if search_end.take().is_some() || frame.identity.number > self.next_number {
+                        node.distrust_tail();
+                    }
                     let locals = frame.identity.number >= self.local_from_frame;
                     self.low = self.low.min(node.replay_frame(&frame, self.point, locals));
                     self.next_number = frame.identity.number + 1;

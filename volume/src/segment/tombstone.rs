@@ -39,11 +39,6 @@ impl Tombstones {
         self.of_group.get(&group).is_some_and(|stones| stones.iter().any(hides))
     }
 
-    /// Nothing older than the group's discards can come any more.
-    pub(super) fn forget(&mut self, group: GroupId) {
-        self.of_group.remove(&group);
-    }
-
     /// Keeps those of groups that `keep` names.
     pub(super) fn retain(&mut self, keep: impl Fn(GroupId) -> bool) {
         self.of_group.retain(|group, _| keep(*group));

@@ -20,6 +20,7 @@ use crate::time::Instant;
 use crate::writer::{Answer, ReadBytes, Ticket, Writer, WriterFigures};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -275,20 +276,14 @@ impl Driver {
 
     fn submit_to(&self, device: u64, effects: Vec<(NodeId, NodeEffect)>) {
         let mut disks = self.disks.lock();
-        if !disks.contains_key(&device) {
-            match self.start_disk(&effects) {
-                Ok(disk) => {
-                    disks.insert(device, disk);
-                }
-                Err(error) => {
-                    log::error!("cannot start the thread of a disk: {error}");
-                    return;
-                }
-            }
-        }
-        if let Some(disk) = disks.get(&device) {
-            disk.submit(effects);
-        }
+        let disk = match disks.entry(device) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => match self.start_disk(&effects) {
+                Ok(disk) => entry.insert(disk),
+                Err(error) => return log::error!("cannot start the thread of a disk: {error}"),
+            },
+        };
+        disk.submit(effects);
     }
 
     fn start_disk(&self, effects: &[(NodeId, NodeEffect)]) -> std::io::Result<DiskThread> {

@@ -154,7 +154,7 @@ impl Writer {
     fn verdict_of_space(&self, bytes: usize) -> Verdict {
         let needed = (self.pending.unsent_bytes() + bytes) as u64 * 9 / 8 + 64 * PAGE_BYTES as u64;
         let mut verdict = Verdict::Admit;
-        for members in self.placements() {
+        for members in &self.placements {
             let views = members.iter().map(|node| &self.nodes[node.index()]);
             let streaming: Vec<_> = views.filter(|view| view.is_streaming()).collect();
             let roomy = streaming.iter().filter(|view| view.room >= needed).count();
@@ -235,10 +235,10 @@ impl Writer {
     }
 
     fn group_mut(&mut self, group: GroupId) -> &mut super::groups::ProtectionGroup {
-        let members = self.config.members(group);
-        self.groups
-            .entry(group)
-            .or_insert_with(|| super::groups::ProtectionGroup::new(members, Lsn::NONE))
+        let config = &self.config;
+        self.groups.entry(group).or_insert_with(|| {
+            super::groups::ProtectionGroup::new(config.members(group), Lsn::NONE)
+        })
     }
 
     /// Fails what has waited for a lost quorum longer than the policy allows. Nothing admitted is

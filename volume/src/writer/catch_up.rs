@@ -23,8 +23,6 @@ pub(super) struct Lack {
     pub(super) group: GroupId,
     /// It has everything up to here.
     pub(super) since: Lsn,
-    /// It was told to mark itself incomplete.
-    pub(super) begun: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +31,10 @@ enum Step {
     Marking,
     /// Marked; waits for its turn.
     Ready,
-    /// A leaf is being fetched, or put.
-    Copying,
+    /// A leaf is being fetched.
+    Fetching,
+    /// A leaf is being put.
+    Putting,
     /// Every leaf was put.
     Completing,
 }
@@ -44,8 +44,16 @@ struct Task {
     lack: Lack,
     base: Lsn,
     source: Option<NodeId>,
+    /// Fetches that failed: the next one asks another peer.
+    failures: usize,
     next_leaf: u32,
     step: Step,
+}
+
+impl Task {
+    fn is_copying(&self) -> bool {
+        matches!(self.step, Step::Fetching | Step::Putting)
+    }
 }
 
 /// What is being filled.
@@ -68,20 +76,40 @@ impl CatchUp {
 
     /// Notes a segment that is being told to mark itself.
     pub(super) fn begun(&mut self, lack: Lack, base: Lsn) {
-        let task = Task { lack, base, source: None, next_leaf: 0, step: Step::Marking };
+        let task = Task { lack, base, source: None, failures: 0, next_leaf: 0, step: Step::Marking };
         self.tasks.insert((lack.node, lack.group), task);
     }
 
     pub(super) fn drop_node(&mut self, node: NodeId) {
         self.wanted.retain(|lack| lack.node != node);
         self.tasks.retain(|(target, _), _| *target != node);
-        for task in self.tasks.values_mut().filter(|task| task.source == Some(node)) {
+        for (key, task) in self.tasks.iter_mut().filter(|(_, task)| task.source == Some(node)) {
             // What it was asked for will not come: the leaf is fetched again from another.
             task.source = None;
-            if task.step == Step::Copying {
+            if task.step == Step::Fetching {
                 task.step = Step::Ready;
+                self.requests.retain(|_, asked| asked != key);
             }
         }
+        let tasks = &self.tasks;
+        self.requests.retain(|_, key| tasks.contains_key(key));
+    }
+
+    /// The segment lost something that was copied, or had to be: it begins anew.
+    pub(super) fn begin_again(&mut self, node: NodeId, group: GroupId) {
+        self.give_up(node, group);
+        self.want(Lack { node, group, since: Lsn::NONE });
+    }
+
+    /// Ends a task.
+    pub(super) fn give_up(&mut self, node: NodeId, group: GroupId) {
+        self.tasks.remove(&(node, group));
+        self.requests.retain(|_, key| *key != (node, group));
+    }
+
+    /// What a segment is being filled as of, if it is.
+    pub(super) fn base_of(&self, node: NodeId, group: GroupId) -> Option<Lsn> {
+        self.tasks.get(&(node, group)).map(|task| task.base)
     }
 
     pub(super) fn is_filling(&self, node: NodeId, group: GroupId) -> bool {
@@ -113,7 +141,7 @@ impl Writer {
         }
         let ready = self.catch_up.tasks.iter().filter(|(_, task)| task.step == Step::Ready);
         let copying =
-            self.catch_up.tasks.values().filter(|task| task.step == Step::Copying).count();
+            self.catch_up.tasks.values().filter(|task| task.is_copying()).count();
         let keys: Vec<_> =
             ready.map(|(key, _)| *key).take(TASKS_AT_ONCE.saturating_sub(copying)).collect();
         keys.into_iter().for_each(|key| self.fetch(key));
@@ -137,13 +165,14 @@ impl Writer {
             return;
         }
         group.forget(lack.node);
-        self.catch_up.begun(Lack { begun: true, ..lack }, base);
+        self.catch_up.begun(lack, base);
         let (epoch, groups) = (self.epoch, vec![(lack.group, base)]);
         self.send(lack.node, Request::BeginCatchUp { epoch, groups });
         self.review(now);
     }
 
     pub(super) fn on_catch_up_begun(&mut self, now: Instant, from: NodeId, groups: &[GroupId]) {
+        self.recovery_progress();
         for group in groups {
             if let Some(task) = self.catch_up.tasks.get_mut(&(from, *group))
                 && task.step == Step::Marking
@@ -166,7 +195,7 @@ impl Writer {
         let epoch = self.epoch;
         let Some(task) = self.catch_up.tasks.get_mut(&key) else { return };
         task.source = Some(source);
-        task.step = Step::Copying;
+        task.step = Step::Fetching;
         let request = Request::FetchLeaves {
             epoch,
             id,
@@ -192,14 +221,13 @@ impl Writer {
         if let Some(source) = task.source.filter(able) {
             return Some(source);
         }
-        let turn = key.1.0 as usize + usize::from(key.0.0);
+        let turn = key.1.0 as usize + usize::from(key.0.0) + task.failures;
         let members = group.members;
         (0..members.len()).map(|step| members[(turn + step) % members.len()]).find(able)
     }
 
     pub(super) fn on_leaves(
         &mut self,
-        now: Instant,
         id: RequestId,
         result: Result<LeafCopy, NodeFailure>,
     ) {
@@ -210,18 +238,21 @@ impl Writer {
         let Ok(copy) = result else {
             // The next turn asks another peer, or the same one later.
             task.source = None;
+            task.failures += 1;
             task.step = Step::Ready;
             return;
         };
+        task.step = Step::Putting;
         task.next_leaf = copy.end_leaf.min(leaves);
         let base = task.base;
         self.catch_up.requests.insert(put, key);
         self.send(key.0, Request::PutLeaves { epoch, id: put, group: key.1, base, copy });
-        let _ = now;
+        self.recovery_progress();
     }
 
     pub(super) fn on_leaves_held(&mut self, now: Instant, id: RequestId) {
         let Some(key) = self.catch_up.requests.remove(&id) else { return };
+        self.recovery_progress();
         let leaves = self.config.geometry.group_blocks / LEAF_BLOCKS;
         let Some(task) = self.catch_up.tasks.get_mut(&key) else { return };
         if task.next_leaf < leaves {
@@ -257,7 +288,12 @@ impl Writer {
             return;
         }
         self.catch_up.tasks.remove(&(from, group));
+        self.recovery_progress();
         self.on_scl(from, group, scl);
+        if self.is_open() {
+            // It may have missed records after its base.
+            self.take_stock(from, group, Some(scl));
+        }
         self.advance();
         self.review(now);
         self.continue_filling(now);

@@ -108,6 +108,7 @@ impl Writer {
         self.reask_reads_of(node);
         if let Some(change) = &mut self.reconfiguring {
             change.asked.remove(&node);
+            change.held_by.remove(&node);
         }
         self.review(now);
     }
@@ -188,7 +189,8 @@ impl Writer {
     }
 
     fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
-        config.version += 1;
+        // Above every version that an earlier writer may have left on a node.
+        config.version = (config.version + 1).max(self.epoch.number << 20);
         let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
         let epoch = self.epoch;
         for node in &asked {
@@ -199,17 +201,36 @@ impl Writer {
     }
 
     pub(super) fn on_configured(&mut self, now: Instant, from: NodeId, version: u64) {
-        let Some(change) = &mut self.reconfiguring else { return };
-        if change.config.version != version {
-            return;
+        if let Some(change) = &mut self.reconfiguring
+            && change.config.version == version
+        {
+            change.held_by.insert(from);
+            self.finish_reconfiguration(now);
         }
-        change.held_by.insert(from);
+    }
+
+    /// Asks nodes that joined meanwhile, and looks whether enough are left that hold it.
+    pub(super) fn reconfigure_next(&mut self) {
+        let Some(change) = &self.reconfiguring else { return };
+        let config = change.config.clone();
+        let new = self.streaming_nodes().into_iter().filter(|node| !change.asked.contains(node));
+        let (new, epoch): (Vec<NodeId>, _) = (new.collect(), self.epoch);
+        for node in &new {
+            self.send(*node, Request::Configure { epoch, config: config.clone() });
+        }
+        if let Some(change) = &mut self.reconfiguring {
+            change.asked.extend(new);
+        }
+        self.finish_reconfiguration(self.now);
+    }
+
+    fn finish_reconfiguration(&mut self, now: Instant) {
         let enough = self
             .reconfiguring
             .as_ref()
             .is_some_and(|change| self.config_is_held(&change.held_by, &change.asked));
         if let Some(change) = enough.then(|| self.reconfiguring.take()).flatten() {
-            self.config = change.config;
+            self.set_config(change.config);
             match change.then {
                 AfterReconfiguration::Answer(ticket) => self.complete(ticket, Ok(Answer::Done)),
                 AfterReconfiguration::Admit(node) => {
@@ -224,11 +245,16 @@ impl Writer {
 
     /// Whether four members of every placement hold a configuration, or all three that are left.
     fn config_is_held(&self, held_by: &BTreeSet<NodeId>, asked: &BTreeSet<NodeId>) -> bool {
-        self.placements().iter().all(|members| {
+        self.placements.iter().all(|members| {
             let held = members.iter().filter(|node| held_by.contains(node)).count();
             let able = members.iter().filter(|node| asked.contains(node)).count();
             held >= WRITE_QUORUM || (held == able && held >= READ_QUORUM)
         })
+    }
+
+    pub(super) fn set_config(&mut self, config: VolumeConfig) {
+        self.placements = placements(&config);
+        self.config = config;
     }
 
     /// A node that joins holds the list.
@@ -255,7 +281,7 @@ impl Writer {
         }
         if !view.is_current(node) {
             let since = scl.unwrap_or(Lsn::NONE);
-            self.catch_up.want(Lack { node, group, since, begun: false });
+            self.catch_up.want(Lack { node, group, since });
         }
     }
 
@@ -269,7 +295,7 @@ impl Writer {
             if let Some(view) = self.groups.get_mut(group) {
                 view.forget(node);
             }
-            let lack = Lack { node, group: *group, since: Lsn::NONE, begun: true };
+            let lack = Lack { node, group: *group, since: Lsn::NONE };
             self.catch_up.begun(lack, *base);
         }
         let epoch = self.epoch;
@@ -281,6 +307,14 @@ impl Writer {
         if self.nodes[node.index()].phase == Phase::Marking {
             self.nodes[node.index()].fresh = false;
             self.stream(node);
+            // Records that became durable since the marks were sent came to it neither way.
+            for group in self.groups_of(node) {
+                let tip = self.groups.get(&group).map_or(Lsn::NONE, |view| view.tip);
+                if tip > self.catch_up.base_of(node, group).unwrap_or_default() {
+                    self.take_stock(node, group, None);
+                    self.catch_up.begin_again(node, group);
+                }
+            }
             self.review(now);
         }
     }
@@ -303,18 +337,18 @@ impl Writer {
         self.config.node_ids().filter(streaming).collect()
     }
 
-    /// The distinct sets of six nodes that groups are placed on.
-    pub(super) fn placements(&self) -> BTreeSet<[NodeId; SEGMENTS]> {
-        let turns = self.config.nodes.len() as u32;
-        (0..turns).map(|group| self.config.members(GroupId(group))).collect()
+    /// How many members of a placement are accepted, where they are fewest.
+    pub(super) fn fewest_of_a_placement(&self, accept: impl Fn(NodeId) -> bool) -> usize {
+        let counts = self.placements.iter().map(|members| {
+            members.iter().filter(|node| accept(**node)).count()
+        });
+        counts.min().unwrap_or(0)
     }
 
     /// Judges anew whether writes can become durable.
     pub(super) fn review(&mut self, now: Instant) {
         let streaming = |node: NodeId| self.nodes[node.index()].is_streaming();
-        let placed = self.placements().iter().all(|members| {
-            members.iter().filter(|node| streaming(**node)).count() >= WRITE_QUORUM
-        });
+        let placed = self.fewest_of_a_placement(streaming) >= WRITE_QUORUM;
         let writable = placed && self.groups.values().all(|group| group.can_write(streaming));
         self.unwritable_since = match (writable, self.unwritable_since) {
             (true, _) => None,
@@ -341,10 +375,9 @@ impl Writer {
             });
             able.count()
         };
-        let placed = self.placements().into_iter().map(|members| {
-            members.iter().filter(|node| self.nodes[node.index()].is_streaming()).count()
-        });
-        match self.groups.values().map(count).chain(placed).min().unwrap_or(0) {
+        let placed =
+            self.fewest_of_a_placement(|node| self.nodes[node.index()].is_streaming());
+        match self.groups.values().map(count).chain([placed]).min().unwrap_or(0) {
             SEGMENTS.. => VolumeState::Healthy,
             WRITE_QUORUM.. => VolumeState::Degraded,
             READ_QUORUM => VolumeState::ReadOnly,
@@ -369,9 +402,17 @@ impl Writer {
             view.forget(from);
         }
         if self.is_open() {
-            let lack = Lack { node: from, group, since: Lsn::NONE, begun: false };
-            self.catch_up.want(lack);
+            self.catch_up.begin_again(from, group);
+        } else {
+            self.catch_up.give_up(from, group);
         }
         self.review(self.now);
     }
+}
+
+/// The distinct sets of six nodes that groups are placed on.
+pub(super) fn placements(config: &VolumeConfig) -> Vec<[NodeId; SEGMENTS]> {
+    let turns = (0..config.nodes.len() as u32).map(GroupId);
+    let sets: BTreeSet<_> = turns.map(|group| config.members(group)).collect();
+    sets.into_iter().collect()
 }

@@ -16,7 +16,7 @@ mod reads;
 mod recovery;
 mod sending;
 
-use crate::config::VolumeConfig;
+use crate::config::{SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::lsn::{Lsn, TruncationList};
@@ -120,6 +120,8 @@ pub enum WriterEffect {
 #[derive(Debug)]
 pub struct Writer {
     config: VolumeConfig,
+    /// The distinct sets of six nodes that groups are placed on.
+    placements: Vec<[NodeId; SEGMENTS]>,
     policy: WriterPolicy,
     epoch: VolumeEpoch,
     list: TruncationList,
@@ -179,6 +181,7 @@ impl Writer {
     pub fn new(config: VolumeConfig, writer_id: u64, policy: WriterPolicy) -> Writer {
         let nodes = config.node_ids().map(|_| NodeView::default()).collect();
         Writer {
+            placements: membership::placements(&config),
             config,
             policy,
             epoch: VolumeEpoch { number: 0, writer: writer_id },
@@ -258,8 +261,8 @@ impl Writer {
             Reply::Room { room, full } => self.on_room(from, room, full),
             Reply::Blocks { id, result } => self.on_blocks(now, from, id, result),
             Reply::Present { id, result } => self.on_present(now, id, result),
-            Reply::Records { id, result } => self.on_records(now, id, result),
-            Reply::Leaves { id, result } => self.on_leaves(now, id, result),
+            Reply::Records { id, result } => self.on_records(id, result),
+            Reply::Leaves { id, result } => self.on_leaves(id, result),
             Reply::CatchUpBegun { groups } => self.on_catch_up_begun(now, from, &groups),
             Reply::LeavesHeld { id } => self.on_leaves_held(now, id),
             Reply::GroupCompleted { group, scl } => {
@@ -279,6 +282,7 @@ impl Writer {
         if self.is_open() {
             self.hedge_reads(now);
             self.rejoin_nodes();
+            self.reconfigure_next();
             self.catch_up_next(now);
             self.announce_when_idle();
         }

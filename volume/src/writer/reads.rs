@@ -39,8 +39,8 @@ struct Part {
     blocks: u32,
     overlays: Vec<Overlay>,
     asked: Vec<NodeId>,
-    /// Answers still to come.
-    open: usize,
+    /// Those of them whose answer is still to come.
+    open: Vec<NodeId>,
     since: Instant,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Reads {
     parts: BTreeMap<RequestId, Part>,
     /// Later asks of the same part: the first request is its name.
     aliases: HashMap<RequestId, RequestId>,
-    presence: HashMap<RequestId, (Ticket, GroupId, u32, Vec<NodeId>)>,
+    presence: BTreeMap<RequestId, (Ticket, GroupId, u32, Vec<NodeId>)>,
 }
 
 impl Writer {
@@ -104,7 +104,7 @@ impl Writer {
             blocks,
             overlays,
             asked: Vec::new(),
-            open: 0,
+            open: Vec::new(),
             since: now,
         };
         self.reads.parts.insert(id, part);
@@ -122,7 +122,7 @@ impl Writer {
         let (epoch, vdl) = (self.epoch, self.vdl);
         let Some(part) = self.reads.parts.get_mut(&id) else { return false };
         part.asked.push(node);
-        part.open += 1;
+        part.open.push(node);
         let (group, block, blocks) = (part.group, part.block, part.blocks);
         self.reads.aliases.insert(alias, id);
         self.send(node, Request::Read { epoch, id: alias, group, block, blocks, vdl, tip });
@@ -158,7 +158,7 @@ impl Writer {
     ) {
         let Some(id) = self.reads.aliases.remove(&alias) else { return };
         let Some(part) = self.reads.parts.get_mut(&id) else { return };
-        part.open = part.open.saturating_sub(1);
+        part.open.retain(|node| *node != from);
         let since = part.since;
         match result {
             Ok(buffer) => {
@@ -169,7 +169,7 @@ impl Writer {
                 }
             }
             Err(_) => {
-                if !self.ask(id) && self.reads.parts.get(&id).is_some_and(|part| part.open == 0) {
+                if !self.ask(id) && self.reads.parts.get(&id).is_some_and(|part| part.open.is_empty()) {
                     self.part_failed(id);
                 }
             }
@@ -210,7 +210,7 @@ impl Writer {
     /// Asks a second segment for what is late.
     pub(super) fn hedge_reads(&mut self, now: Instant) {
         let late = self.reads.parts.iter().filter(|(_, part)| {
-            part.open > 0 && now.since(part.since) > HEDGE_AFTER * part.asked.len() as u32
+            !part.open.is_empty() && now.since(part.since) > HEDGE_AFTER * part.asked.len() as u32
         });
         let late: Vec<(RequestId, Option<NodeId>)> =
             late.map(|(id, part)| (*id, part.asked.last().copied())).collect();
@@ -243,9 +243,9 @@ impl Writer {
         let id = self.new_request();
         // Nobody is left to be asked when this node fails.
         let asked = members.into_iter().filter(|member| *member != node).chain([node]).collect();
-        let overlays = Vec::new();
+        let (overlays, open) = (Vec::new(), vec![node]);
         let part =
-            Part { ticket, index: 0, group, block, blocks, overlays, asked, open: 1, since: now };
+            Part { ticket, index: 0, group, block, blocks, overlays, asked, open, since: now };
         self.reads.parts.insert(id, part);
         self.reads.aliases.insert(id, id);
         let (epoch, vdl) = (self.epoch, self.vdl);
@@ -255,20 +255,19 @@ impl Writer {
     /// What was asked of a node that is gone is asked of another.
     pub(super) fn reask_reads_of(&mut self, node: NodeId) {
         let parts = self.reads.parts.iter_mut();
-        let of_node = parts.filter(|(_, part)| part.asked.last() == Some(&node));
+        let of_node = parts.filter(|(_, part)| part.open.contains(&node));
         let ids: Vec<RequestId> = of_node
             .map(|(id, part)| {
-                part.open = part.open.saturating_sub(1);
+                part.open.retain(|open| *open != node);
                 *id
             })
             .collect();
         for id in ids {
-            let open = self.reads.parts.get(&id).is_some_and(|part| part.open > 0);
-            if !self.ask(id) && !open {
+            if !self.ask(id) && self.reads.parts.get(&id).is_some_and(|part| part.open.is_empty()) {
                 self.part_failed(id);
             }
         }
-        let lost = self.reads.presence.extract_if(|_, (.., asked)| asked.last() == Some(&node));
+        let lost = self.reads.presence.extract_if(..,|_, (.., asked)| asked.last() == Some(&node));
         let lost: Vec<_> = lost.collect();
         for (id, (ticket, group, leaf, asked)) in lost {
             self.ask_presence(id, ticket, group, leaf, asked);

@@ -2,7 +2,7 @@
 //! serve. Do not simplify these rules by feel: each clause is there because a shorter one lost
 //! data in a model of it.
 
-use super::catch_up::Lack;
+use super::catch_up::{CatchUp, Lack};
 use super::groups::ProtectionGroup;
 use super::membership::Phase;
 use super::{Writer, WriterEffect};
@@ -32,7 +32,10 @@ enum Step {
 #[derive(Debug)]
 pub(super) struct Recovery {
     step: Step,
+    /// When the step began.
     since: Instant,
+    /// When a node last said something that took it further.
+    progress: Instant,
     /// Nodes that were asked and may still answer.
     asked: BTreeSet<NodeId>,
     reports: BTreeMap<NodeId, Report>,
@@ -42,10 +45,26 @@ pub(super) struct Recovery {
     anchors: BTreeMap<GroupId, (Lsn, Lsn)>,
     /// The highest VDL that a report announces.
     announced: Lsn,
-    /// Source and target of tail records on their way.
-    fetches: BTreeMap<RequestId, (NodeId, NodeId)>,
-    /// Segments that were given the tail's records, or found to need blocks.
-    tried: BTreeSet<(NodeId, GroupId)>,
+    /// Tail records on their way.
+    fetches: BTreeMap<RequestId, Fetch>,
+    /// Segments that were given the tail's records, or for which no peer gave them.
+    tried: BTreeMap<(NodeId, GroupId), Tried>,
+}
+
+/// Tail records that one node is to give to another.
+#[derive(Clone, Copy, Debug)]
+struct Fetch {
+    source: NodeId,
+    target: NodeId,
+    group: GroupId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    /// The records are on their way.
+    Given,
+    /// No peer has them in its tail any more.
+    NotThere,
 }
 
 impl Writer {
@@ -56,6 +75,7 @@ impl Writer {
 
     fn start_promising(&mut self, now: Instant, number: u64) {
         self.epoch.number = number;
+        self.catch_up = CatchUp::default();
         let up = |node: &NodeId| self.nodes[node.index()].phase != Phase::Down;
         let asked: BTreeSet<NodeId> = self.config.node_ids().filter(up).collect();
         for node in &asked {
@@ -66,13 +86,14 @@ impl Writer {
         self.recovery = Some(Recovery {
             step: Step::Promising,
             since: now,
+            progress: now,
             asked,
             reports: BTreeMap::new(),
             listed: BTreeSet::new(),
             anchors: BTreeMap::new(),
             announced: Lsn::NONE,
             fetches: BTreeMap::new(),
-            tried: BTreeSet::new(),
+            tried: BTreeMap::new(),
         });
     }
 
@@ -86,11 +107,14 @@ impl Writer {
             recovery.asked.remove(&node);
             recovery.reports.remove(&node);
             recovery.listed.remove(&node);
-            recovery.fetches.retain(|_, (from, to)| *from != node && *to != node);
+            let gone = |fetch: &Fetch| fetch.source == node || fetch.target == node;
+            for (_, fetch) in recovery.fetches.extract_if(.., |_, fetch| gone(fetch)) {
+                recovery.tried.remove(&(fetch.target, fetch.group));
+            }
         }
     }
 
-    pub(super) fn on_promised(&mut self, _now: Instant, from: NodeId, report: Report) {
+    pub(super) fn on_promised(&mut self, now: Instant, from: NodeId, report: Report) {
         if report.epoch != self.epoch {
             return;
         }
@@ -98,6 +122,7 @@ impl Writer {
             Some(recovery) if recovery.step == Step::Promising => {
                 self.nodes[from.index()].incarnation = Some(report.incarnation);
                 recovery.reports.insert(from, report);
+                recovery.progress = now;
             }
             // One that promises later joins when the volume serves.
             Some(_) => {}
@@ -120,6 +145,10 @@ impl Writer {
         match &mut self.recovery {
             Some(recovery) => {
                 recovery.listed.insert(from);
+                recovery.progress = now;
+                if recovery.step == Step::Settling {
+                    self.nodes[from.index()].phase = Phase::Streaming;
+                }
                 let report = recovery.reports.get(&from);
                 let unknown = |group: &&GroupId| {
                     report.is_some_and(|r| r.segments.iter().all(|s| s.group != **group))
@@ -136,18 +165,48 @@ impl Writer {
         }
     }
 
-    /// Lets a recovery go on without nodes that have not answered in time.
+    /// A node has done something for the recovery.
+    pub(super) fn recovery_progress(&mut self) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.progress = self.now;
+        }
+    }
+
+    /// Lets a recovery go on without nodes that have not answered in time, as long as four of
+    /// every placement have; and ends one that comes no further.
     pub(super) fn recovery_tick(&mut self, now: Instant) {
-        if let Some(recovery) = &mut self.recovery
-            && now.since(recovery.since) > limits::RECOVERY_GRACE
-        {
-            let answered: BTreeSet<NodeId> = match recovery.step {
-                Step::Promising => recovery.reports.keys().copied().collect(),
-                _ => recovery.listed.clone(),
-            };
-            if answered.len() >= READ_QUORUM {
-                recovery.asked = answered;
+        let Some(recovery) = &self.recovery else { return };
+        let answered: BTreeSet<NodeId> = match recovery.step {
+            Step::Promising => recovery.reports.keys().copied().collect(),
+            Step::Listing | Step::Settling => recovery.listed.clone(),
+        };
+        let of_all = self.fewest_of_a_placement(|node| answered.contains(&node));
+        let stuck = now.since(recovery.progress) > limits::RECOVERY_STALL;
+        let late = now.since(recovery.since) > limits::RECOVERY_GRACE;
+        match recovery.step {
+            // The three that are left, as it seems.
+            Step::Promising if stuck => self.go_on_with(answered),
+            Step::Listing | Step::Settling if stuck => self.refuse(self.why_stuck(&answered)),
+            Step::Promising | Step::Listing if late && of_all >= WRITE_QUORUM => {
+                self.go_on_with(answered);
             }
+            _ => {}
+        }
+    }
+
+    fn go_on_with(&mut self, answered: BTreeSet<NodeId>) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.asked = answered;
+        }
+    }
+
+    fn why_stuck(&self, answered: &BTreeSet<NodeId>) -> String {
+        let silent = self.config.node_ids().filter(|node| !answered.contains(node));
+        let names: Vec<String> = silent.map(|node| self.config.node_name(node)).collect();
+        if names.is_empty() {
+            "records that were durable are on none of its nodes any more".to_owned()
+        } else {
+            format!("what is durable could not be settled without {}", names.join(", "))
         }
     }
 
@@ -173,7 +232,7 @@ impl Writer {
         let Some(config) = newest.max_by_key(|config| config.version).cloned() else {
             return self.refuse("no node answers".to_owned());
         };
-        self.config = config;
+        self.set_config(config);
         if let Err(reason) = self.check_read_quorum() {
             return self.refuse(reason);
         }
@@ -267,13 +326,11 @@ impl Writer {
         nodes.into_iter().for_each(|node| self.hold_list(node));
     }
 
-    /// The list must be on four members of every placement; on all three when three are left.
+    /// The list must be on four members of every placement; on all three when three are left
+    /// (those that were asked and are not gone).
     fn after_listing(&mut self, now: Instant) {
         let Some(recovery) = &self.recovery else { return };
-        let held = self.placements().iter().all(|members| {
-            members.iter().filter(|node| recovery.listed.contains(node)).count() >= READ_QUORUM
-        });
-        if !held {
+        if self.fewest_of_a_placement(|node| recovery.listed.contains(&node)) < READ_QUORUM {
             return self.refuse("fewer than three nodes took the truncation range".to_owned());
         }
         if let Some(recovery) = &mut self.recovery {
@@ -306,7 +363,10 @@ impl Writer {
                 .filter(|n| recovery.listed.contains(n))
                 .filter(|n| !(view.is_complete(*n) && view.scl(*n) >= anchor))
                 .collect();
-            let enough = covered >= WRITE_QUORUM.min(able) && covered >= READ_QUORUM;
+            if able < READ_QUORUM {
+                return self.refuse("fewer than three nodes of a group are left".to_owned());
+            }
+            let enough = covered >= WRITE_QUORUM.min(able);
             for node in behind {
                 let waits = self.settle_segment(node, group, anchor, enough);
                 settled &= !waits;
@@ -324,7 +384,7 @@ impl Writer {
     /// Whether the recovery should wait for it.
     fn settle_segment(&mut self, node: NodeId, group: GroupId, anchor: Lsn, enough: bool) -> bool {
         let Some(recovery) = &mut self.recovery else { return false };
-        if recovery.fetches.values().any(|(_, target)| *target == node) {
+        if recovery.fetches.values().any(|fetch| fetch.target == node) {
             return true;
         }
         if self.catch_up.is_filling(node, group) {
@@ -332,13 +392,15 @@ impl Writer {
         }
         let Some(view) = self.groups.get(&group) else { return false };
         let scl = view.scl(node);
-        let first_try = recovery.tried.insert((node, group));
-        let source = view.is_complete(node).then(|| source_of_tail(recovery, group, scl, anchor));
-        match source.flatten() {
-            Some(source) if first_try => {
+        let tried = recovery.tried.get(&(node, group)).copied();
+        let can_fetch = view.is_complete(node) && tried != Some(Tried::NotThere);
+        let source = can_fetch.then(|| source_of_tail(recovery, group, scl, anchor)).flatten();
+        match source {
+            Some(source) if tried.is_none() => {
+                recovery.tried.insert((node, group), Tried::Given);
                 let id = self.new_request();
                 if let Some(recovery) = &mut self.recovery {
-                    recovery.fetches.insert(id, (source, node));
+                    recovery.fetches.insert(id, Fetch { source, target: node, group });
                 }
                 let epoch = self.epoch;
                 let request = Request::Fetch { epoch, id, group, after: scl, upto: anchor };
@@ -371,7 +433,7 @@ impl Writer {
         for source in nodes {
             self.send(source, Request::Announce { epoch, vdl: announced });
         }
-        self.catch_up.begun(Lack { node, group, since, begun: true }, base);
+        self.catch_up.begun(Lack { node, group, since }, base);
         self.send(node, Request::BeginCatchUp { epoch, groups: vec![(group, base)] });
         if let Some(recovery) = &mut self.recovery {
             recovery.tried.remove(&(node, group));
@@ -387,15 +449,23 @@ impl Writer {
     /// Records of the tail from a peer, for the segment that lacks them.
     pub(super) fn on_records(
         &mut self,
-        _now: Instant,
         id: RequestId,
         result: Result<Vec<(RecordHeader, Pages)>, NodeFailure>,
     ) {
-        let fetch = self.recovery.as_mut().and_then(|recovery| recovery.fetches.remove(&id));
-        let Some((source, target)) = fetch else { return };
-        let Ok(records) = result else {
-            return self.start_without(source);
+        let Some(recovery) = &mut self.recovery else { return };
+        let Some(Fetch { source, target, group }) = recovery.fetches.remove(&id) else { return };
+        let records = match result {
+            Ok(records) => records,
+            // Its index has taken them in meanwhile: blocks are copied instead.
+            Err(NodeFailure::Behind) => {
+                recovery.tried.insert((target, group), Tried::NotThere);
+                return;
+            }
+            Err(NodeFailure::Damaged | NodeFailure::OutOfService) => {
+                return self.start_without(source);
+            }
         };
+        self.recovery_progress();
         // Until everything is settled no frame announces more than its receiver knew.
         let stamp = FrameStamp { epoch: self.epoch, vdl: Lsn::NONE, wall_time_ns: 0 };
         let page_limit = payload_pages_limit(self.config.extent_bytes);
@@ -436,9 +506,6 @@ impl Writer {
             self.send(*node, Request::Announce { epoch, vdl: top });
         }
         for node in recovery.listed.iter().copied() {
-            if recovery.reports.get(&node).is_some_and(|report| report.fresh) {
-                continue;
-            }
             for (group, (anchor, _)) in &recovery.anchors {
                 let view = self.groups.get(group);
                 let member = view.is_some_and(|view| view.members.contains(&node));

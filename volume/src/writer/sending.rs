@@ -26,18 +26,23 @@ impl Writer {
             let Some(last) = batch.last() else { return };
             self.batches.push_back(last.record.lsn);
             self.pending.mark_sent(batch.len());
+            if let [members] = self.placements[..] {
+                self.send_batch(members, batch);
+                continue;
+            }
             let mut sets: BTreeMap<[NodeId; SEGMENTS], Batch> = BTreeMap::new();
             for pending in batch {
-                let members = self.config.members(pending.record.group);
-                sets.entry(members).or_default().push(pending);
-            }
-            for (members, batch) in sets {
-                let frame = self.frame(batch);
-                for node in members {
-                    self.send_frame(node, Arc::clone(&frame));
+                if let Some(view) = self.groups.get(&pending.record.group) {
+                    sets.entry(view.members).or_default().push(pending);
                 }
             }
+            sets.into_iter().for_each(|(members, batch)| self.send_batch(members, batch));
         }
+    }
+
+    fn send_batch(&mut self, members: [NodeId; SEGMENTS], batch: Batch) {
+        let frame = self.frame(batch);
+        members.into_iter().for_each(|node| self.send_frame(node, Arc::clone(&frame)));
     }
 
     /// The oldest unsent records that one frame may carry.
@@ -77,8 +82,10 @@ impl Writer {
     /// Gives a node that joins everything that was sent and is not yet durable.
     pub(super) fn resend_pending(&mut self, node: NodeId) {
         let page_limit = payload_pages_limit(self.config.extent_bytes);
-        let config = &self.config;
-        let held = self.pending.sent().filter(|p| config.holds(node, p.record.group));
+        let groups = &self.groups;
+        let held = self.pending.sent().filter(|pending| {
+            groups.get(&pending.record.group).is_some_and(|view| view.members.contains(&node))
+        });
         let mut batches: Vec<Batch> = vec![Vec::new()];
         let mut pages = 0;
         for pending in held {
@@ -111,6 +118,7 @@ impl Writer {
         for (group, scl) in scls {
             self.on_scl(from, *group, *scl);
         }
+        self.recovery_progress();
         self.advance();
     }
 
