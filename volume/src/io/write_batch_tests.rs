@@ -145,7 +145,7 @@ fn a_file_shares_a_flush_only_after_its_own_first_sync() {
     let directory = super::super::node_directory::NodeDirectory::open(&path, 4).unwrap();
     let extent = directory.extent(SLOT).unwrap();
     assert!(!extent.shares_flush());
-    let directories: Directories = Arc::new([(NodeId(0), Arc::new(directory))].into());
+    let directories = Directories::from_iter([(NodeId(0), Arc::new(directory))]);
     let mut writer = writer(&directories, true);
     let write = append(0, vec![pattern(1, 1)], true);
     assert_eq!(results(writer.run(vec![write])), [Ok(())]);

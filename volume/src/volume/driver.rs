@@ -280,10 +280,25 @@ impl Driver {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => match self.start_disk(&effects) {
                 Ok(disk) => entry.insert(disk),
-                Err(error) => return log::error!("cannot start the thread of a disk: {error}"),
+                Err(error) => {
+                    log::error!("cannot start the thread of a disk: {error}");
+                    drop(disks);
+                    return self.fence(&effects);
+                }
             },
         };
         disk.submit(effects);
+    }
+
+    /// Nothing can be written for these nodes: they are out of service.
+    fn fence(&self, effects: &[(NodeId, NodeEffect)]) {
+        self.with_core(|core, _| {
+            for (node, _) in effects {
+                if let Some(node) = &mut core.embedded.nodes[node.index()] {
+                    node.fence();
+                }
+            }
+        });
     }
 
     fn start_disk(&self, effects: &[(NodeId, NodeEffect)]) -> std::io::Result<DiskThread> {

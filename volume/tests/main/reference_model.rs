@@ -1,6 +1,8 @@
 //! The volume against a `Vec<u8>`, over random sequences of everything that can happen to it.
 
-use crate::cluster::{Cluster, MemoryDisk, Random, Shape};
+use crate::cluster::{Cluster, File, MemoryDisk, Random, Shape};
+use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
+use redoubt_volume::ids::DiskBlock;
 
 /// What the disk may hold: the state after each mutation, from the last flushed one on.
 struct Model {
@@ -42,6 +44,10 @@ struct Run {
     random: Random,
     /// Disks of nodes that are away.
     away: Vec<(usize, MemoryDisk)>,
+    /// Nodes whose disk completes nothing.
+    stalled: Vec<usize>,
+    /// Bytes of a log were changed at rest: a copy may be unreadable, never wrong.
+    has_rot: bool,
     story: Vec<String>,
     bytes: usize,
 }
@@ -56,6 +62,8 @@ impl Run {
             model: Model::new(bytes),
             random: Random(seed ^ 0xabcd),
             away: Vec::new(),
+            stalled: Vec::new(),
+            has_rot: false,
             story: Vec::new(),
             bytes,
         }
@@ -150,28 +158,11 @@ impl Run {
                 self.model.flushed();
                 self.reopen();
             }
-            86..89 if self.away.len() < 2 => {
-                let index = self.random.below(self.cluster.disks.len() as u64) as usize;
-                if self.cluster.disks[index].is_some() {
-                    self.story.push(format!("lose node {index}"));
-                    let disk = self.cluster.lose_node(index).expect("the node was there");
-                    self.away.push((index, disk));
-                }
-            }
-            89..93 => {
-                if let Some((index, disk)) = self.away.pop() {
-                    if self.random.below(3) == 0 {
-                        self.story.push(format!("replace node {index}"));
-                        self.cluster.replace_node(index);
-                    } else {
-                        self.story.push(format!("return node {index}"));
-                        self.cluster.return_node(index, disk);
-                    }
-                    // Bad luck comes one at a time: the next loss waits until this one is healed.
-                    self.cluster.quiesce(30);
-                }
-            }
-            93..97 => self.cluster.tick(),
+            86..88 if self.may_lose() => self.lose(),
+            88..89 if self.may_lose() => self.stall(),
+            89..90 if self.may_lose() => self.rot(),
+            90..94 => self.heal(),
+            94..97 => self.cluster.tick(),
             _ => {
                 let steps = self.random.below(60);
                 (0..steps).for_each(|_| {
@@ -181,16 +172,118 @@ impl Run {
         }
     }
 
+    /// Two nodes may be away or slow at a time: four are left.
+    fn may_lose(&self) -> bool {
+        self.away.len() + self.stalled.len() < 2
+    }
+
+    fn some_node(&mut self) -> Option<usize> {
+        let index = self.random.below(self.cluster.disks.len() as u64) as usize;
+        let usable = self.cluster.is_node_open(index) && !self.stalled.contains(&index);
+        usable.then_some(index)
+    }
+
+    fn lose(&mut self) {
+        if let Some(index) = self.some_node() {
+            self.story.push(format!("lose node {index}"));
+            let disk = self.cluster.lose_node(index).expect("the node was there");
+            self.away.push((index, disk));
+        }
+    }
+
+    fn stall(&mut self) {
+        if let Some(index) = self.some_node() {
+            self.story.push(format!("stall node {index}"));
+            self.cluster.disks[index].as_mut().expect("it is there").damage.stalls = true;
+            self.stalled.push(index);
+        }
+    }
+
+    /// Bytes of a node's log change at rest; the node is opened again, if it can be, or replaced.
+    fn rot(&mut self) {
+        let Some(index) = self.some_node() else { return };
+        self.has_rot = true;
+        let mut disk = self.cluster.lose_node(index).expect("the node was there");
+        let files = disk.extent_files();
+        for _ in 0..self.random.below(6) + 1 {
+            let (file, length) = match files.len() {
+                0 => (File::Superblock, 65536),
+                count => files[self.random.below(count as u64) as usize],
+            };
+            let offset = self.random.below(length as u64) as usize;
+            self.story.push(format!("rot {index} {file:?} {offset}"));
+            disk.corrupt(file, offset, 700);
+        }
+        self.cluster.return_node(index, disk);
+        if !self.cluster.is_node_open(index) {
+            self.story.push(format!("node {index} does not open"));
+            self.cluster.replace_node(index);
+        }
+        self.cluster.quiesce(100);
+    }
+
+    fn heal(&mut self) {
+        if let Some(index) = self.stalled.pop() {
+            self.story.push(format!("node {index} goes on"));
+            self.cluster.disks[index].as_mut().expect("it is there").damage.stalls = false;
+        } else if let Some((index, disk)) = self.away.pop() {
+            if self.random.below(3) == 0 {
+                self.story.push(format!("replace node {index}"));
+                self.cluster.replace_node(index);
+            } else {
+                self.story.push(format!("return node {index}"));
+                self.cluster.return_node(index, disk);
+            }
+        } else {
+            return;
+        }
+        self.rest();
+    }
+
+    /// Bad luck comes one at a time: usually the next loss waits until this one is healed.
+    fn rest(&mut self) {
+        if self.away.is_empty() && self.stalled.is_empty() || self.random.below(2) == 0 {
+            self.cluster.quiesce(60);
+        }
+    }
+
     fn finish(&mut self) {
-        while let Some((index, disk)) = self.away.pop() {
-            self.cluster.return_node(index, disk);
+        while !(self.away.is_empty() && self.stalled.is_empty()) {
+            self.heal();
+        }
+        for index in 0..self.cluster.disks.len() {
+            if !self.cluster.is_node_open(index) {
+                self.cluster.replace_node(index);
+            }
         }
         self.flush();
         self.cluster.quiesce(60);
         let state = self.cluster.core().writer.figures().state;
         assert_eq!(state.word(), "healthy", "{}", self.tell());
-        let found = self.cluster.read(0, self.bytes);
-        assert!(found == self.model.now(), "the disk differs at the end: {}", self.tell());
+        self.check_copies();
+    }
+
+    /// Every copy of every group is what it should be.
+    fn check_copies(&mut self) {
+        let config = self.cluster.core().writer.config().clone();
+        let groups = self.cluster.core().writer.existing_groups();
+        for (unit, expected) in self.model.now().to_vec().chunks(UNIT_BYTES as usize).enumerate() {
+            let first = DiskBlock(unit as u64 * u64::from(BLOCKS_PER_UNIT));
+            let (group, block) = config.geometry.locate(first);
+            if !groups.contains(&group) {
+                assert!(expected.iter().all(|byte| *byte == 0), "{}", self.tell());
+                continue;
+            }
+            for node in config.members(group) {
+                let Some(copy) = self.cluster.read_copy(node.index(), group, block) else {
+                    assert!(self.has_rot, "{node:?} does not read {group:?}: {}", self.tell());
+                    continue;
+                };
+                let at = copy.iter().zip(expected).position(|(one, other)| one != other);
+                let at = at.map(|at| unit * UNIT_BYTES as usize + at);
+                assert_eq!(at, None, "the copy of {node:?} differs: {}", self.tell());
+            }
+        }
     }
 }
 

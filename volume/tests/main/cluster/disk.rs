@@ -36,6 +36,8 @@ pub struct Damage {
     pub capacity: Option<usize>,
     /// The next append fails.
     pub fails: bool,
+    /// Nothing completes.
+    pub stalls: bool,
 }
 
 pub struct MemoryDisk {
@@ -98,7 +100,13 @@ impl MemoryDisk {
     }
 
     pub fn is_busy(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() && !self.damage.stalls
+    }
+
+    /// Extent files and their lengths.
+    pub fn extent_files(&self) -> Vec<(File, usize)> {
+        let extents = self.stable.iter().filter(|(file, _)| **file != File::Superblock);
+        extents.map(|(file, bytes)| (*file, bytes.len())).collect()
     }
 
     /// Completes one effect, any of them.

@@ -3,14 +3,16 @@
 
 mod disk;
 
-pub use disk::MemoryDisk;
+pub use disk::{File, MemoryDisk};
 
 use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::embedded::Embedded;
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::format::superblock::Superblock;
-use redoubt_volume::geometry::Geometry;
-use redoubt_volume::ids::{Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
+use redoubt_volume::geometry::{BLOCKS_PER_UNIT, Geometry};
+use redoubt_volume::ids::{
+    GroupBlock, GroupId, Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId,
+};
 use redoubt_volume::lsn::TruncationList;
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::time::Instant;
@@ -111,7 +113,8 @@ impl Cluster {
         let index_bytes = self.shape.index_bytes / self.disks.len();
         let disk = self.disks[index].as_mut()?;
         let superblock = Superblock::newest(disk.superblock_file()).ok()?;
-        Some(Node::open(superblock, disk, index_bytes).expect("the node opens"))
+        // A directory that proves nothing is left out, like one that is not there.
+        Node::open(superblock, disk, index_bytes).ok()
     }
 
     /// Cuts the power: each disk keeps what was synced, and some of the rest.
@@ -121,6 +124,11 @@ impl Cluster {
         for disk in self.disks.iter_mut().flatten() {
             disk.cut_power(&mut self.random);
         }
+    }
+
+    /// Whether the node takes part.
+    pub fn is_node_open(&self, index: usize) -> bool {
+        self.core.as_ref().is_some_and(|core| core.nodes[index].is_some())
     }
 
     /// A node's directory is gone under the running volume.
@@ -140,8 +148,8 @@ impl Cluster {
         self.disks[index] = Some(disk);
         if self.core.is_some() {
             let node = self.open_node(index);
-            if let Some(core) = &mut self.core {
-                core.nodes[index] = node;
+            if let (Some(core), Some(node)) = (&mut self.core, node) {
+                core.nodes[index] = Some(node);
                 core.writer.node_up(self.now, NodeId(index as u16));
             }
             self.settle();
@@ -207,6 +215,18 @@ impl Cluster {
         match self.wait(ticket).expect("the read succeeds") {
             Answer::Bytes(bytes) => bytes.as_ref().to_vec(),
             other => panic!("a read answered {other:?}"),
+        }
+    }
+
+    /// A node's own copy of a unit of blocks.
+    pub fn read_copy(&mut self, node: usize, group: GroupId, block: GroupBlock) -> Option<Vec<u8>> {
+        let (ticket, now) = (self.ticket(), self.now);
+        let node = NodeId(node as u16);
+        self.core().writer.read_copy(now, ticket, node, group, block, BLOCKS_PER_UNIT);
+        self.settle();
+        match self.wait(ticket) {
+            Ok(Answer::Bytes(bytes)) => Some(bytes.as_ref().to_vec()),
+            _ => None,
         }
     }
 
