@@ -22,29 +22,7 @@ pub fn prepare() {
     if let Err(error) = lock_memory() {
         info!("memory is not locked ({error}): it needs an unlimited RLIMIT_MEMLOCK");
     }
-    keep_memory_together();
 }
-
-/// Lets all threads allocate from few pools and gives free memory back. Payload is allocated by
-/// one thread and freed by another: with a pool for each thread seven times the memory in use was
-/// held.
-#[cfg(target_env = "gnu")]
-#[expect(unsafe_code, reason = "mallopt(3) has no safe wrapper")]
-fn keep_memory_together() {
-    const MIB: libc::c_int = 1 << 20;
-    for (option, value) in [
-        (libc::M_ARENA_MAX, 2),
-        (libc::M_TRIM_THRESHOLD, 16 * MIB),
-        // Setting the one above would make every large buffer a mapping of its own.
-        (libc::M_MMAP_THRESHOLD, 32 * MIB),
-    ] {
-        // SAFETY: mallopt takes two integers; one that it does not know changes nothing.
-        unsafe { libc::mallopt(option, value) };
-    }
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn keep_memory_together() {}
 
 /// Lets the calling process keep as many files open as it may without more rights. The nodes of a
 /// volume keep the extents of their logs open as far as the soft limit lets them, and that is

@@ -179,7 +179,7 @@ fn fewer_than_three_nodes_refuse_to_open_and_are_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(
-        ["a1", "a2", "b1", "b2"]
+        ["a/disk1", "a/disk2", "b/disk1", "b/disk2"]
             .iter()
             .all(|node| said.contains(node)),
         "{said}"

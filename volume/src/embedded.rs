@@ -41,7 +41,10 @@ impl Embedded {
 
     /// Time has passed for everybody.
     pub fn on_tick(&mut self, now: Instant, wall_time_ns: u64) {
-        self.nodes.iter_mut().flatten().for_each(|node| node.on_tick(now));
+        self.nodes
+            .iter_mut()
+            .flatten()
+            .for_each(|node| node.on_tick(now));
         self.writer.on_tick(now, wall_time_ns);
     }
 

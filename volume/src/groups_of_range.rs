@@ -25,7 +25,11 @@ pub fn runs_of_range(
     let run = |group: GroupId| {
         let from = first_at_or_behind(geometry, group, first);
         let to = first_at_or_behind(geometry, group, end);
-        (from < to).then_some(GroupRun { group, block: GroupBlock(from), blocks: to - from })
+        (from < to).then_some(GroupRun {
+            group,
+            block: GroupBlock(from),
+            blocks: to - from,
+        })
     };
     groups.filter_map(run).collect()
 }
@@ -54,18 +58,30 @@ mod tests {
         for width in [1, 2, 3] {
             let geometry = Geometry::new(2 * UNIT_BYTES, width).unwrap();
             let total = u64::from(geometry.group_blocks) * u64::from(width) * 2;
-            for (first, end) in [(0, total), (5, 70), (63, 65), (100, 300), (130, 131), (7, 7)] {
+            for (first, end) in [
+                (0, total),
+                (5, 70),
+                (63, 65),
+                (100, 300),
+                (130, 131),
+                (7, 7),
+            ] {
                 let groups = (0..width * 2).map(GroupId);
-                let runs =
-                    runs_of_range(&geometry, DiskBlock(first), DiskBlock(end), groups);
+                let runs = runs_of_range(&geometry, DiskBlock(first), DiskBlock(end), groups);
                 let mut found: Vec<u64> = Vec::new();
                 for run in runs {
                     found.extend((0..run.blocks).map(|step| {
-                        geometry.disk_block(run.group, GroupBlock(run.block.0 + step)).0
+                        geometry
+                            .disk_block(run.group, GroupBlock(run.block.0 + step))
+                            .0
                     }));
                 }
                 found.sort_unstable();
-                assert_eq!(found, (first..end.min(total)).collect::<Vec<_>>(), "{width} {first}..{end}");
+                assert_eq!(
+                    found,
+                    (first..end.min(total)).collect::<Vec<_>>(),
+                    "{width} {first}..{end}"
+                );
             }
         }
     }

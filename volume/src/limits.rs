@@ -49,13 +49,16 @@ pub const ROOM_AHEAD_BYTES: u64 = BACKLOG_BYTES as u64;
 pub const QUIET_AHEAD_BYTES: u64 = 3 << 20;
 
 /// Bytes that garbage collection reads at a time: bounds how long foreground I/O waits behind it.
-pub const CLEANING_CHUNK_BYTES: usize = 1 << 20;
+pub const CLEANING_CHUNK_BYTES: usize = 2 << 20;
 
 /// Truncation ranges of a list; they are dropped when no node can meet what they annul.
 pub const TRUNCATION_RANGES: usize = 2048;
 
 /// How long a recovery waits for nodes that have not answered once it could go on without them.
 pub const RECOVERY_GRACE: Duration = Duration::from_millis(300);
+
+/// How long a node may take to give a peer what that lacks, before another node is asked.
+pub const COPY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a recovery may come no further before it ends with the reason: longer than a disk's
 /// error recovery takes.

@@ -17,19 +17,11 @@ use std::time::{Duration, Instant};
 /// Bytes of a MiB.
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// Waits until `reached` gives something; panics with `what` after `seconds`.
-pub(crate) fn await_some<T>(what: &str, seconds: u64, mut reached: impl FnMut() -> Option<T>) -> T {
+/// Waits until `reached` is true; panics with `what` after `seconds`.
+pub(crate) fn await_that(what: &str, seconds: u64, mut reached: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    loop {
-        if let Some(value) = reached() {
-            return value;
-        }
+    while !reached() {
         assert!(Instant::now() < deadline, "{what}: not in {seconds} s");
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Waits until `reached` is true; panics with `what` after `seconds`.
-pub(crate) fn await_that(what: &str, seconds: u64, mut reached: impl FnMut() -> bool) {
-    await_some(what, seconds, || reached().then_some(()));
 }

@@ -1,6 +1,6 @@
 //! Volumes in a directory of their own, and their mounts.
 
-use super::{MIB, await_some, await_that, redoubt};
+use super::{MIB, await_that, redoubt};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Small groups and extents, so that little data crosses many of them.
@@ -114,22 +115,28 @@ impl TempVolume {
 
     /// Waits until the volume is in this state.
     pub(crate) fn await_state(&self, word: &str) {
-        let mut last = Value::Null;
-        for _ in 0..1200 {
-            last = self.status();
-            if last["state"] == word {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("the volume is not {word}: {last:#}");
+        self.await_status(word, |status| status["state"] == word);
     }
 
     /// Waits until it is healthy, all nodes up.
     pub(crate) fn await_healthy(&self) {
-        self.await_state("healthy");
-        let nodes = self.status()["nodes"].as_array().unwrap().clone();
-        assert!(nodes.iter().all(|node| node["state"] == "up"), "{nodes:?}");
+        let up = |node: &Value| node["state"] == "up";
+        let all_up = |status: &Value| status["nodes"].as_array().unwrap().iter().all(up);
+        self.await_status("healthy, all nodes up", |status| {
+            status["state"] == "healthy" && all_up(status)
+        });
+    }
+
+    fn await_status(&self, what: &str, reached: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = self.status();
+            if reached(&status) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not {what}: {status:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Bytes on disk of every node's directory, by node.
@@ -200,7 +207,7 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts `volume` and waits until its disk is there. On a directory that is
+    /// Mounts `volume` and waits until it says that it is mounted. On a directory the disk is
     /// `point/disk`, on a file the file itself.
     pub(crate) fn start(volume: &Path, point: &Path, options: &[&str]) -> Mounted {
         let log_path = point.with_extension("log");
@@ -215,12 +222,13 @@ impl Mounted {
             daemon: daemon.spawn().unwrap(),
             point: point.into(),
         };
-        await_some("the mount", 60, || {
+        // Its own word, not a look at the disk: a dead mount answers from the kernel's cache.
+        await_that("the mount", 60, || {
+            let said = fs::read_to_string(&log_path).unwrap();
             if let Some(status) = mounted.daemon.try_wait().unwrap() {
-                panic!("{status}: {}", fs::read_to_string(&log_path).unwrap());
+                panic!("{status}: {said}");
             }
-            let disk = fs::metadata(mounted.disk()).ok()?;
-            (disk.len() > 0).then_some(())
+            said.contains("is mounted at")
         });
         mounted
     }

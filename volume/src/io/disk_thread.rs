@@ -155,7 +155,8 @@ impl SpaceWork {
                 Some((node, DiskCompletion::Done { operation, result }))
             }
             SpaceWork::Remove { node, slot } => {
-                let removed = directories.get(node)
+                let removed = directories
+                    .get(node)
                     .map(|directory| directory.remove(slot));
                 if let Some(Err(error)) = removed {
                     log::warn!("node {}: cannot remove extent {}: {error}", node.0, slot.0);

@@ -61,7 +61,9 @@ fn appends_do_not_wait_for_allocations_and_stop_finishes_all() {
         failed,
         [&(NodeId(9), OperationId(101), Err(DiskError::Failed))]
     );
-    let read = directories.get(NodeId(1)).unwrap()
+    let read = directories
+        .get(NodeId(1))
+        .unwrap()
         .read_at(ExtentSlot(0), 0, 8)
         .unwrap();
     let firsts: Vec<u8> = read

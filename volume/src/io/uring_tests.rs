@@ -34,8 +34,8 @@ fn what_is_written_is_read_back() {
                     file: Arc::clone(file),
                     offset: PAGE_BYTES as u64,
                     parts: vec![all.slice(0, 1), Pages::empty(), all.slice(3, 3)],
- blocks: false,
-},
+                    blocks: false,
+                },
             );
         }
         let mut written = ring.wait_all();
@@ -73,8 +73,8 @@ fn a_write_of_more_parts_than_the_kernel_takes_is_whole() {
             file: Arc::clone(&file),
             offset: 0,
             parts,
- blocks: false,
-};
+            blocks: false,
+        };
         ring.push(1, write);
         assert!(ring.wait_all()[0].result.is_ok());
         assert_eq!(file.metadata().unwrap().len(), 1100 * PAGE_BYTES as u64);
@@ -96,8 +96,8 @@ fn a_failure_names_its_job_and_spares_the_others() {
                 file: Arc::clone(file),
                 offset: 0,
                 parts: vec![pattern(1, 1)],
- blocks: false,
-};
+                blocks: false,
+            };
             ring.push(token as u64, write);
         }
         for finished in ring.wait_all() {
@@ -142,8 +142,8 @@ fn a_ring_may_be_dropped_with_jobs_in_flight() {
                 file: Arc::clone(file),
                 offset: 0,
                 parts: vec![pattern(64, 1)],
- blocks: false,
-};
+                blocks: false,
+            };
             ring.push(0, write);
         }
         ring.fill();

@@ -45,7 +45,11 @@ fn every_node_gets_its_own_bytes() {
         });
         assert_eq!(results(writer.run(writes.collect())), [Ok(()); 6]);
         for node in 0..6 {
-            let read = directories.get(NodeId(node)).unwrap().read_at(SLOT, 0, 9).unwrap();
+            let read = directories
+                .get(NodeId(node))
+                .unwrap()
+                .read_at(SLOT, 0, 9)
+                .unwrap();
             let firsts: Vec<u8> = read
                 .bytes()
                 .chunks(PAGE_BYTES)
@@ -88,7 +92,14 @@ fn a_superblock_is_written_to_its_slot() {
         PageWrite::from_effect(NodeId(3), effect).unwrap(),
     ];
     assert_eq!(results(writer(&directories, true).run(writes)), [Ok(()); 2]);
-    assert_eq!(directories.get(NodeId(3)).unwrap().read_superblock().unwrap(), newer);
+    assert_eq!(
+        directories
+            .get(NodeId(3))
+            .unwrap()
+            .read_superblock()
+            .unwrap(),
+        newer
+    );
 }
 
 fn outcomes(directories: &Directories, shares: [bool; 6]) -> Vec<Outcome> {

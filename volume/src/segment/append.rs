@@ -23,8 +23,10 @@ use std::sync::Arc;
 pub(super) enum Then {
     /// A writer's frame: acknowledge.
     Acknowledge,
-    /// Folded records, marks.
+    /// Marks.
     Local,
+    /// A folded block.
+    Folded,
     /// Records moved by garbage collection.
     Moved,
     /// Index pages of a checkpoint.
@@ -61,7 +63,12 @@ pub(super) struct AppendQueue {
 
 impl AppendQueue {
     pub(super) fn new() -> AppendQueue {
-        AppendQueue { waiting: VecDeque::new(), in_flight: None, next_number: 1, waiting_bytes: 0 }
+        AppendQueue {
+            waiting: VecDeque::new(),
+            in_flight: None,
+            next_number: 1,
+            waiting_bytes: 0,
+        }
     }
 
     pub(super) fn is_appending(&self) -> bool {
@@ -84,12 +91,19 @@ impl AppendQueue {
 
     /// Where the frame under way begins.
     pub(super) fn in_flight_point(&self) -> Option<(LogPoint, u64)> {
-        self.in_flight.as_ref().map(|in_flight| (in_flight.point, in_flight.number))
+        self.in_flight
+            .as_ref()
+            .map(|in_flight| (in_flight.point, in_flight.number))
     }
 
     pub(super) fn drop_frames_of_writer(&mut self) {
-        self.waiting.retain(|queued| !matches!(queued.then, Then::Acknowledge));
-        self.waiting_bytes = self.waiting.iter().map(|queued| queued.frame.bytes() as u64).sum();
+        self.waiting
+            .retain(|queued| !matches!(queued.then, Then::Acknowledge));
+        self.waiting_bytes = self
+            .waiting
+            .iter()
+            .map(|queued| queued.frame.bytes() as u64)
+            .sum();
     }
 }
 
@@ -99,7 +113,9 @@ impl Node {
         if self.may_take(&frame) {
             self.enqueue(frame, Then::Acknowledge);
         } else {
-            self.send(Reply::Refused { promised: self.superblock.promised });
+            self.send(Reply::Refused {
+                promised: self.superblock.promised,
+            });
         }
     }
 
@@ -114,8 +130,7 @@ impl Node {
                 && end.is_some_and(|end| end <= config.geometry.group_blocks)
                 && !self.superblock.list.annuls(record.lsn)
         };
-        self.is_admitted()
-            && frame.records.iter().all(takes)
+        self.is_admitted() && frame.records.iter().all(takes)
     }
 
     /// Queues a frame of the node's own.
@@ -130,7 +145,6 @@ impl Node {
             (record, pages)
         };
         let frame = Frame::new(stamp, parts.into_iter().map(local).collect());
-        self.locals_in_flight += 1;
         self.enqueue(Arc::new(frame), then);
     }
 
@@ -144,9 +158,15 @@ impl Node {
         if self.append.in_flight.is_some() {
             return;
         }
-        let Some(queued) = self.append.waiting.front() else { return };
-        let Some(placement) = self.log.place(queued.frame.pages() as u32) else { return };
-        let Some(queued) = self.append.waiting.pop_front() else { return };
+        let Some(queued) = self.append.waiting.front() else {
+            return;
+        };
+        let Some(placement) = self.log.place(queued.frame.pages() as u32) else {
+            return;
+        };
+        let Some(queued) = self.append.waiting.pop_front() else {
+            return;
+        };
         self.append.waiting_bytes -= queued.frame.bytes() as u64;
         let number = self.append.next_number;
         self.append.next_number += 1;
@@ -162,7 +182,11 @@ impl Node {
         parts.push(queued.frame.header_for(&identity));
         parts.extend(queued.frame.payload.iter().cloned());
         let operation = self.begin(Operation::Append);
-        self.append.in_flight = Some(InFlight { queued, point: placement.point, number });
+        self.append.in_flight = Some(InFlight {
+            queued,
+            point: placement.point,
+            number,
+        });
         self.push_effect(NodeEffect::Append {
             operation,
             slot: placement.slot,
@@ -174,7 +198,14 @@ impl Node {
 
     /// The frame under way is on stable storage.
     pub(super) fn on_appended(&mut self) {
-        let Some(InFlight { queued, point, number }) = self.append.in_flight.take() else { return };
+        let Some(InFlight {
+            queued,
+            point,
+            number,
+        }) = self.append.in_flight.take()
+        else {
+            return;
+        };
         let Queued { frame, then } = queued;
         if !matches!(then, Then::Checkpoint) {
             self.checkpoint.log_bytes += frame.bytes() as u64;
@@ -185,9 +216,14 @@ impl Node {
                 self.take_in(&frame, point, number);
             }
             Then::Local => self.take_in_local(&frame, point),
+            Then::Folded => {
+                self.take_in_local(&frame, point);
+                self.rewrite_done();
+            }
             Then::Moved => {
                 self.take_in_local(&frame, point);
                 self.cleaning.moves_done();
+                self.rewrite_done();
             }
             Then::Checkpoint => self.on_checkpoint_pages(&frame, point),
             Then::CatchUpBegun(groups) => {
@@ -202,9 +238,6 @@ impl Node {
             }
             Then::Completed(group, base) => self.on_completed(group, base),
         }
-        if frame.records.first().is_none_or(RecordHeader::is_local) {
-            self.local_done();
-        }
         if let Some(epoch) = self.superblock_writer.postponed_promise.take() {
             self.on_promise(epoch);
         }
@@ -216,14 +249,22 @@ impl Node {
         let mut groups = BTreeSet::new();
         for record in &frame.records {
             let payload = payload_of(record, point, payload_at);
-            let entry = TailEntry { record: *record, payload, frame: point, frame_number: number };
+            let entry = TailEntry {
+                record: *record,
+                payload,
+                frame: point,
+                frame_number: number,
+            };
             self.take_in_record(entry);
             groups.insert(record.group);
         }
         self.announced = self.announced.max(frame.stamp.vdl);
         self.apply_tails();
         let acked = |group: &GroupId| {
-            let segment = self.segments.get(group).filter(|segment| segment.complete)?;
+            let segment = self
+                .segments
+                .get(group)
+                .filter(|segment| segment.complete)?;
             Some((*group, segment.scl))
         };
         let reply = Reply::Acked {
@@ -242,17 +283,28 @@ impl Node {
     pub(super) fn take_in_record(&mut self, entry: TailEntry) {
         let group = entry.record.group;
         self.tails.insert(group);
-        let segment = self.segments.entry(group).or_insert_with(|| Segment::new(Lsn::NONE, true));
+        let segment = self
+            .segments
+            .entry(group)
+            .or_insert_with(|| Segment::new(Lsn::NONE, true));
         segment.insert(entry);
     }
 
     /// Takes moved, folded or copied records into the index.
     fn take_in_local(&mut self, frame: &Frame, point: LogPoint) {
         let payload_at = point.page + frame.header_pages() as u32;
-        for record in frame.records.iter().filter(|record| record.kind.changes_blocks()) {
+        for record in frame
+            .records
+            .iter()
+            .filter(|record| record.kind.changes_blocks())
+        {
             self.apply_local(record, payload_of(record, point, payload_at));
         }
-        for record in frame.records.iter().filter(|record| record.kind == RecordKind::Image) {
+        for record in frame
+            .records
+            .iter()
+            .filter(|record| record.kind == RecordKind::Image)
+        {
             self.folding.finished(record.group, record.block);
         }
     }
@@ -260,7 +312,9 @@ impl Node {
     /// Bytes that the node can surely append beyond what is queued. What collection needs to
     /// move is kept back: without it a full log could never be emptied.
     pub(super) fn room(&self) -> u64 {
-        self.log.room().saturating_sub(self.append.waiting_bytes + self.cleaning_reserve())
+        self.log
+            .room()
+            .saturating_sub(self.append.waiting_bytes + self.cleaning_reserve())
     }
 
     /// One frame's bytes, kept back from the writer.
@@ -270,8 +324,11 @@ impl Node {
 
     /// Allocates ahead of the writer.
     pub(super) fn allocate_next(&mut self) {
-        let ahead =
-            if self.is_quiet() { limits::QUIET_AHEAD_BYTES } else { self.log.busy_ahead() };
+        let ahead = if self.is_quiet() {
+            limits::QUIET_AHEAD_BYTES
+        } else {
+            self.log.busy_ahead()
+        };
         let ahead = ahead + self.cleaning_reserve();
         if self.log.room() >= ahead {
             return;
@@ -280,7 +337,11 @@ impl Node {
         if let Some(allocation) = self.log.wanted(ahead, may_grow) {
             let operation = self.begin(Operation::Allocate);
             let (slot, bytes) = (allocation.slot, allocation.bytes);
-            self.push_effect(NodeEffect::Allocate { operation, slot, bytes });
+            self.push_effect(NodeEffect::Allocate {
+                operation,
+                slot,
+                bytes,
+            });
         }
     }
 

@@ -4,8 +4,8 @@
 //! quorum until the last leaf is there. Absence is copied too: what the peer does not have as of
 //! the base is discarded here.
 
-use crate::format::index_page::LEAF_BLOCKS;
 use crate::format::checksum::page_checksums;
+use crate::format::index_page::LEAF_BLOCKS;
 use crate::format::log_frame::payload_pages_limit;
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
@@ -25,8 +25,10 @@ impl Node {
         for (group, base) in &groups {
             // The base is durable: what the segment has up to it, the copy counts on.
             self.announce(*base);
-            let segment =
-                self.segments.entry(*group).or_insert_with(|| Segment::new(*base, false));
+            let segment = self
+                .segments
+                .entry(*group)
+                .or_insert_with(|| Segment::new(*base, false));
             segment.restart(*base);
             let record = RecordHeader::bare(RecordKind::Incomplete, *base, *group, GroupBlock(0));
             records.push((record, Pages::empty()));
@@ -59,8 +61,8 @@ impl Node {
         let mut frame = Vec::new();
         let mut pages = 0;
         for (record, content) in parts {
-            let full = pages + content.page_count() > page_limit
-                || frame.len() == limits::FRAME_RECORDS;
+            let full =
+                pages + content.page_count() > page_limit || frame.len() == limits::FRAME_RECORDS;
             if full {
                 pages = 0;
                 self.enqueue_local(std::mem::take(&mut frame), Then::LeavesPut(None));
@@ -102,7 +104,11 @@ impl Node {
 
     /// The last leaf was put: the segment is complete, durably, before it says so.
     pub(super) fn on_complete_group(&mut self, group: GroupId, base: Lsn) {
-        if !self.segments.get(&group).is_some_and(|segment| segment.is_filled_by(base)) {
+        if !self
+            .segments
+            .get(&group)
+            .is_some_and(|segment| segment.is_filled_by(base))
+        {
             return self.send(Reply::SegmentDamaged { group });
         }
         let record = RecordHeader::bare(RecordKind::Complete, base, group, GroupBlock(0));
@@ -148,7 +154,11 @@ mod tests {
 
     #[test]
     fn what_a_copy_does_not_name_is_absent() {
-        let present = |block| CopiedBlock { block: GroupBlock(block), lsn: Lsn(1), content: None };
+        let present = |block| CopiedBlock {
+            block: GroupBlock(block),
+            lsn: Lsn(1),
+            content: None,
+        };
         let copy = LeafCopy {
             first_leaf: 1,
             end_leaf: 3,

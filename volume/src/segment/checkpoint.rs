@@ -81,8 +81,7 @@ impl Node {
     /// Starts a checkpoint that is due, or takes the one under way further.
     pub(super) fn checkpoint_next(&mut self) {
         if self.checkpoint.is_idle() {
-            let interval =
-                limits::CHECKPOINT_LOG_BYTES.min(4 * self.log.extent_bytes());
+            let interval = limits::CHECKPOINT_LOG_BYTES.min(4 * self.log.extent_bytes());
             let due = self.checkpoint.wanted
                 || self.checkpoint.log_bytes >= interval
                 || self.index.wants_checkpoint();
@@ -104,11 +103,12 @@ impl Node {
         self.log_tombstones();
         let (replay_from, replay_frame) = self.replay_start();
         let in_flight = self.append.in_flight_point().map(|(_, number)| number);
-        let state = |(group, segment): (&GroupId, &crate::segment::lsn_chain::Segment)| GroupState {
-            group: *group,
-            applied: segment.applied,
-            complete: segment.complete,
-        };
+        let state =
+            |(group, segment): (&GroupId, &crate::segment::lsn_chain::Segment)| GroupState {
+                group: *group,
+                applied: segment.applied,
+                complete: segment.complete,
+            };
         self.checkpoint.root = CheckpointRoot {
             number: self.checkpoint.root.number + 1,
             replay_from,
@@ -137,9 +137,20 @@ impl Node {
     pub(super) fn replay_start(&self) -> (LogPoint, u64) {
         let tails = self.segments.values().flat_map(|segment| segment.tail());
         let oldest = tails.map(|entry| (entry.frame_number, entry.frame)).min();
-        let in_flight = self.append.in_flight_point().map(|(point, number)| (number, point));
-        let next = (self.append.next_number(), self.log.position().unwrap_or_default());
-        let (number, point) = oldest.into_iter().chain(in_flight).chain([next]).min().unwrap_or(next);
+        let in_flight = self
+            .append
+            .in_flight_point()
+            .map(|(point, number)| (number, point));
+        let next = (
+            self.append.next_number(),
+            self.log.position().unwrap_or_default(),
+        );
+        let (number, point) = oldest
+            .into_iter()
+            .chain(in_flight)
+            .chain([next])
+            .min()
+            .unwrap_or(next);
         (point, number)
     }
 
@@ -153,8 +164,13 @@ impl Node {
             if self.checkpoint.waiting >= LOADS_AT_ONCE || self.checkpoint.frames > 1 {
                 break;
             }
-            let Some((group, leaf)) = queue.pop_front() else { break };
-            match self.index.encode_leaf(&identity, group, leaf, &mut self.usage) {
+            let Some((group, leaf)) = queue.pop_front() else {
+                break;
+            };
+            match self
+                .index
+                .encode_leaf(&identity, group, leaf, &mut self.usage)
+            {
                 Err(missing) => self.await_leaf(missing),
                 Ok(Some(bytes)) if bytes.page_count() <= longest => {
                     if pages + bytes.page_count() > page_limit || frame.len() == 255 {
@@ -201,10 +217,18 @@ impl Node {
             return;
         }
         while self.checkpoint.waiting < LOADS_AT_ONCE {
-            let Some(orphan) = self.index.next_orphan() else { break };
-            let Some(slot) = self.log.slot_of(orphan.location.extent) else { continue };
+            let Some(orphan) = self.index.next_orphan() else {
+                break;
+            };
+            let Some(slot) = self.log.slot_of(orphan.location.extent) else {
+                continue;
+            };
             self.checkpoint.waiting += 1;
-            let MissingLeaf { group, leaf, location } = orphan;
+            let MissingLeaf {
+                group,
+                leaf,
+                location,
+            } = orphan;
             let operation = self.begin(Operation::LoadOrphan(group, leaf, location));
             self.pin(operation, vec![location.extent]);
             self.read_location(operation, slot, location);
@@ -224,11 +248,16 @@ impl Node {
     ) {
         self.checkpoint.waiting = self.checkpoint.waiting.saturating_sub(1);
         let identity = self.index_identity();
-        let orphan = MissingLeaf { group, leaf, location };
+        let orphan = MissingLeaf {
+            group,
+            leaf,
+            location,
+        };
         // One that cannot be read leaves its bytes counted: garbage collection proves them dead.
         let pages = result.ok();
         let bytes = pages.as_ref().map(PageBuf::bytes);
-        self.index.orphan_loaded(&identity, &orphan, bytes, &mut self.usage);
+        self.index
+            .orphan_loaded(&identity, &orphan, bytes, &mut self.usage);
     }
 
     fn append_directories(&mut self) {
@@ -236,8 +265,15 @@ impl Node {
         let page_limit = payload_pages_limit(self.config().extent_bytes);
         for run in self.index.dirty_directories().chunks(page_limit.min(255)) {
             let encoded = run.iter().filter_map(|(group, number)| {
-                let bytes = self.index.encode_directory(&identity, *group, *number, &mut self.usage)?;
-                Some(index_record(RecordKind::IndexDirectory, *group, *number, bytes))
+                let bytes =
+                    self.index
+                        .encode_directory(&identity, *group, *number, &mut self.usage)?;
+                Some(index_record(
+                    RecordKind::IndexDirectory,
+                    *group,
+                    *number,
+                    bytes,
+                ))
             });
             let parts: Vec<_> = encoded.collect();
             if !parts.is_empty() {
@@ -258,10 +294,14 @@ impl Node {
         // count that again.
         let mut on_disk = self.index.usage_on_disk(&self.usage);
         let old = &self.superblock.checkpoint;
-        old.iter().for_each(|part| on_disk.subtract(part.at.extent, part.at.bytes()));
+        old.iter()
+            .for_each(|part| on_disk.subtract(part.at.extent, part.at.bytes()));
         let retiring = &self.checkpoint.retiring;
         let mut extents = self.log.states(|extent| on_disk.get(extent));
-        for state in extents.iter_mut().filter(|state| retiring.contains(&state.sequence)) {
+        for state in extents
+            .iter_mut()
+            .filter(|state| retiring.contains(&state.sequence))
+        {
             // Free when this root is durable: the file may hold a newer extent at the next open.
             state.sequence = ExtentSequence::default();
             state.live_bytes = 0;
@@ -294,7 +334,8 @@ impl Node {
                 &mut self.superblock.checkpoint,
                 std::mem::take(&mut self.checkpoint.parts),
             );
-            old.iter().for_each(|part| self.usage.subtract(part.at.extent, part.at.bytes()));
+            old.iter()
+                .for_each(|part| self.usage.subtract(part.at.extent, part.at.bytes()));
             self.write_superblock(Answer::Checkpointed);
         }
     }

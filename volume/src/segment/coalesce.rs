@@ -46,7 +46,9 @@ impl Node {
 
     pub(super) fn fold_next(&mut self) {
         while self.folding.under_way.len() < FOLDS_AT_ONCE {
-            let Some((group, block)) = self.folding.queue.pop_front() else { return };
+            let Some((group, block)) = self.folding.queue.pop_front() else {
+                return;
+            };
             self.folding.under_way.insert((group, block));
             self.fold(group, block);
         }
@@ -55,7 +57,11 @@ impl Node {
     /// Reads the block to be folded. Not in an incomplete segment: what it has of the block is not
     /// all there is.
     pub(super) fn fold(&mut self, group: GroupId, block: GroupBlock) {
-        if !self.segments.get(&group).is_some_and(|segment| segment.complete) {
+        if !self
+            .segments
+            .get(&group)
+            .is_some_and(|segment| segment.complete)
+        {
             return self.folding.finished(group, block);
         }
         let found = match self.index.lookup(group, block, 1) {
@@ -66,7 +72,7 @@ impl Node {
             return self.folding.finished(group, block);
         };
         // From here to the image's arrival in the index a discard may overtake it.
-        self.locals_in_flight += 1;
+        self.rewrites_in_flight += 1;
         self.read_blocks(1, &found, Operation::Fold { group, block, lsn });
     }
 
@@ -84,10 +90,12 @@ impl Node {
                 record.end = BLOCK_BYTES as u16;
                 record.payload_pages = PAGES_PER_BLOCK as u16;
                 record.checksums = page_checksums(content.bytes());
-                self.enqueue_local(vec![(record, content)], Then::Local);
+                self.enqueue_local(vec![(record, content)], Then::Folded);
             }
-            Err(_) => self.folding.finished(group, block),
+            Err(_) => {
+                self.folding.finished(group, block);
+                self.rewrite_done();
+            }
         }
-        self.local_done();
     }
 }

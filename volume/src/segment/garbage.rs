@@ -26,6 +26,9 @@ const IDLE_AFTER: Duration = Duration::from_millis(500);
 /// A page of the index that was live where the pass found it.
 type IndexPage = (RecordKind, GroupId, u32, Location);
 
+/// Frames of moved records that may be on their way while the next chunk is read.
+const MOVES_AHEAD: u64 = 2;
+
 /// The extent being emptied.
 #[derive(Debug)]
 struct Victim {
@@ -47,16 +50,27 @@ struct Victim {
     skipped: bool,
 }
 
+/// What must be over before an extent that a pass went through holds nothing live.
+#[derive(Debug)]
+struct Proof {
+    /// So many frames of moves are taken in.
+    moves: u64,
+    /// None of these pages of the index lies there any more.
+    index_pages: Vec<IndexPage>,
+}
+
 /// Garbage collection of one node.
 #[derive(Debug, Default)]
 pub(super) struct Cleaning {
     victim: Option<Victim>,
     reading: bool,
     parked: bool,
-    moves_in_flight: usize,
+    /// Frames of moved records begun and taken in since the node was opened, in order.
+    moves_begun: u64,
+    moves_done: u64,
     /// Extents that a pass has proved dead, but for these pages of the index, which the next
     /// checkpoint writes elsewhere.
-    proven: BTreeMap<ExtentSequence, Vec<IndexPage>>,
+    proven: BTreeMap<ExtentSequence, Proof>,
     /// Extents with damage: kept, since they may hold what nobody else can prove.
     quarantined: BTreeSet<ExtentSequence>,
     /// Foreground bytes not yet matched by collection.
@@ -66,10 +80,10 @@ pub(super) struct Cleaning {
 
 impl Cleaning {
     pub(super) fn moves_done(&mut self) {
-        self.moves_in_flight -= 1;
+        self.moves_done += 1;
     }
 
-    /// The writer has appended so many bytes.
+    /// The writer has appended or asked for so many bytes.
     pub(super) fn on_foreground(&mut self, now: Instant, bytes: u64) {
         self.last_foreground = now;
         self.credit = (self.credit + bytes).min(4 * limits::CLEANING_CHUNK_BYTES as u64);
@@ -90,7 +104,7 @@ impl Node {
     /// Bytes that the log may take under load: garbage is cheapest to collect when it is old.
     pub(super) fn log_may_grow(&self) -> bool {
         let live = self.usage.total();
-        let most = live + live / 3 * 2 + 6 * self.log.extent_bytes();
+        let most = 2 * live + 8 * self.log.extent_bytes();
         self.log.total_bytes() + self.log.extent_bytes() <= most || self.append.starved()
     }
 
@@ -102,7 +116,8 @@ impl Node {
 
     /// Takes garbage collection one bounded step further.
     pub(super) fn clean_next(&mut self) {
-        if self.cleaning.reading || self.cleaning.parked || self.cleaning.moves_in_flight > 0 {
+        let moving = self.cleaning.moves_begun - self.cleaning.moves_done;
+        if self.cleaning.reading || self.cleaning.parked || moving > MOVES_AHEAD {
             return;
         }
         if self.is_starving() {
@@ -151,12 +166,19 @@ impl Node {
     /// Chooses the sealed extent with the least live share, if collection is due.
     fn choose_victim(&mut self) -> bool {
         let live = self.usage.total();
-        let busy_bytes = live + live / 3 + 3 * self.log.extent_bytes();
-        let due = if self.is_quiet() { self.rest_bytes() } else { busy_bytes };
+        // Just before the log may grow no further: what is older by then is more dead.
+        let busy_bytes = 2 * live + 4 * self.log.extent_bytes();
+        let due = if self.is_quiet() {
+            self.rest_bytes()
+        } else {
+            busy_bytes
+        };
         if self.log.used_bytes() <= due && !self.is_starving() {
             return false;
         }
-        let Some(before) = self.log.position().map(|point| point.extent) else { return false };
+        let Some(before) = self.log.position().map(|point| point.extent) else {
+            return false;
+        };
         let oldest_tail = self.replay_start().0.extent;
         let candidates = self.log.sealed().filter(|(extent, bytes, inherited)| {
             let known_dead = !inherited && self.usage.get(*extent) == 0;
@@ -169,7 +191,9 @@ impl Node {
         let victim = candidates.min_by_key(|(extent, bytes, _)| {
             self.usage.get(*extent) * 1024 / bytes.max(&1).to_owned()
         });
-        let Some((extent, bytes, _)) = victim else { return false };
+        let Some((extent, bytes, _)) = victim else {
+            return false;
+        };
         self.cleaning.victim = Some(Victim {
             extent,
             page: 0,
@@ -186,7 +210,9 @@ impl Node {
     }
 
     fn read_chunk(&mut self) {
-        let Some(victim) = &mut self.cleaning.victim else { return };
+        let Some(victim) = &mut self.cleaning.victim else {
+            return;
+        };
         let Some(slot) = self.log.slot_of(victim.extent) else {
             self.cleaning.victim = None;
             return;
@@ -197,12 +223,22 @@ impl Node {
         let operation = self.begin(Operation::CleaningChunk);
         self.pin(operation, vec![extent]);
         self.cleaning.reading = true;
-        self.read_location(operation, slot, Location { extent, page, pages: pages as u32 });
+        self.read_location(
+            operation,
+            slot,
+            Location {
+                extent,
+                page,
+                pages: pages as u32,
+            },
+        );
     }
 
     pub(super) fn on_cleaning_chunk(&mut self, result: Result<PageBuf, DiskError>) {
         self.cleaning.reading = false;
-        let Some(victim) = &mut self.cleaning.victim else { return };
+        let Some(victim) = &mut self.cleaning.victim else {
+            return;
+        };
         match result {
             Ok(pages) => {
                 victim.chunk = Some((victim.page, pages.share()));
@@ -221,7 +257,9 @@ impl Node {
     /// Looks through the chunk; stops when a leaf must be loaded, and comes back here.
     pub(super) fn continue_cleaning(&mut self) {
         self.cleaning.parked = false;
-        let Some(mut victim) = self.cleaning.victim.take() else { return };
+        let Some(mut victim) = self.cleaning.victim.take() else {
+            return;
+        };
         let missing = self.look_through(&mut victim);
         // Also before a leaf is awaited: a discard that comes meanwhile must find them under way.
         let moves = std::mem::take(&mut victim.moves);
@@ -247,21 +285,28 @@ impl Node {
         for (record, payload) in moves {
             if pages + payload.page_count() > page_limit || frame.len() == limits::FRAME_RECORDS {
                 pages = 0;
-                self.cleaning.moves_in_flight += 1;
+                self.begin_move();
                 self.enqueue_local(std::mem::take(&mut frame), Then::Moved);
             }
             pages += payload.page_count();
             frame.push((record, payload));
         }
         if !frame.is_empty() {
-            self.cleaning.moves_in_flight += 1;
+            self.begin_move();
             self.enqueue_local(frame, Then::Moved);
         }
     }
 
+    fn begin_move(&mut self) {
+        self.cleaning.moves_begun += 1;
+        self.rewrites_in_flight += 1;
+    }
+
     /// Goes frame by frame through the chunk and collects what is live.
     fn look_through(&mut self, victim: &mut Victim) -> Result<(), MissingLeaf> {
-        let Some((first, chunk)) = victim.chunk.clone() else { return Ok(()) };
+        let Some((first, chunk)) = victim.chunk.clone() else {
+            return Ok(());
+        };
         let end = first + chunk.page_count() as u32;
         while victim.page < end {
             let bytes = &chunk.bytes()[(victim.page - first) as usize * PAGE_BYTES..];
@@ -316,14 +361,15 @@ impl Node {
                 let page = (record.kind, record.group, record.block.0, location);
                 victim.index_pages.push(page);
             } else if self.is_live(record, location)? {
-                let first = page_in_chunk as usize
-                    + frame.header_pages()
-                    + record.payload_page as usize;
+                let first =
+                    page_in_chunk as usize + frame.header_pages() + record.payload_page as usize;
                 let count = usize::from(record.payload_pages);
                 if first + count <= chunk.page_count()
                     && record_checks(record, chunk.slice(first, count).bytes())
                 {
-                    victim.moves.push((moved(record), chunk.slice(first, count)));
+                    victim
+                        .moves
+                        .push((moved(record), chunk.slice(first, count)));
                 } else {
                     self.checksum_errors += 1;
                     victim.damaged = true;
@@ -338,7 +384,8 @@ impl Node {
     fn is_live(&mut self, record: &RecordHeader, at: Location) -> Result<bool, MissingLeaf> {
         match record.kind {
             RecordKind::Image | RecordKind::Delta => {
-                self.index.is_live(record.group, record.block, &fragment_of(record, at))
+                self.index
+                    .is_live(record.group, record.block, &fragment_of(record, at))
             }
             _ => Ok(false),
         }
@@ -348,21 +395,31 @@ impl Node {
     /// again, elsewhere.
     fn is_index_page_at(&mut self, record: &RecordHeader, at: Location) -> bool {
         match record.kind {
-            RecordKind::IndexLeaf => self.index.relocate_leaf_if_at(record.group, record.block.0, at),
+            RecordKind::IndexLeaf => {
+                self.index
+                    .relocate_leaf_if_at(record.group, record.block.0, at)
+            }
             RecordKind::IndexDirectory => {
-                self.index.relocate_directory_if_at(record.group, record.block.0, at)
+                self.index
+                    .relocate_directory_if_at(record.group, record.block.0, at)
             }
             _ => false,
         }
     }
 
     fn finish_victim(&mut self) {
-        let Some(victim) = self.cleaning.victim.take() else { return };
+        let Some(victim) = self.cleaning.victim.take() else {
+            return;
+        };
         if victim.damaged {
             log::warn!("{:?} has damage: its extent is kept", victim.extent);
             self.cleaning.quarantined.insert(victim.extent);
         } else {
-            self.cleaning.proven.insert(victim.extent, victim.index_pages);
+            let proof = Proof {
+                moves: self.cleaning.moves_begun,
+                index_pages: victim.index_pages,
+            };
+            self.cleaning.proven.insert(victim.extent, proof);
         }
     }
 
@@ -370,23 +427,27 @@ impl Node {
     pub(super) fn retirable(&mut self, start: LogPoint) -> Vec<ExtentSequence> {
         let index = &mut self.index;
         let mut proven = BTreeSet::new();
-        for (extent, pages) in &self.cleaning.proven {
+        for (extent, proof) in &self.cleaning.proven {
             let lies_there = |page: &IndexPage| match page.0 {
                 RecordKind::IndexLeaf => index.relocate_leaf_if_at(page.1, page.2, page.3),
                 _ => index.relocate_directory_if_at(page.1, page.2, page.3),
             };
             // Every page is asked, so that all of them are written again.
-            if pages.iter().map(lies_there).filter(|live| *live).count() == 0 {
+            let live_pages = proof.index_pages.iter().map(lies_there).filter(|live| *live).count();
+            if live_pages == 0 && proof.moves <= self.cleaning.moves_done {
                 proven.insert(*extent);
             }
         }
         let root = &self.superblock.checkpoint;
         let dead = self.log.sealed().filter(|(extent, _, inherited)| {
             let proven = proven.contains(extent);
-            let victim = self.cleaning.victim.as_ref().is_some_and(|v| v.extent == *extent);
+            let victim = self
+                .cleaning
+                .victim
+                .as_ref()
+                .is_some_and(|v| v.extent == *extent);
             *extent < start.extent
                 && !victim
-                && self.cleaning.moves_in_flight == 0
                 && !root.iter().any(|part| part.at.extent == *extent)
                 && (proven || !inherited && self.usage.get(*extent) == 0)
         });

@@ -140,7 +140,10 @@ impl HotLog {
     /// The point where the next frame would go, if there is an active extent.
     pub fn position(&self) -> Option<LogPoint> {
         let (slot, page) = self.active?;
-        Some(LogPoint { extent: self.files.get(&slot)?.sequence, page })
+        Some(LogPoint {
+            extent: self.files.get(&slot)?.sequence,
+            page,
+        })
     }
 
     /// Places a frame of so many pages; `None` until there is room (see [`HotLog::wanted`]).
@@ -167,11 +170,18 @@ impl HotLog {
             return None;
         }
         let overwrites = end <= file.written_pages;
-        let point = LogPoint { extent: file.sequence, page };
+        let point = LogPoint {
+            extent: file.sequence,
+            page,
+        };
         file.written_pages = file.written_pages.max(end);
         self.active = Some((slot, end));
         self.appended_bytes += u64::from(pages) * PAGE_BYTES as u64;
-        Some(Placement { slot, point, overwrites })
+        Some(Placement {
+            slot,
+            point,
+            overwrites,
+        })
     }
 
     /// Makes the free file with most room the active one.
@@ -180,7 +190,13 @@ impl HotLog {
         let free = self.files.iter().filter(|(_, file)| file.sequence.0 == 0);
         let (slot, _) = free
             .filter(|(_, file)| file.allocated >= needed)
-            .max_by_key(|(slot, file)| (file.written_pages, file.allocated, std::cmp::Reverse(**slot)))?;
+            .max_by_key(|(slot, file)| {
+                (
+                    file.written_pages,
+                    file.allocated,
+                    std::cmp::Reverse(**slot),
+                )
+            })?;
         let slot = *slot;
         let file = self.files.get_mut(&slot)?;
         file.sequence = self.next_sequence;
@@ -213,14 +229,17 @@ impl HotLog {
         if self.allocating.is_some() || self.refused || self.room() >= ahead {
             return None;
         }
-        let allocation = self.extension().or_else(|| may_grow.then(|| self.new_file()))?;
+        let allocation = self
+            .extension()
+            .or_else(|| may_grow.then(|| self.new_file()))?;
         self.allocating = Some(allocation);
         Some(allocation)
     }
 
     /// Room that a busy log keeps ahead: as much as it has appended, up to one backlog.
     pub fn busy_ahead(&self) -> u64 {
-        self.appended_bytes.clamp(limits::QUIET_AHEAD_BYTES, limits::ROOM_AHEAD_BYTES)
+        self.appended_bytes
+            .clamp(limits::QUIET_AHEAD_BYTES, limits::ROOM_AHEAD_BYTES)
     }
 
     /// Time has passed: the file system may have space again.
@@ -235,12 +254,20 @@ impl HotLog {
             file.allocated < self.extent_bytes && (file.sequence.0 == 0 || active == Some(*slot))
         };
         let (slot, file) = self.files.iter().find(|(slot, file)| growing(slot, file))?;
-        Some(Allocation { slot: *slot, bytes: self.step(file.allocated) })
+        Some(Allocation {
+            slot: *slot,
+            bytes: self.step(file.allocated),
+        })
     }
 
     fn new_file(&self) -> Allocation {
-        let unused = (0..).map(ExtentSlot).find(|slot| !self.files.contains_key(slot));
-        Allocation { slot: unused.expect("slots outnumber files"), bytes: self.step(0) }
+        let unused = (0..)
+            .map(ExtentSlot)
+            .find(|slot| !self.files.contains_key(slot));
+        Allocation {
+            slot: unused.expect("slots outnumber files"),
+            bytes: self.step(0),
+        }
     }
 
     fn step(&self, allocated: u64) -> u64 {
@@ -253,7 +280,9 @@ impl HotLog {
 
     /// The wanted allocation was made, or the file system is full.
     pub fn allocated(&mut self, made: bool) {
-        let Some(allocation) = self.allocating.take() else { return };
+        let Some(allocation) = self.allocating.take() else {
+            return;
+        };
         self.full = !made;
         self.refused = !made;
         if made {
@@ -314,9 +343,10 @@ impl HotLog {
     /// open.
     pub fn sealed(&self) -> impl Iterator<Item = (ExtentSequence, u64, bool)> + '_ {
         let active = self.active.map(|(slot, _)| slot);
-        let used = self.files.iter().filter(move |(slot, file)| {
-            file.sequence.0 != 0 && active != Some(**slot)
-        });
+        let used = self
+            .files
+            .iter()
+            .filter(move |(slot, file)| file.sequence.0 != 0 && active != Some(**slot));
         used.map(|(_, file)| (file.sequence, file.allocated, file.inherited))
     }
 
@@ -354,14 +384,36 @@ mod tests {
     fn frames_follow_each_other_and_never_cross_an_extents_end() {
         let mut log = HotLog::new(1 << 20);
         assert_eq!(log.place(1), None);
-        assert_eq!(allocate(&mut log), Allocation { slot: ExtentSlot(0), bytes: 1 << 20 });
+        assert_eq!(
+            allocate(&mut log),
+            Allocation {
+                slot: ExtentSlot(0),
+                bytes: 1 << 20
+            }
+        );
         let first = log.place(200).unwrap();
-        assert_eq!(first.point, LogPoint { extent: ExtentSequence(1), page: 0 });
+        assert_eq!(
+            first.point,
+            LogPoint {
+                extent: ExtentSequence(1),
+                page: 0
+            }
+        );
         assert!(!first.overwrites);
-        assert_eq!(log.place(57), None, "56 pages are left, and no other extent");
+        assert_eq!(
+            log.place(57),
+            None,
+            "56 pages are left, and no other extent"
+        );
         assert_eq!(allocate(&mut log).slot, ExtentSlot(1));
         let second = log.place(57).unwrap();
-        assert_eq!(second.point, LogPoint { extent: ExtentSequence(2), page: 0 });
+        assert_eq!(
+            second.point,
+            LogPoint {
+                extent: ExtentSequence(2),
+                page: 0
+            }
+        );
     }
 
     #[test]

@@ -110,6 +110,11 @@ impl Segment {
         self.spoiled = true;
     }
 
+    /// Whether blocks may yet be copied to it that a discard of this LSN should have met.
+    pub fn awaits_blocks_before(&self, discard: Lsn) -> bool {
+        !self.complete && discard > self.base
+    }
+
     /// Whether a copy as of `base` is the one under way, and nothing was lost meanwhile.
     pub fn is_filled_by(&self, base: Lsn) -> bool {
         !self.complete && !self.spoiled && self.base == base
@@ -167,19 +172,29 @@ mod tests {
     #[test]
     fn the_index_takes_only_what_is_announced_and_without_a_gap() {
         let mut segment = Segment::new(Lsn(0), true);
-        [entry(1, 0), entry(2, 1), entry(5, 4)].into_iter().for_each(|e| segment.insert(e));
+        [entry(1, 0), entry(2, 1), entry(5, 4)]
+            .into_iter()
+            .for_each(|e| segment.insert(e));
         assert!(segment.take_applicable(Lsn(0)).is_none());
         assert_eq!(segment.take_applicable(Lsn(9)).unwrap().record.lsn, Lsn(1));
         assert_eq!(segment.take_applicable(Lsn(9)).unwrap().record.lsn, Lsn(2));
-        assert!(segment.take_applicable(Lsn(9)).is_none(), "LSN 4 is missing");
+        assert!(
+            segment.take_applicable(Lsn(9)).is_none(),
+            "LSN 4 is missing"
+        );
     }
 
     #[test]
     fn annulled_records_do_not_count_and_the_chain_goes_on_below_the_range() {
         let mut segment = Segment::new(Lsn(0), true);
-        [entry(1, 0), entry(2, 1), entry(3, 2)].into_iter().for_each(|e| segment.insert(e));
+        [entry(1, 0), entry(2, 1), entry(3, 2)]
+            .into_iter()
+            .for_each(|e| segment.insert(e));
         let mut list = TruncationList::default();
-        list.push(TruncationRange { low: Lsn(2), high: Lsn(100) });
+        list.push(TruncationRange {
+            low: Lsn(2),
+            high: Lsn(100),
+        });
         segment.annul(&list);
         assert_eq!(segment.scl, Lsn(1));
         segment.insert(entry(101, 1));
@@ -189,7 +204,9 @@ mod tests {
     #[test]
     fn a_restarted_segment_keeps_what_is_above_its_base() {
         let mut segment = Segment::new(Lsn(4), true);
-        [entry(8, 7), entry(12, 8)].into_iter().for_each(|e| segment.insert(e));
+        [entry(8, 7), entry(12, 8)]
+            .into_iter()
+            .for_each(|e| segment.insert(e));
         segment.restart(Lsn(8));
         assert_eq!((segment.scl, segment.complete), (Lsn(12), false));
         assert!(segment.chain(Lsn(8), Lsn(12)).is_some());

@@ -40,7 +40,11 @@ pub(super) enum Operation {
     LoadLeaf(MissingLeaf),
     LoadOrphan(GroupId, u32, Location),
     Serve(Serving),
-    Fold { group: GroupId, block: GroupBlock, lsn: Lsn },
+    Fold {
+        group: GroupId,
+        block: GroupBlock,
+        lsn: Lsn,
+    },
     CleaningChunk,
 }
 
@@ -71,8 +75,8 @@ pub struct Node {
     pub(super) checkpoint: Checkpoint,
     pub(super) cleaning: Cleaning,
     pub(super) folding: Folding,
-    /// Local records on their way whose content a discard could overtake.
-    pub(super) locals_in_flight: usize,
+    /// Folds and moves under way: their content could be overtaken by a discard.
+    pub(super) rewrites_in_flight: usize,
     pub(super) tail_damaged: bool,
     pub(super) replay_low: Lsn,
     pub(super) fenced: bool,
@@ -116,7 +120,7 @@ impl Node {
             checkpoint: Checkpoint::default(),
             cleaning: Cleaning::default(),
             folding: Folding::default(),
-            locals_in_flight: 0,
+            rewrites_in_flight: 0,
             tail_damaged: false,
             replay_low: Lsn::MAX,
             fenced: false,
@@ -149,7 +153,10 @@ impl Node {
     pub fn figures(&self) -> NodeFigures {
         let complete = self.segments.values().filter(|segment| segment.complete);
         NodeFigures {
-            scl: complete.map(|segment| segment.scl).max().unwrap_or(Lsn::NONE),
+            scl: complete
+                .map(|segment| segment.scl)
+                .max()
+                .unwrap_or(Lsn::NONE),
             log_bytes: self.log.total_bytes(),
             live_bytes: self.usage.total(),
             checksum_errors: self.checksum_errors,
@@ -251,16 +258,28 @@ impl Node {
     fn refuse(&mut self, request: &Request, failure: NodeFailure, otherwise: Reply) {
         match request {
             Request::Read { id, .. } => {
-                self.send(Reply::Blocks { id: *id, result: Err(failure) });
+                self.send(Reply::Blocks {
+                    id: *id,
+                    result: Err(failure),
+                });
             }
             Request::Presence { id, .. } => {
-                self.send(Reply::Present { id: *id, result: Err(failure) });
+                self.send(Reply::Present {
+                    id: *id,
+                    result: Err(failure),
+                });
             }
             Request::Fetch { id, .. } => {
-                self.send(Reply::Records { id: *id, result: Err(failure) });
+                self.send(Reply::Records {
+                    id: *id,
+                    result: Err(failure),
+                });
             }
             Request::FetchLeaves { id, .. } => {
-                self.send(Reply::Leaves { id: *id, result: Err(failure) });
+                self.send(Reply::Leaves {
+                    id: *id,
+                    result: Err(failure),
+                });
             }
             _ => self.send(otherwise),
         }
@@ -277,7 +296,10 @@ impl Node {
             return self.refuse(&request, NodeFailure::Behind, refused);
         }
         // Until it holds its writer's list, what it has may be annulled.
-        let needs_list = !matches!(request, Request::HoldList { .. } | Request::Configure { .. });
+        let needs_list = !matches!(
+            request,
+            Request::HoldList { .. } | Request::Configure { .. }
+        );
         if needs_list && self.superblock.list.epoch != promised {
             let refused = Reply::Refused { promised };
             return self.refuse(&request, NodeFailure::Behind, refused);
@@ -289,7 +311,13 @@ impl Node {
             Request::Announce { vdl, .. } => self.announce(vdl),
             Request::Configure { config, .. } => self.on_configure(config),
             Request::BeginCatchUp { groups, .. } => self.on_begin_catch_up(groups),
-            Request::PutLeaves { id, group, base, copy, .. } => {
+            Request::PutLeaves {
+                id,
+                group,
+                base,
+                copy,
+                ..
+            } => {
                 self.on_put_leaves(id, group, base, copy);
             }
             Request::CompleteGroup { group, base, .. } => self.on_complete_group(group, base),
@@ -312,7 +340,11 @@ impl Node {
     pub(super) fn apply_tails(&mut self) {
         for group in std::mem::take(&mut self.tails) {
             self.apply(group);
-            if self.segments.get(&group).is_some_and(|segment| segment.tail().next().is_some()) {
+            if self
+                .segments
+                .get(&group)
+                .is_some_and(|segment| segment.tail().next().is_some())
+            {
                 self.tails.insert(group);
             }
         }
@@ -321,8 +353,10 @@ impl Node {
     /// Moves the durable part of a segment's tail into the index.
     pub(super) fn apply(&mut self, group: GroupId) {
         let announced = self.announced;
-        while let Some(entry) =
-            self.segments.get_mut(&group).and_then(|segment| segment.take_applicable(announced))
+        while let Some(entry) = self
+            .segments
+            .get_mut(&group)
+            .and_then(|segment| segment.take_applicable(announced))
         {
             if entry.record.kind == RecordKind::Discard {
                 self.apply_discard(&entry.record);
@@ -333,38 +367,56 @@ impl Node {
     }
 
     fn apply_discard(&mut self, record: &RecordHeader) {
-        let complete = self.segments.get(&record.group).is_some_and(|segment| segment.complete);
-        if !complete || self.locals_in_flight > 0 {
+        let complete = self
+            .segments
+            .get(&record.group)
+            .is_some_and(|segment| segment.complete);
+        if !complete || self.rewrites_in_flight > 0 {
             self.tombstones.add(record);
         }
-        self.index.discard(record.group, record.block, record.blocks, record.lsn, &mut self.usage);
+        self.index.discard(
+            record.group,
+            record.block,
+            record.blocks,
+            record.lsn,
+            &mut self.usage,
+        );
     }
 
     fn apply_fragment(&mut self, record: &RecordHeader, payload: Location) {
         let fragment = fragment_of(record, payload);
-        let chain = self.index.insert(record.group, record.block, fragment, &mut self.usage);
+        let chain = self
+            .index
+            .insert(record.group, record.block, fragment, &mut self.usage);
         self.want_fold(record.group, record.block, chain);
     }
 
     /// Takes a record that the node wrote for itself into the index, unless a discard overtook it.
     pub(super) fn apply_local(&mut self, record: &RecordHeader, payload: Location) {
         if record.kind == RecordKind::Discard {
+            if self.rewrites_in_flight > 0 {
+                self.tombstones.add(record);
+            }
             let usage = &mut self.usage;
-            self.index.discard(record.group, record.block, record.blocks, record.lsn, usage);
+            self.index
+                .discard(record.group, record.block, record.blocks, record.lsn, usage);
         } else if !self.tombstones.bury(record.group, record.block, record.lsn) {
             let fragment = fragment_of(record, payload);
-            self.index.insert(record.group, record.block, fragment, &mut self.usage);
+            self.index
+                .insert(record.group, record.block, fragment, &mut self.usage);
         }
     }
 
-    /// A local record has come to its end. With none left under way, nothing can come into a
-    /// complete segment that a discard should have met.
-    pub(super) fn local_done(&mut self) {
-        self.locals_in_flight -= 1;
-        if self.locals_in_flight == 0 {
+    /// A fold or move has come to its end. With none left under way, only copied blocks could
+    /// miss a discard: in an incomplete segment, one above its base.
+    pub(super) fn rewrite_done(&mut self) {
+        self.rewrites_in_flight -= 1;
+        if self.rewrites_in_flight == 0 {
             let segments = &self.segments;
-            let incomplete = |group| segments.get(&group).is_some_and(|segment| !segment.complete);
-            self.tombstones.retain(incomplete);
+            self.tombstones.retain(|group, lsn| {
+                let segment = segments.get(&group);
+                segment.is_some_and(|segment| segment.awaits_blocks_before(lsn))
+            });
         }
     }
 
@@ -412,7 +464,9 @@ impl Node {
     }
 
     pub(super) fn is_pinned(&self, extent: ExtentSequence) -> bool {
-        self.pinned.values().any(|extents| extents.contains(&extent))
+        self.pinned
+            .values()
+            .any(|extents| extents.contains(&extent))
     }
 
     /// Loads a leaf and lets `parked` try again when it is there.
@@ -444,27 +498,36 @@ impl Node {
         });
     }
 
-    fn on_leaf(
-        &mut self,
-        leaf: MissingLeaf,
-        result: Result<crate::page::PageBuf, DiskError>,
-    ) {
+    fn on_leaf(&mut self, leaf: MissingLeaf, result: Result<crate::page::PageBuf, DiskError>) {
         let identity = self.index_identity();
         let loaded = result.is_ok_and(|pages| {
             let usage = &mut self.usage;
             self.index
-                .leaf_loaded(&identity, leaf.group, leaf.leaf, leaf.location, pages.bytes(), usage)
+                .leaf_loaded(
+                    &identity,
+                    leaf.group,
+                    leaf.leaf,
+                    leaf.location,
+                    pages.bytes(),
+                    usage,
+                )
                 .is_ok()
         });
         if !loaded {
             self.lose_leaf(leaf);
         }
-        for parked in self.loading.remove(&(leaf.group, leaf.leaf)).unwrap_or_default() {
+        for parked in self
+            .loading
+            .remove(&(leaf.group, leaf.leaf))
+            .unwrap_or_default()
+        {
             match parked {
                 Parked::Request(request) => self.handle(request),
                 Parked::Fold(group, block) => self.fold(group, block),
                 Parked::Cleaning => self.continue_cleaning(),
-                Parked::Checkpoint => self.checkpoint.waiting = self.checkpoint.waiting.saturating_sub(1),
+                Parked::Checkpoint => {
+                    self.checkpoint.waiting = self.checkpoint.waiting.saturating_sub(1)
+                }
             }
         }
     }
@@ -473,7 +536,8 @@ impl Node {
     /// is logged, since the next checkpoint does not name the page any more.
     fn lose_leaf(&mut self, leaf: MissingLeaf) {
         self.checksum_errors += 1;
-        self.index.forget_base(leaf.group, leaf.leaf, leaf.location, &mut self.usage);
+        self.index
+            .forget_base(leaf.group, leaf.leaf, leaf.location, &mut self.usage);
         if let Some(segment) = self.segments.get_mut(&leaf.group) {
             segment.spoil();
             let applied = segment.applied;

@@ -43,7 +43,11 @@ impl Node {
         self.superblock.sequence += 1;
         let (slot, bytes) = (self.superblock.slot(), self.superblock.encode().share());
         let operation = self.begin(Operation::Superblock);
-        self.push_effect(NodeEffect::WriteSuperblock { operation, slot, bytes });
+        self.push_effect(NodeEffect::WriteSuperblock {
+            operation,
+            slot,
+            bytes,
+        });
     }
 
     pub(super) fn on_superblock_written(&mut self) {
@@ -68,7 +72,9 @@ impl Node {
     pub(super) fn on_promise(&mut self, epoch: VolumeEpoch) {
         let promised = self.superblock.promised;
         if epoch != promised && epoch.number <= promised.number {
-            return self.send(Reply::Refused { promised: self.superblock.promised });
+            return self.send(Reply::Refused {
+                promised: self.superblock.promised,
+            });
         }
         if self.append.is_appending() {
             let postponed = &mut self.superblock_writer.postponed_promise;
@@ -85,16 +91,17 @@ impl Node {
 
     fn report(&mut self, epoch: VolumeEpoch) {
         if epoch != self.superblock.promised {
-            return self.send(Reply::Refused { promised: self.superblock.promised });
+            return self.send(Reply::Refused {
+                promised: self.superblock.promised,
+            });
         }
-        let segment_report = |(group, segment): (&GroupId, &crate::segment::lsn_chain::Segment)| {
-            SegmentReport {
+        let segment_report =
+            |(group, segment): (&GroupId, &crate::segment::lsn_chain::Segment)| SegmentReport {
                 group: *group,
                 scl: segment.scl,
                 applied: segment.applied,
                 complete: segment.complete,
-            }
-        };
+            };
         let entries = self.segments.values().flat_map(|segment| segment.tail());
         let mut tail: Vec<TailRecord> = entries
             .map(|entry| TailRecord {
@@ -151,6 +158,8 @@ impl Node {
     /// SCLs of all complete segments.
     pub(super) fn complete_scls(&self) -> Vec<(GroupId, Lsn)> {
         let complete = self.segments.iter().filter(|(_, segment)| segment.complete);
-        complete.map(|(group, segment)| (*group, segment.scl)).collect()
+        complete
+            .map(|(group, segment)| (*group, segment.scl))
+            .collect()
     }
 }

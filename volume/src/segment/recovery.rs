@@ -16,6 +16,7 @@ use crate::segment::append::payload_of;
 use crate::segment::effect::DiskError;
 use crate::segment::lsn_chain::{Segment, TailEntry};
 use crate::segment::node::Node;
+use crate::segment::tombstone::Tombstones;
 use std::collections::BTreeMap;
 
 /// Pages read at a time when the tail is scanned: holds the longest frame.
@@ -63,9 +64,10 @@ impl Node {
         node.adopt_extents(&root, reader)?;
         let mut replay = Replay::new(&root);
         // Discards met in the replay must not be overtaken by older local records behind them.
-        node.locals_in_flight = 1;
+        node.rewrites_in_flight = 1;
         replay.run(&mut node, reader)?;
-        node.local_done();
+        node.rewrites_in_flight = 0;
+        node.tombstones = Tombstones::default();
         node.replay_low = replay.low;
         node.append.resume(replay.next_number);
         node.checkpoint.resume(root.number);
@@ -79,7 +81,11 @@ impl Node {
     fn read_root(&self, reader: &dyn LogReader) -> Result<CheckpointRoot, OpenError> {
         let parts = &self.superblock.checkpoint;
         if parts.is_empty() {
-            return Ok(CheckpointRoot { local_from_frame: 1, replay_frame: 1, ..Default::default() });
+            return Ok(CheckpointRoot {
+                local_from_frame: 1,
+                replay_frame: 1,
+                ..Default::default()
+            });
         }
         let mut bytes = PageBuf::default();
         for part in parts {
@@ -92,7 +98,11 @@ impl Node {
     /// not what an older extent in the same file left there.
     fn read_root_part(&self, reader: &dyn LogReader, part: &RootPart) -> Result<Pages, OpenError> {
         let page = part.at.page.checked_sub(1).ok_or(OpenError::Checkpoint)?;
-        let location = Location { page, pages: part.at.pages + 1, ..part.at };
+        let location = Location {
+            page,
+            pages: part.at.pages + 1,
+            ..part.at
+        };
         let pages = read_at(reader, part.slot, location)?.share();
         let frame = DecodedFrame::decode(pages.bytes()).map_err(|_| OpenError::Checkpoint)?;
         let payload = pages.slice(1, part.at.pages as usize);
@@ -128,10 +138,14 @@ impl Node {
     ) -> Result<(), OpenError> {
         self.announced = root.announced;
         for state in &root.groups {
-            self.segments.insert(state.group, Segment::new(state.applied, state.complete));
+            self.segments
+                .insert(state.group, Segment::new(state.applied, state.complete));
         }
-        let slots: BTreeMap<ExtentSequence, ExtentSlot> =
-            root.extents.iter().map(|state| (state.sequence, state.slot)).collect();
+        let slots: BTreeMap<ExtentSequence, ExtentSlot> = root
+            .extents
+            .iter()
+            .map(|state| (state.sequence, state.slot))
+            .collect();
         for state in root.extents.iter().filter(|state| state.sequence.0 != 0) {
             self.usage.add(state.sequence, state.live_bytes);
         }
@@ -144,7 +158,14 @@ impl Node {
             let slot = slots.get(&location.extent).ok_or(OpenError::Index)?;
             let bytes = read_at(reader, *slot, *location)?;
             self.index
-                .load_directory(&identity, *group, *number, *location, root.announced, bytes.bytes())
+                .load_directory(
+                    &identity,
+                    *group,
+                    *number,
+                    *location,
+                    root.announced,
+                    bytes.bytes(),
+                )
                 .map_err(|_| OpenError::Index)?;
         }
         Ok(())
@@ -157,18 +178,33 @@ impl Node {
         root: &CheckpointRoot,
         reader: &dyn LogReader,
     ) -> Result<(), OpenError> {
-        let known: BTreeMap<ExtentSlot, ExtentState> =
-            root.extents.iter().map(|state| (state.slot, *state)).collect();
-        let newest = root.extents.iter().map(|state| state.sequence).max().unwrap_or_default();
+        let known: BTreeMap<ExtentSlot, ExtentState> = root
+            .extents
+            .iter()
+            .map(|state| (state.slot, *state))
+            .collect();
+        let newest = root
+            .extents
+            .iter()
+            .map(|state| state.sequence)
+            .max()
+            .unwrap_or_default();
         let files = reader.extents();
         let is_there = |state: &ExtentState| files.iter().any(|(slot, _)| *slot == state.slot);
-        if !root.extents.iter().filter(|state| state.sequence.0 != 0).all(is_there) {
+        if !root
+            .extents
+            .iter()
+            .filter(|state| state.sequence.0 != 0)
+            .all(is_there)
+        {
             return Err(OpenError::Log);
         }
         for (slot, bytes) in files {
             let mut state = known.get(&slot).copied();
             if state.is_none_or(|state| state.sequence.0 == 0) {
-                let tail = self.extent_in(reader, slot).filter(|extent| *extent > newest);
+                let tail = self
+                    .extent_in(reader, slot)
+                    .filter(|extent| *extent > newest);
                 let written_pages = state.map_or(0, |state| state.written_pages);
                 state = Some(ExtentState {
                     slot,
@@ -206,8 +242,12 @@ impl Node {
                     self.segments.entry(record.group).or_insert_with(unproven);
                 }
                 let number = frame.identity.number;
-                let entry =
-                    TailEntry { record: *record, payload, frame: point, frame_number: number };
+                let entry = TailEntry {
+                    record: *record,
+                    payload,
+                    frame: point,
+                    frame_number: number,
+                };
                 self.take_in_record(entry);
                 self.apply(record.group);
             }
@@ -225,16 +265,16 @@ impl Node {
 
     fn replay_local(&mut self, record: &RecordHeader, payload: Location) {
         match record.kind {
-            RecordKind::Image | RecordKind::Delta => self.apply_local(record, payload),
-            RecordKind::Discard => {
-                self.tombstones.add(record);
+            RecordKind::Image | RecordKind::Delta | RecordKind::Discard => {
                 self.apply_local(record, payload);
             }
             RecordKind::Incomplete => {
                 let base = record.lsn;
                 self.announce(base);
-                let segment =
-                    self.segments.entry(record.group).or_insert_with(|| Segment::new(base, false));
+                let segment = self
+                    .segments
+                    .entry(record.group)
+                    .or_insert_with(|| Segment::new(base, false));
                 segment.restart(base);
                 self.apply(record.group);
             }
@@ -254,7 +294,9 @@ fn read_at(
     location: Location,
 ) -> Result<PageBuf, OpenError> {
     let offset = u64::from(location.page) * PAGE_BYTES as u64;
-    reader.read(slot, offset, location.pages as usize).map_err(|_| OpenError::Log)
+    reader
+        .read(slot, offset, location.pages as usize)
+        .map_err(|_| OpenError::Log)
 }
 
 /// The scan of a log's tail, frame by frame.
@@ -311,7 +353,10 @@ impl Replay {
         slot: ExtentSlot,
         end_page: u32,
     ) -> Result<(), OpenError> {
-        let mut window = Window { first: 0, pages: PageBuf::default() };
+        let mut window = Window {
+            first: 0,
+            pages: PageBuf::default(),
+        };
         // After something bad, how far a frame that was appended later could begin.
         let mut search_end = None;
         if self.end.is_none() {
@@ -369,7 +414,11 @@ impl Window {
             return Ok(());
         }
         let pages = SCAN_PAGES.min((end_page - point.page) as usize);
-        let location = Location { extent: point.extent, page: point.page, pages: pages as u32 };
+        let location = Location {
+            extent: point.extent,
+            page: point.page,
+            pages: pages as u32,
+        };
         self.pages = read_at(reader, slot, location)?;
         self.first = point.page;
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::format::index_page::{Fragment, LEAF_BLOCKS};
 use crate::format::redo_record::RecordHeader;
-use crate::geometry::PAGES_PER_BLOCK;
+use crate::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
 use crate::ids::{ExtentSequence, GroupBlock, GroupId};
 use crate::lsn::Lsn;
 use crate::message::{CopiedBlock, LeafCopy, NodeFailure, Reply, Request, RequestId};
@@ -19,30 +19,63 @@ pub(super) enum Serving {
     /// Blocks for the writer.
     Blocks(RequestId),
     /// Payload of tail records.
-    Records { id: RequestId, records: Vec<RecordHeader> },
+    Records {
+        id: RequestId,
+        records: Vec<RecordHeader>,
+    },
     /// A leaf for a peer; the result holds the whole leaf, `blocks` what is in it.
-    Leaf { id: RequestId, first_leaf: u32, end_leaf: u32, blocks: Vec<(CopiedBlock, bool)> },
+    Leaf {
+        id: RequestId,
+        first_leaf: u32,
+        end_leaf: u32,
+        blocks: Vec<(CopiedBlock, bool)>,
+    },
 }
 
 impl Node {
     /// Serves a reading request, or parks it until a leaf of the index is loaded.
     pub(super) fn serve(&mut self, request: Request) {
         let missing = match &request {
-            Request::Read { id, group, block, blocks, vdl, tip, .. } => {
+            Request::Read {
+                id,
+                group,
+                block,
+                blocks,
+                vdl,
+                tip,
+                ..
+            } => {
                 self.announce(*vdl);
                 self.serve_blocks(*id, *group, *block, *blocks, *tip)
             }
-            Request::Presence { id, group, leaf, vdl, .. } => {
+            Request::Presence {
+                id,
+                group,
+                leaf,
+                vdl,
+                ..
+            } => {
                 self.announce(*vdl);
                 self.serve_presence(*id, *group, *leaf)
             }
-            Request::Fetch { id, group, after, upto, .. } => {
+            Request::Fetch {
+                id,
+                group,
+                after,
+                upto,
+                ..
+            } => {
                 self.serve_records(*id, *group, *after, *upto);
                 Ok(())
             }
-            Request::FetchLeaves { id, group, leaf, since, base, .. } => {
-                self.serve_leaf(*id, *group, *leaf, *since, *base)
-            }
+            Request::FetchLeaves {
+                id,
+                group,
+                leaf,
+                since,
+                base,
+                ..
+            } => self.serve_leaf(*id, *group, *leaf, *since, *base),
             _ => Ok(()),
         };
         if let Err(leaf) = missing {
@@ -67,10 +100,16 @@ impl Node {
         let end = block.0.checked_add(blocks);
         let inside = end.is_some_and(|end| end <= self.config().geometry.group_blocks);
         if !inside || !self.covers(group, tip) {
-            self.send(Reply::Blocks { id, result: Err(NodeFailure::Behind) });
+            self.send(Reply::Blocks {
+                id,
+                result: Err(NodeFailure::Behind),
+            });
             return Ok(());
         }
         let found = self.index.lookup(group, block, blocks)?;
+        // Collection gives way to reads, too; they leave no garbage, so they earn it less.
+        let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+        self.cleaning.on_foreground(self.now, bytes / 4);
         self.read_blocks(blocks, &found, Operation::Serve(Serving::Blocks(id)));
         Ok(())
     }
@@ -106,7 +145,12 @@ impl Node {
                 let result = result.map(|pages| with_payload(records, &pages.share()));
                 self.send(Reply::Records { id, result });
             }
-            Serving::Leaf { id, first_leaf, end_leaf, blocks } => {
+            Serving::Leaf {
+                id,
+                first_leaf,
+                end_leaf,
+                blocks,
+            } => {
                 let result = result.map(|pages| LeafCopy {
                     first_leaf,
                     end_leaf,
@@ -123,22 +167,38 @@ impl Node {
         group: GroupId,
         leaf: u32,
     ) -> Result<(), MissingLeaf> {
-        if !self.segments.get(&group).is_some_and(|segment| segment.complete) {
-            self.send(Reply::Present { id, result: Err(NodeFailure::Behind) });
+        if !self
+            .segments
+            .get(&group)
+            .is_some_and(|segment| segment.complete)
+        {
+            self.send(Reply::Present {
+                id,
+                result: Err(NodeFailure::Behind),
+            });
             return Ok(());
         }
         let bits = self.index.presence(group, leaf)?;
         let next = self.index.next_leaf(group, leaf + 1);
-        self.send(Reply::Present { id, result: Ok((bits, next)) });
+        self.send(Reply::Present {
+            id,
+            result: Ok((bits, next)),
+        });
         Ok(())
     }
 
     /// Records of the tail with their payload. What the index has taken in is not given here: a
     /// peer that lacks it copies blocks.
     fn serve_records(&mut self, id: RequestId, group: GroupId, after: Lsn, upto: Lsn) {
-        let chain = self.segments.get(&group).and_then(|segment| segment.chain(after, upto));
+        let chain = self
+            .segments
+            .get(&group)
+            .and_then(|segment| segment.chain(after, upto));
         let Some(chain) = chain else {
-            return self.send(Reply::Records { id, result: Err(NodeFailure::Behind) });
+            return self.send(Reply::Records {
+                id,
+                result: Err(NodeFailure::Behind),
+            });
         };
         let plan = self.plan_of_records(&chain);
         let records = chain.iter().map(|entry| entry.record).collect();
@@ -164,8 +224,14 @@ impl Node {
                 checksums: entry.record.checksums,
             })
         };
-        let with_payload = chain.iter().enumerate().filter(|(_, e)| e.record.payload_pages > 0);
-        ReadPlan { blocks: chain.len() as u32, pieces: with_payload.filter_map(piece).collect() }
+        let with_payload = chain
+            .iter()
+            .enumerate()
+            .filter(|(_, e)| e.record.payload_pages > 0);
+        ReadPlan {
+            blocks: chain.len() as u32,
+            pieces: with_payload.filter_map(piece).collect(),
+        }
     }
 
     /// The first leaf at or behind `leaf` that exists, as of now: its blocks, with content where
@@ -179,13 +245,27 @@ impl Node {
         base: Lsn,
     ) -> Result<(), MissingLeaf> {
         if !self.covers(group, base) {
-            self.send(Reply::Leaves { id, result: Err(NodeFailure::Behind) });
+            self.send(Reply::Leaves {
+                id,
+                result: Err(NodeFailure::Behind),
+            });
             return Ok(());
         }
         let leaves = self.config().geometry.group_blocks / LEAF_BLOCKS;
-        let Some(found) = self.index.next_leaf(group, leaf).filter(|found| *found < leaves) else {
-            let copy = LeafCopy { first_leaf: leaf, end_leaf: leaves, blocks: Vec::new() };
-            self.send(Reply::Leaves { id, result: Ok(copy) });
+        let Some(found) = self
+            .index
+            .next_leaf(group, leaf)
+            .filter(|found| *found < leaves)
+        else {
+            let copy = LeafCopy {
+                first_leaf: leaf,
+                end_leaf: leaves,
+                blocks: Vec::new(),
+            };
+            self.send(Reply::Leaves {
+                id,
+                result: Ok(copy),
+            });
             return Ok(());
         };
         let first = GroupBlock(found * LEAF_BLOCKS);
@@ -195,16 +275,36 @@ impl Node {
             let block = GroupBlock(first.0 + offset);
             match blocks.last_mut() {
                 Some((last, _)) if last.block == block => last.lsn = last.lsn.max(fragment.lsn),
-                _ => blocks.push((CopiedBlock { block, lsn: fragment.lsn, content: None }, false)),
+                _ => blocks.push((
+                    CopiedBlock {
+                        block,
+                        lsn: fragment.lsn,
+                        content: None,
+                    },
+                    false,
+                )),
             }
         }
-        blocks.iter_mut().for_each(|(block, changed)| *changed = block.lsn > since);
+        blocks
+            .iter_mut()
+            .for_each(|(block, changed)| *changed = block.lsn > since);
         let changed = |offset: u32| {
             let block = GroupBlock(first.0 + offset);
-            blocks.iter().any(|(copied, changed)| copied.block == block && *changed)
+            blocks
+                .iter()
+                .any(|(copied, changed)| copied.block == block && *changed)
         };
-        let needed: Vec<_> = fragments.iter().filter(|(o, _)| changed(*o)).copied().collect();
-        let serving = Serving::Leaf { id, first_leaf: leaf, end_leaf: found + 1, blocks };
+        let needed: Vec<_> = fragments
+            .iter()
+            .filter(|(o, _)| changed(*o))
+            .copied()
+            .collect();
+        let serving = Serving::Leaf {
+            id,
+            first_leaf: leaf,
+            end_leaf: found + 1,
+            blocks,
+        };
         self.read_blocks(LEAF_BLOCKS, &needed, Operation::Serve(serving));
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! was read. A discard that the index takes in meanwhile finds nothing to drop yet; it is
 //! remembered here until nothing older can come any more.
 
+use crate::format::index_page::LEAF_BLOCKS;
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::ids::{GroupBlock, GroupId};
 use crate::lsn::Lsn;
@@ -16,44 +17,63 @@ struct Tombstone {
     lsn: Lsn,
 }
 
+impl Tombstone {
+    fn record(&self, group: GroupId) -> RecordHeader {
+        let block = GroupBlock(self.first);
+        let record = RecordHeader::bare(RecordKind::Discard, self.lsn, group, block);
+        RecordHeader {
+            blocks: self.end - self.first,
+            ..record
+        }
+    }
+}
+
+/// The leaf that a run of blocks lies in; none of a run that is wider.
+type Place = (GroupId, Option<u32>);
+
 /// The remembered discards of a node.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
-    of_group: BTreeMap<GroupId, Vec<Tombstone>>,
+    places: BTreeMap<Place, Vec<Tombstone>>,
 }
 
 impl Tombstones {
     /// Remembers a discard.
     pub(super) fn add(&mut self, record: &RecordHeader) {
-        let end = record.block.0.saturating_add(record.blocks);
-        let stone = Tombstone { first: record.block.0, end, lsn: record.lsn };
-        let stones = self.of_group.entry(record.group).or_default();
-        stones.retain(|old| old.first < stone.first || old.end > stone.end || old.lsn > stone.lsn);
-        stones.push(stone);
+        let (first, lsn) = (record.block.0, record.lsn);
+        let end = first.saturating_add(record.blocks);
+        let leaf = first / LEAF_BLOCKS;
+        let lies_in_leaf = end <= (leaf + 1) * LEAF_BLOCKS;
+        let place = (record.group, lies_in_leaf.then_some(leaf));
+        let stones = self.places.entry(place).or_default();
+        stones.retain(|old| old.first < first || old.end > end || old.lsn > lsn);
+        stones.push(Tombstone { first, end, lsn });
     }
 
     /// Whether a block with content as of `lsn` was discarded since.
     pub(super) fn bury(&self, group: GroupId, block: GroupBlock, lsn: Lsn) -> bool {
         let hides =
             |stone: &Tombstone| stone.lsn >= lsn && (stone.first..stone.end).contains(&block.0);
-        self.of_group.get(&group).is_some_and(|stones| stones.iter().any(hides))
+        let places = [(group, None), (group, Some(block.0 / LEAF_BLOCKS))];
+        let stones = places.iter().filter_map(|place| self.places.get(place));
+        stones.flatten().any(hides)
     }
 
-    /// Keeps those of groups that `keep` names.
-    pub(super) fn retain(&mut self, keep: impl Fn(GroupId) -> bool) {
-        self.of_group.retain(|group, _| keep(*group));
+    /// Keeps those that `keep` says of their group and LSN.
+    pub(super) fn retain(&mut self, keep: impl Fn(GroupId, Lsn) -> bool) {
+        self.places.retain(|(group, _), stones| {
+            stones.retain(|stone| keep(*group, stone.lsn));
+            !stones.is_empty()
+        });
     }
 
     /// All of them as records, so that a replay that begins later remembers them too.
     pub(super) fn records(&self) -> Vec<RecordHeader> {
-        let record = |group: GroupId, stone: &Tombstone| {
-            let block = GroupBlock(stone.first);
-            let mut record = RecordHeader::bare(RecordKind::Discard, stone.lsn, group, block);
-            record.blocks = stone.end - stone.first;
-            record
+        let of_place = |((group, _), stones): (&Place, &Vec<Tombstone>)| {
+            let records = stones.iter().map(|stone| stone.record(*group));
+            records.collect::<Vec<_>>()
         };
-        let groups = self.of_group.iter();
-        groups.flat_map(|(group, stones)| stones.iter().map(|s| record(*group, s))).collect()
+        self.places.iter().flat_map(of_place).collect()
     }
 }
 
@@ -62,8 +82,9 @@ mod tests {
     use super::*;
 
     fn discard(lsn: u64, first: u32, blocks: u32) -> RecordHeader {
-        let (group, block) = (GroupId(1), GroupBlock(first));
-        RecordHeader { blocks, ..RecordHeader::bare(RecordKind::Discard, Lsn(lsn), group, block) }
+        let end = first + blocks;
+        let lsn = Lsn(lsn);
+        Tombstone { first, end, lsn }.record(GroupId(1))
     }
 
     #[test]
@@ -77,7 +98,9 @@ mod tests {
         assert!(!stones.bury(GroupId(2), GroupBlock(11), Lsn(5)));
         stones.add(&discard(7, 0, 64));
         assert_eq!(stones.records(), [discard(7, 0, 64)]);
-        stones.retain(|_| false);
-        assert!(!bury(&stones, 11, 5));
+        stones.add(&discard(8, 60, 64));
+        assert!(bury(&stones, 63, 8) && bury(&stones, 123, 8) && !bury(&stones, 124, 8));
+        stones.retain(|_, lsn| lsn > Lsn(7));
+        assert!(!bury(&stones, 11, 5) && bury(&stones, 63, 8));
     }
 }

@@ -255,7 +255,10 @@ impl Driver {
                 NodeEffect::ReadBlocks { .. } | NodeEffect::Read { .. } => {
                     pooled.push((node, effect));
                 }
-                effect => by_device.entry(self.device_of(node)).or_default().push((node, effect)),
+                effect => by_device
+                    .entry(self.device_of(node))
+                    .or_default()
+                    .push((node, effect)),
             }
         }
         if let Some(pool) = self.pool.get()
@@ -271,7 +274,9 @@ impl Driver {
 
     fn device_of(&self, node: NodeId) -> u64 {
         let directory = self.directories.get(node);
-        directory.and_then(|directory| directory.device_number().ok()).unwrap_or(0)
+        directory
+            .and_then(|directory| directory.device_number().ok())
+            .unwrap_or(0)
     }
 
     fn submit_to(&self, device: u64, effects: Vec<(NodeId, NodeEffect)>) {
@@ -304,7 +309,9 @@ impl Driver {
     fn start_disk(&self, effects: &[(NodeId, NodeEffect)]) -> std::io::Result<DiskThread> {
         let node = effects.first().map_or(NodeId(0), |(node, _)| *node);
         let directory = self.directories.get(node);
-        let path = directory.as_ref().map_or(self.path.as_path(), |directory| directory.path());
+        let path = directory
+            .as_ref()
+            .map_or(self.path.as_path(), |directory| directory.path());
         DiskThread::start(Device::of(path)?, self.directories.clone(), self.deliver())
     }
 
@@ -350,7 +357,8 @@ impl Driver {
         let disk_bytes = core.embedded.writer.disk_bytes();
         drop(core);
         let live = live * all / (u64::max(count, 1) * copies);
-        self.live_bytes.store(live.min(disk_bytes), Ordering::Relaxed);
+        self.live_bytes
+            .store(live.min(disk_bytes), Ordering::Relaxed);
         self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
     }
 
@@ -411,6 +419,8 @@ impl Driver {
 
     fn fail_waiting(&self) {
         let callbacks = std::mem::take(&mut self.core.lock().callbacks);
-        callbacks.into_values().for_each(|callback| callback.call(Err(IoFailure::Closed)));
+        callbacks
+            .into_values()
+            .for_each(|callback| callback.call(Err(IoFailure::Closed)));
     }
 }

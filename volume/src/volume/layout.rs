@@ -45,10 +45,19 @@ pub fn create(path: &Path, options: &CreateOptions) -> Result<VolumeConfig, Volu
     let paths: Vec<Option<PathBuf>> = if options.nodes.is_empty() {
         vec![None; SEGMENTS]
     } else {
-        options.nodes.iter().map(|(_, path)| Some(path.clone())).collect()
+        options
+            .nodes
+            .iter()
+            .map(|(_, path)| Some(path.clone()))
+            .collect()
     };
     let nodes = config.node_ids().zip(paths);
-    let nodes = nodes.map(|(node, path)| NewNode { path, superblock: superblock(node) }).collect();
+    let nodes = nodes
+        .map(|(node, path)| NewNode {
+            path,
+            superblock: superblock(node),
+        })
+        .collect();
     volume_directory::create(path, &CreateLayout { nodes })?;
     Ok(config)
 }
@@ -77,14 +86,18 @@ pub(super) fn new_superblock(config: &VolumeConfig, node: NodeId, fresh: bool) -
 
 fn config(options: &CreateOptions) -> Result<VolumeConfig, VolumeError> {
     let zones: Vec<ZoneId> = if options.nodes.is_empty() {
-        (0..SEGMENTS).map(|index| ZoneId((index * ZONES / SEGMENTS) as u8)).collect()
+        (0..SEGMENTS)
+            .map(|index| ZoneId((index * ZONES / SEGMENTS) as u8))
+            .collect()
     } else {
         options.nodes.iter().map(|(zone, _)| *zone).collect()
     };
     check_sizes(options)?;
     check_zones(&zones).map_err(|error| VolumeError::Invalid(format!("{error}; name as many")))?;
     if zones.len() > MAX_NODES {
-        return Err(VolumeError::Invalid(format!("a volume has at most {MAX_NODES} nodes")));
+        return Err(VolumeError::Invalid(format!(
+            "a volume has at most {MAX_NODES} nodes"
+        )));
     }
     let geometry = Geometry::new(options.group_bytes, (zones.len() / SEGMENTS) as u32);
     let geometry = geometry.ok_or_else(|| {
@@ -94,7 +107,10 @@ fn config(options: &CreateOptions) -> Result<VolumeConfig, VolumeError> {
         )
     })?;
     let nodes = zones.into_iter().map(|zone| {
-        Ok(NodeEntry { zone, incarnation: Incarnation(random_u64()?) })
+        Ok(NodeEntry {
+            zone,
+            incarnation: Incarnation(random_u64()?),
+        })
     });
     let mut volume = [0; 16];
     volume[..8].copy_from_slice(&random_u64()?.to_le_bytes());

@@ -66,7 +66,9 @@ impl Volume {
     /// # Errors
     /// [`VolumeError`] when it is no volume, in use, or too few of its nodes are usable.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Volume, VolumeError> {
-        Ok(Volume { driver: open::open(path, &options)? })
+        Ok(Volume {
+            driver: open::open(path, &options)?,
+        })
     }
 
     /// Bytes of the disk.
@@ -83,28 +85,34 @@ impl Volume {
     /// `durable`: answered when four nodes have them on stable storage.
     pub fn write(&self, offset: u64, data: &[u8], durable: bool, done: Done<()>) {
         let pieces = cut(offset, data);
-        self.driver.request(Callback::Done(done), |writer, now, ticket| {
-            writer.write(now, ticket, pieces, durable);
-        });
+        self.driver
+            .request(Callback::Done(done), |writer, now, ticket| {
+                writer.write(now, ticket, pieces, durable);
+            });
     }
 
     /// Reads any bytes of the disk.
     pub fn read(&self, offset: u64, length: usize, done: Done<ReadBytes>) {
-        self.driver.request(Callback::Bytes(done), |writer, now, ticket| {
-            writer.read(now, ticket, offset, length);
-        });
+        self.driver
+            .request(Callback::Bytes(done), |writer, now, ticket| {
+                writer.read(now, ticket, offset, length);
+            });
     }
 
     /// Answers when everything answered before is durable.
     pub fn flush(&self, done: Done<()>) {
-        self.driver.request(Callback::Done(done), |writer, now, ticket| writer.flush(now, ticket));
+        self.driver
+            .request(Callback::Done(done), |writer, now, ticket| {
+                writer.flush(now, ticket)
+            });
     }
 
     /// Makes any byte range read as zeros and gives its blocks back.
     pub fn discard(&self, offset: u64, length: u64, done: Done<()>) {
-        self.driver.request(Callback::Done(done), |writer, now, ticket| {
-            writer.discard(now, ticket, offset, length);
-        });
+        self.driver
+            .request(Callback::Done(done), |writer, now, ticket| {
+                writer.discard(now, ticket, offset, length);
+            });
     }
 
     /// The first byte at or behind `offset` in a block that exists. Blocks the caller.
@@ -141,7 +149,9 @@ impl Volume {
                 "the largest disk has 128 TiB; choose a smaller size".to_owned(),
             ));
         }
-        let resized = self.driver.ask(|writer, _, ticket| writer.resize(ticket, disk_bytes));
+        let resized = self
+            .driver
+            .ask(|writer, _, ticket| writer.resize(ticket, disk_bytes));
         resized?;
         self.driver.refresh();
         Ok(())
@@ -164,10 +174,7 @@ impl Volume {
     ///
     /// # Errors
     /// [`VolumeError`] when the volume cannot be read at all.
-    pub fn verify(
-        &self,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<VerifyReport, VolumeError> {
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, VolumeError> {
         verify::verify(&self.driver, progress)
     }
 

@@ -28,7 +28,8 @@ impl LogReader for NodeDirectory {
     }
 
     fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
-        self.read_at(slot, offset, pages).map_err(|_| DiskError::Failed)
+        self.read_at(slot, offset, pages)
+            .map_err(|_| DiskError::Failed)
     }
 }
 
@@ -100,7 +101,11 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     recover(&driver).map_err(|reason| {
         driver.close();
-        VolumeError::TooFewNodes(if reasons_text.is_empty() { reason } else { reasons_text })
+        VolumeError::TooFewNodes(if reasons_text.is_empty() {
+            reason
+        } else {
+            reasons_text
+        })
     })?;
     watch::start_watching(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
@@ -111,7 +116,9 @@ fn recover(driver: &Arc<Driver>) -> Result<(), String> {
     watch::start_ticking(driver).map_err(|error| error.to_string())?;
     driver.with_core(|core, now| {
         let present: Vec<NodeId> = core.embedded.nodes.iter().flatten().map(Node::id).collect();
-        present.into_iter().for_each(|node| core.embedded.writer.node_up(now, node));
+        present
+            .into_iter()
+            .for_each(|node| core.embedded.writer.node_up(now, node));
         core.embedded.writer.open(now);
     });
     driver.wait_opened()?;
@@ -142,7 +149,9 @@ fn open_nodes(
             })
             .collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|_| Err(Unusable::Damaged("it cannot be opened".into())))
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(Unusable::Damaged("it cannot be opened".into())))
         };
         started.into_iter().map(join).collect()
     })
@@ -167,15 +176,22 @@ pub(super) fn open_node(
     let directory = NodeDirectory::open(&path, open_extents)
         .map_err(|error| Unusable::Damaged(error.to_string()))?;
     let superblock = directory.read_superblock().map_err(|error| match error {
-        SuperblockError::Newer(version) => {
-            Unusable::Fatal(VolumeError::Newer { path: path.clone(), version })
-        }
+        SuperblockError::Newer(version) => Unusable::Fatal(VolumeError::Newer {
+            path: path.clone(),
+            version,
+        }),
         SuperblockError::Damaged => Unusable::Damaged("its superblock is damaged".to_owned()),
     })?;
     if superblock.config.volume != book.volume || superblock.node != id {
-        return Err(Unusable::Foreign("its directory belongs to another volume or node".into()));
+        return Err(Unusable::Foreign(
+            "its directory belongs to another volume or node".into(),
+        ));
     }
     let node = Node::open(superblock, &directory, index_bytes)
         .map_err(|error| Unusable::Damaged(error.to_string()))?;
-    Ok(OpenNode { node, directory: Arc::new(directory), lock })
+    Ok(OpenNode {
+        node,
+        directory: Arc::new(directory),
+        lock,
+    })
 }

@@ -23,11 +23,10 @@ pub(super) fn presence(
 /// The first byte at or behind `offset` in a block that exists.
 pub(super) fn next_data(driver: &Driver, offset: u64) -> Result<Option<u64>, IoFailure> {
     let block = DiskBlock(offset / BLOCK_BYTES as u64);
-    let (groups, geometry) =
-        driver.with_core(|core, _| {
-            let writer = &core.embedded.writer;
-            (writer.existing_groups(), writer.config().geometry)
-        });
+    let (groups, geometry) = driver.with_core(|core, _| {
+        let writer = &core.embedded.writer;
+        (writer.existing_groups(), writer.config().geometry)
+    });
     let mut best: Option<(u32, u64)> = None;
     for group in groups {
         let set = group.0 / geometry.width;
@@ -57,7 +56,9 @@ fn next_in_group(
         let (bits, next) = presence(driver, group, leaf)?;
         let found = bits & mask;
         if found != 0 {
-            return Ok(Some(GroupBlock(leaf * LEAF_BLOCKS + found.trailing_zeros())));
+            return Ok(Some(GroupBlock(
+                leaf * LEAF_BLOCKS + found.trailing_zeros(),
+            )));
         }
         match next {
             Some(next) => (leaf, mask) = (next, u64::MAX),

@@ -78,8 +78,10 @@ fn compare_leaf(
     }
     for offset in 0..LEAF_BLOCKS {
         let at = offset as usize * BLOCK_BYTES..(offset as usize + 1) * BLOCK_BYTES;
-        let of_block: Vec<(&str, &[u8])> =
-            copies.iter().map(|(name, bytes)| (*name, &bytes.as_ref()[at.clone()])).collect();
+        let of_block: Vec<(&str, &[u8])> = copies
+            .iter()
+            .map(|(name, bytes)| (*name, &bytes.as_ref()[at.clone()]))
+            .collect();
         if bits >> offset & 1 == 1 {
             report.copies_read += of_block.len() as u64;
         }
@@ -126,7 +128,9 @@ fn name_bad_blocks(
 /// Names the copies that differ from what most have.
 fn name_differing(copies: &[(&str, &[u8])], group: GroupId, block: u32, report: &mut VerifyReport) {
     let votes = |bytes: &[u8]| copies.iter().filter(|(_, other)| *other == bytes).count();
-    let Some((_, most)) = copies.iter().max_by_key(|(_, bytes)| votes(bytes)) else { return };
+    let Some((_, most)) = copies.iter().max_by_key(|(_, bytes)| votes(bytes)) else {
+        return;
+    };
     for (name, _) in copies.iter().filter(|(_, bytes)| bytes != most) {
         report.damage.push(format!(
             "node {name}: block {block} of group {} differs from the other copies",

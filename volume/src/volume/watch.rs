@@ -20,7 +20,12 @@ pub(super) fn start_ticking(driver: &Arc<Driver>) -> std::io::Result<()> {
 
 /// Starts the thread that looks after the directories.
 pub(super) fn start_watching(driver: &Arc<Driver>) -> std::io::Result<()> {
-    start(driver, "redoubt-watch", limits::DIRECTORY_CHECK, look_after_nodes)
+    start(
+        driver,
+        "redoubt-watch",
+        limits::DIRECTORY_CHECK,
+        look_after_nodes,
+    )
 }
 
 fn start(
@@ -39,7 +44,10 @@ fn start(
             }
         }
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(|_| ())
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map(|_| ())
 }
 
 /// One round: nodes whose directory is gone are given up; those that can be opened or made again
@@ -49,10 +57,18 @@ fn look_after_nodes(driver: &Driver) {
         let node = NodeId(index as u16);
         match driver.directories.get(node) {
             Some(directory) if !directory.still_there() => {
-                give_up(driver, node, "its directory was deleted, replaced or unmounted");
+                give_up(
+                    driver,
+                    node,
+                    "its directory was deleted, replaced or unmounted",
+                );
             }
             Some(_) if must_be_rebuilt(driver, node) => {
-                give_up(driver, node, "its disk failed, or its directory is of an earlier life");
+                give_up(
+                    driver,
+                    node,
+                    "its disk failed, or its directory is of an earlier life",
+                );
                 rebuild(driver, node);
             }
             Some(_) => {}
@@ -64,7 +80,10 @@ fn look_after_nodes(driver: &Driver) {
 /// Takes a node out of service. Its directory is opened again, or made anew, in a later round:
 /// what was still asked of the old one has failed by then.
 fn give_up(driver: &Driver, node: NodeId, reason: &str) {
-    log::warn!("node {}: {reason}", driver.book.nodes[node.index()].path.display());
+    log::warn!(
+        "node {}: {reason}",
+        driver.book.nodes[node.index()].path.display()
+    );
     driver.directories.remove(node);
     driver.locks.lock().remove(&node);
     driver.reasons.lock().insert(node, reason.to_owned());
@@ -79,16 +98,23 @@ fn give_up(driver: &Driver, node: NodeId, reason: &str) {
 fn must_be_rebuilt(driver: &Driver, node: NodeId) -> bool {
     driver.with_core(|core, _| {
         let admitted = core.embedded.writer.config().nodes[node.index()].incarnation;
-        core.embedded.nodes[node.index()].as_ref().is_some_and(|node| {
-            let superblock = node.superblock();
-            node.is_fenced() || (superblock.incarnation != admitted && !superblock.fresh)
-        })
+        core.embedded.nodes[node.index()]
+            .as_ref()
+            .is_some_and(|node| {
+                let superblock = node.superblock();
+                node.is_fenced() || (superblock.incarnation != admitted && !superblock.fresh)
+            })
     })
 }
 
 /// Opens a node whose directory is there again; makes it anew where that is safe.
 fn bring_back(driver: &Driver, node: NodeId) {
-    match open_node(driver.path(), &driver.book, node, driver.index_bytes_per_node) {
+    match open_node(
+        driver.path(),
+        &driver.book,
+        node,
+        driver.index_bytes_per_node,
+    ) {
         Ok(open) => {
             driver.locks.lock().insert(node, open.lock);
             driver.reasons.lock().remove(&node);

@@ -43,13 +43,24 @@ impl Writer {
     /// at the quorum.
     pub fn write(&mut self, now: Instant, ticket: Ticket, pieces: Vec<Piece>, durable: bool) {
         let durable = durable || self.policy.cache == CacheMode::Writethrough;
-        self.change(now, Change { ticket, pieces, discard: None, durable });
+        self.change(
+            now,
+            Change {
+                ticket,
+                pieces,
+                discard: None,
+                durable,
+            },
+        );
     }
 
     /// Makes a byte range read as zeros; its whole blocks are given back. One mini-transaction.
     pub fn discard(&mut self, now: Instant, ticket: Ticket, offset: u64, length: u64) {
         let block_bytes = BLOCK_BYTES as u64;
-        let Some(end) = offset.checked_add(length).filter(|end| *end <= self.disk_bytes()) else {
+        let Some(end) = offset
+            .checked_add(length)
+            .filter(|end| *end <= self.disk_bytes())
+        else {
             return self.complete(ticket, Err(IoFailure::OutOfBounds));
         };
         let first = offset.div_ceil(block_bytes);
@@ -73,7 +84,15 @@ impl Writer {
         }
         let discard = (first < last).then_some((DiskBlock(first), DiskBlock(last)));
         let durable = self.policy.cache == CacheMode::Writethrough;
-        self.change(now, Change { ticket, pieces, discard, durable });
+        self.change(
+            now,
+            Change {
+                ticket,
+                pieces,
+                discard,
+                durable,
+            },
+        );
     }
 
     /// Answers when everything admitted so far is durable.
@@ -126,9 +145,10 @@ impl Writer {
         if self.policy.read_only {
             return Verdict::Fail(IoFailure::ReadOnly);
         }
-        let end = change.pieces.iter().map(|piece| {
-            piece.block.0 * BLOCK_BYTES as u64 + u64::from(piece.end)
-        });
+        let end = change
+            .pieces
+            .iter()
+            .map(|piece| piece.block.0 * BLOCK_BYTES as u64 + u64::from(piece.end));
         if end.max().is_some_and(|end| end > self.disk_bytes()) {
             return Verdict::Fail(IoFailure::OutOfBounds);
         }
@@ -138,7 +158,11 @@ impl Writer {
                 _ => Verdict::Park,
             };
         }
-        let pages: usize = change.pieces.iter().map(|piece| piece.pages.page_count()).sum();
+        let pages: usize = change
+            .pieces
+            .iter()
+            .map(|piece| piece.pages.page_count())
+            .sum();
         let bytes = (pages + 1) * PAGE_BYTES + 128 * change.pieces.len();
         let backlog = self.pending.bytes();
         if backlog > 0 && backlog + bytes > limits::BACKLOG_BYTES {
@@ -158,7 +182,9 @@ impl Writer {
             let views = members.iter().map(|node| &self.nodes[node.index()]);
             let streaming: Vec<_> = views.filter(|view| view.is_streaming()).collect();
             let roomy = streaming.iter().filter(|view| view.room >= needed).count();
-            let not_full = streaming.iter().filter(|view| view.room >= needed || !view.full);
+            let not_full = streaming
+                .iter()
+                .filter(|view| view.room >= needed || !view.full);
             if not_full.count() < WRITE_QUORUM && self.pending.is_empty() {
                 return Verdict::Fail(IoFailure::NoSpace);
             }
@@ -194,7 +220,11 @@ impl Writer {
 
     fn record_of_piece(&mut self, piece: Piece) -> (RecordHeader, Pages) {
         let (group, block) = self.config.geometry.locate(piece.block);
-        let kind = if piece.is_image() { RecordKind::Image } else { RecordKind::Delta };
+        let kind = if piece.is_image() {
+            RecordKind::Image
+        } else {
+            RecordKind::Delta
+        };
         let mut record = RecordHeader::bare(kind, Lsn::NONE, group, block);
         record.start = piece.start;
         record.end = piece.end;
@@ -210,9 +240,16 @@ impl Writer {
         end: DiskBlock,
         records: &mut Vec<(RecordHeader, Pages)>,
     ) {
-        for GroupRun { group, block, blocks } in
-            runs_of_range(&self.config.geometry, first, end, self.groups.keys().copied())
-        {
+        for GroupRun {
+            group,
+            block,
+            blocks,
+        } in runs_of_range(
+            &self.config.geometry,
+            first,
+            end,
+            self.groups.keys().copied(),
+        ) {
             let mut record = RecordHeader::bare(RecordKind::Discard, Lsn::NONE, group, block);
             record.blocks = blocks;
             records.push((record, Pages::empty()));
@@ -244,19 +281,29 @@ impl Writer {
     /// Fails what has waited for a lost quorum longer than the policy allows. Nothing admitted is
     /// dropped by that.
     pub(super) fn time_out(&mut self, now: Instant) {
-        let Some(since_lost) = self.unwritable_since else { return };
+        let Some(since_lost) = self.unwritable_since else {
+            return;
+        };
         let patience = match self.policy.on_quorum_loss {
             QuorumLoss::Wait => return,
             QuorumLoss::Fail => std::time::Duration::ZERO,
             QuorumLoss::After(patience) => patience,
         };
         let overdue = |since: Instant| now.since(since.max(since_lost)) >= patience;
-        while self.parked.front().is_some_and(|parked| overdue(parked.since)) {
+        while self
+            .parked
+            .front()
+            .is_some_and(|parked| overdue(parked.since))
+        {
             if let Some(parked) = self.parked.pop_front() {
                 self.complete(parked.change.ticket, Err(IoFailure::QuorumLost));
             }
         }
-        while self.waiting.front().is_some_and(|(_, _, since)| overdue(*since)) {
+        while self
+            .waiting
+            .front()
+            .is_some_and(|(_, _, since)| overdue(*since))
+        {
             if let Some((_, ticket, _)) = self.waiting.pop_front() {
                 self.complete(ticket, Err(IoFailure::QuorumLost));
             }

@@ -6,6 +6,7 @@
 use super::Writer;
 use crate::format::index_page::LEAF_BLOCKS;
 use crate::ids::{GroupId, NodeId};
+use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{LeafCopy, NodeFailure, Request, RequestId};
 use crate::quorum::READ_QUORUM;
@@ -13,7 +14,7 @@ use crate::status::NodeState;
 use crate::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Tasks under way at a time: bounds memory (1 MiB each) and the foreground's share of the disk.
+/// Tasks of one node under way at a time: bounds memory (1 MiB each) and the foreground's share of the disk.
 const TASKS_AT_ONCE: usize = 4;
 
 /// What a segment lacks.
@@ -46,11 +47,20 @@ struct Task {
     source: Option<NodeId>,
     /// Fetches that failed: the next one asks another peer.
     failures: usize,
+    /// When the last fetch began.
+    asked_at: Instant,
     next_leaf: u32,
     step: Step,
 }
 
 impl Task {
+    /// The next turn asks another peer, or the same one later.
+    fn fetch_failed(&mut self) {
+        self.source = None;
+        self.failures += 1;
+        self.step = Step::Ready;
+    }
+
     fn is_copying(&self) -> bool {
         matches!(self.step, Step::Fetching | Step::Putting)
     }
@@ -68,7 +78,10 @@ impl CatchUp {
     /// Notes a lack.
     pub(super) fn want(&mut self, lack: Lack) {
         let known = self.tasks.contains_key(&(lack.node, lack.group))
-            || self.wanted.iter().any(|w| (w.node, w.group) == (lack.node, lack.group));
+            || self
+                .wanted
+                .iter()
+                .any(|w| (w.node, w.group) == (lack.node, lack.group));
         if !known {
             self.wanted.push_back(lack);
         }
@@ -76,14 +89,26 @@ impl CatchUp {
 
     /// Notes a segment that is being told to mark itself.
     pub(super) fn begun(&mut self, lack: Lack, base: Lsn) {
-        let task = Task { lack, base, source: None, failures: 0, next_leaf: 0, step: Step::Marking };
+        let task = Task {
+            lack,
+            base,
+            source: None,
+            failures: 0,
+            asked_at: Instant::default(),
+            next_leaf: 0,
+            step: Step::Marking,
+        };
         self.tasks.insert((lack.node, lack.group), task);
     }
 
     pub(super) fn drop_node(&mut self, node: NodeId) {
         self.wanted.retain(|lack| lack.node != node);
         self.tasks.retain(|(target, _), _| *target != node);
-        for (key, task) in self.tasks.iter_mut().filter(|(_, task)| task.source == Some(node)) {
+        for (key, task) in self
+            .tasks
+            .iter_mut()
+            .filter(|(_, task)| task.source == Some(node))
+        {
             // What it was asked for will not come: the leaf is fetched again from another.
             task.source = None;
             if task.step == Step::Fetching {
@@ -98,13 +123,28 @@ impl CatchUp {
     /// The segment lost something that was copied, or had to be: it begins anew.
     pub(super) fn begin_again(&mut self, node: NodeId, group: GroupId) {
         self.give_up(node, group);
-        self.want(Lack { node, group, since: Lsn::NONE });
+        self.want(Lack {
+            node,
+            group,
+            since: Lsn::NONE,
+        });
     }
 
     /// Ends a task.
     pub(super) fn give_up(&mut self, node: NodeId, group: GroupId) {
         self.tasks.remove(&(node, group));
         self.requests.retain(|_, key| *key != (node, group));
+    }
+
+    /// Gives up fetches from peers that do not answer; others are asked.
+    fn give_up_late(&mut self, now: Instant) {
+        for (key, task) in &mut self.tasks {
+            let late = now.since(task.asked_at) > limits::COPY_PATIENCE;
+            if task.step == Step::Fetching && late {
+                task.fetch_failed();
+                self.requests.retain(|_, asked| asked != key);
+            }
+        }
     }
 
     /// What a segment is being filled as of, if it is.
@@ -123,43 +163,68 @@ impl CatchUp {
 
     /// Lagging when it has something, rebuilding when it had nothing.
     pub(super) fn state(&self, node: NodeId) -> NodeState {
-        let lacks = self.tasks.values().map(|task| &task.lack).chain(&self.wanted);
-        let from_nothing = lacks.filter(|lack| lack.node == node).any(|lack| !lack.since.is_some());
-        if from_nothing { NodeState::Rebuilding } else { NodeState::Lagging }
+        let lacks = self
+            .tasks
+            .values()
+            .map(|task| &task.lack)
+            .chain(&self.wanted);
+        let from_nothing = lacks
+            .filter(|lack| lack.node == node)
+            .any(|lack| !lack.since.is_some());
+        if from_nothing {
+            NodeState::Rebuilding
+        } else {
+            NodeState::Lagging
+        }
     }
 }
 
 impl Writer {
     /// Starts what can be started.
     pub(super) fn catch_up_next(&mut self, now: Instant) {
-        while self.catch_up.tasks.len() < TASKS_AT_ONCE {
-            let ready = self.catch_up.wanted.iter().position(|lack| self.may_fill(lack));
+        self.catch_up.give_up_late(now);
+        loop {
+            let mut wanted = self.catch_up.wanted.iter();
+            let ready = wanted.position(|lack| self.may_fill(lack));
             let Some(lack) = ready.and_then(|index| self.catch_up.wanted.remove(index)) else {
                 break;
             };
             self.begin_filling(now, lack);
         }
-        let ready = self.catch_up.tasks.iter().filter(|(_, task)| task.step == Step::Ready);
-        let copying =
-            self.catch_up.tasks.values().filter(|task| task.is_copying()).count();
-        let keys: Vec<_> =
-            ready.map(|(key, _)| *key).take(TASKS_AT_ONCE.saturating_sub(copying)).collect();
+        let mut copying = BTreeMap::new();
+        let mut keys = Vec::new();
+        for (key, task) in &self.catch_up.tasks {
+            let of_node: &mut usize = copying.entry(key.0).or_default();
+            if task.is_copying() {
+                *of_node += 1;
+            } else if task.step == Step::Ready && *of_node < TASKS_AT_ONCE {
+                *of_node += 1;
+                keys.push(*key);
+            }
+        }
         keys.into_iter().for_each(|key| self.fetch(key));
     }
 
     /// Filling makes the segment incomplete: three others must be able to prove everything.
     fn may_fill(&self, lack: &Lack) -> bool {
-        let Some(group) = self.groups.get(&lack.group) else { return false };
+        let Some(group) = self.groups.get(&lack.group) else {
+            return false;
+        };
         let able = group.members.iter().filter(|node| {
             **node != lack.node
                 && group.is_current(**node)
                 && self.nodes[node.index()].is_reachable()
         });
-        self.nodes[lack.node.index()].is_streaming() && able.count() >= READ_QUORUM
+        let tasks = self.catch_up.tasks.keys();
+        self.nodes[lack.node.index()].is_streaming()
+            && tasks.filter(|(node, _)| *node == lack.node).count() < TASKS_AT_ONCE
+            && able.count() >= READ_QUORUM
     }
 
     fn begin_filling(&mut self, now: Instant, lack: Lack) {
-        let Some(group) = self.groups.get_mut(&lack.group) else { return };
+        let Some(group) = self.groups.get_mut(&lack.group) else {
+            return;
+        };
         let base = group.tip;
         if group.is_current(lack.node) {
             return;
@@ -190,12 +255,17 @@ impl Writer {
 
     /// Asks a peer for the next run of leaves.
     fn fetch(&mut self, key: (NodeId, GroupId)) {
-        let Some(source) = self.source_for(key) else { return };
+        let Some(source) = self.source_for(key) else {
+            return;
+        };
         let id = self.new_request();
-        let epoch = self.epoch;
-        let Some(task) = self.catch_up.tasks.get_mut(&key) else { return };
+        let (epoch, now) = (self.epoch, self.now);
+        let Some(task) = self.catch_up.tasks.get_mut(&key) else {
+            return;
+        };
         task.source = Some(source);
         task.step = Step::Fetching;
+        task.asked_at = now;
         let request = Request::FetchLeaves {
             epoch,
             id,
@@ -223,45 +293,63 @@ impl Writer {
         }
         let turn = key.1.0 as usize + usize::from(key.0.0) + task.failures;
         let members = group.members;
-        (0..members.len()).map(|step| members[(turn + step) % members.len()]).find(able)
+        (0..members.len())
+            .map(|step| members[(turn + step) % members.len()])
+            .find(able)
     }
 
-    pub(super) fn on_leaves(
-        &mut self,
-        id: RequestId,
-        result: Result<LeafCopy, NodeFailure>,
-    ) {
-        let Some(key) = self.catch_up.requests.remove(&id) else { return };
+    pub(super) fn on_leaves(&mut self, id: RequestId, result: Result<LeafCopy, NodeFailure>) {
+        let Some(key) = self.catch_up.requests.remove(&id) else {
+            return;
+        };
         let leaves = self.config.geometry.group_blocks / LEAF_BLOCKS;
         let (epoch, put) = (self.epoch, self.new_request());
-        let Some(task) = self.catch_up.tasks.get_mut(&key) else { return };
-        let Ok(copy) = result else {
-            // The next turn asks another peer, or the same one later.
-            task.source = None;
-            task.failures += 1;
-            task.step = Step::Ready;
+        let Some(task) = self.catch_up.tasks.get_mut(&key) else {
             return;
+        };
+        let Ok(copy) = result else {
+            return task.fetch_failed();
         };
         task.step = Step::Putting;
         task.next_leaf = copy.end_leaf.min(leaves);
         let base = task.base;
         self.catch_up.requests.insert(put, key);
-        self.send(key.0, Request::PutLeaves { epoch, id: put, group: key.1, base, copy });
+        self.send(
+            key.0,
+            Request::PutLeaves {
+                epoch,
+                id: put,
+                group: key.1,
+                base,
+                copy,
+            },
+        );
         self.recovery_progress();
     }
 
     pub(super) fn on_leaves_held(&mut self, now: Instant, id: RequestId) {
-        let Some(key) = self.catch_up.requests.remove(&id) else { return };
+        let Some(key) = self.catch_up.requests.remove(&id) else {
+            return;
+        };
         self.recovery_progress();
         let leaves = self.config.geometry.group_blocks / LEAF_BLOCKS;
-        let Some(task) = self.catch_up.tasks.get_mut(&key) else { return };
+        let Some(task) = self.catch_up.tasks.get_mut(&key) else {
+            return;
+        };
         if task.next_leaf < leaves {
             task.step = Step::Ready;
             return self.continue_filling(now);
         }
         task.step = Step::Completing;
         let (epoch, base) = (self.epoch, task.base);
-        self.send(key.0, Request::CompleteGroup { epoch, group: key.1, base });
+        self.send(
+            key.0,
+            Request::CompleteGroup {
+                epoch,
+                group: key.1,
+                base,
+            },
+        );
     }
 
     fn continue_filling(&mut self, now: Instant) {

@@ -77,8 +77,10 @@ impl ProtectionGroup {
 
     /// Whether four members that `usable` accepts are complete: writes can become durable.
     pub(super) fn can_write(&self, usable: impl Fn(NodeId) -> bool) -> bool {
-        let able = self.members.iter().filter(|node| usable(**node) && self.is_complete(**node));
+        let able = self
+            .members
+            .iter()
+            .filter(|node| usable(**node) && self.is_complete(**node));
         able.count() >= WRITE_QUORUM
     }
 }
-

@@ -68,7 +68,9 @@ impl NodeView {
 
     /// Latency as a rough class: only a node that is far slower than others is avoided.
     pub(super) fn latency_class(&self) -> u32 {
-        (self.latency_ns / 4_000_000).checked_ilog2().map_or(0, |log| log + 1)
+        (self.latency_ns / 4_000_000)
+            .checked_ilog2()
+            .map_or(0, |log| log + 1)
     }
 }
 
@@ -91,7 +93,10 @@ impl Writer {
     /// A node can be reached: its directory is there, or is there again, or was made anew.
     pub fn node_up(&mut self, _now: Instant, node: NodeId) {
         let view = &mut self.nodes[node.index()];
-        *view = NodeView { phase: Phase::Promising, ..NodeView::default() };
+        *view = NodeView {
+            phase: Phase::Promising,
+            ..NodeView::default()
+        };
         if self.epoch.number > 0 {
             let epoch = self.epoch;
             self.send(node, Request::Promise { epoch });
@@ -100,9 +105,13 @@ impl Writer {
 
     /// A node is gone, or has fenced itself: what it said no longer counts.
     pub fn node_down(&mut self, now: Instant, node: NodeId, reason: &str) {
-        self.nodes[node.index()] =
-            NodeView { reason: Some(reason.to_owned()), ..NodeView::default() };
-        self.groups.values_mut().for_each(|group| group.forget(node));
+        self.nodes[node.index()] = NodeView {
+            reason: Some(reason.to_owned()),
+            ..NodeView::default()
+        };
+        self.groups
+            .values_mut()
+            .for_each(|group| group.forget(node));
         self.catch_up.drop_node(node);
         self.recovery_node_down(node);
         self.reask_reads_of(node);
@@ -131,9 +140,10 @@ impl Writer {
                 self.send(node, Request::Promise { epoch });
             }
         }
-        let waiting = self.config.node_ids().find(|node| {
-            self.nodes[node.index()].phase == Phase::Admitting
-        });
+        let waiting = self
+            .config
+            .node_ids()
+            .find(|node| self.nodes[node.index()].phase == Phase::Admitting);
         if let (Some(node), None) = (waiting, &self.reconfiguring) {
             self.admit_incarnation(node);
         }
@@ -162,7 +172,14 @@ impl Writer {
     pub(super) fn hold_list(&mut self, node: NodeId) {
         self.nodes[node.index()].phase = Phase::Listing;
         let (epoch, list, config) = (self.epoch, self.list.clone(), self.config.clone());
-        self.send(node, Request::HoldList { epoch, list, config });
+        self.send(
+            node,
+            Request::HoldList {
+                epoch,
+                list,
+                config,
+            },
+        );
     }
 
     /// Asks the others to admit a new directory: four of them, or all three that are left
@@ -171,8 +188,12 @@ impl Writer {
         if self.reconfiguring.is_some() || !self.is_open() {
             return;
         }
-        let Some(incarnation) = self.nodes[node.index()].incarnation else { return };
-        self.groups.values_mut().for_each(|group| group.forget(node));
+        let Some(incarnation) = self.nodes[node.index()].incarnation else {
+            return;
+        };
+        self.groups
+            .values_mut()
+            .for_each(|group| group.forget(node));
         let mut config = self.config.clone();
         config.nodes[node.index()].incarnation = incarnation;
         self.reconfigure(config, AfterReconfiguration::Admit(node));
@@ -194,10 +215,20 @@ impl Writer {
         let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
         let epoch = self.epoch;
         for node in &asked {
-            self.send(*node, Request::Configure { epoch, config: config.clone() });
+            self.send(
+                *node,
+                Request::Configure {
+                    epoch,
+                    config: config.clone(),
+                },
+            );
         }
-        self.reconfiguring =
-            Some(Reconfiguration { config, held_by: BTreeSet::new(), asked, then });
+        self.reconfiguring = Some(Reconfiguration {
+            config,
+            held_by: BTreeSet::new(),
+            asked,
+            then,
+        });
     }
 
     pub(super) fn on_configured(&mut self, now: Instant, from: NodeId, version: u64) {
@@ -211,12 +242,23 @@ impl Writer {
 
     /// Asks nodes that joined meanwhile, and looks whether enough are left that hold it.
     pub(super) fn reconfigure_next(&mut self) {
-        let Some(change) = &self.reconfiguring else { return };
+        let Some(change) = &self.reconfiguring else {
+            return;
+        };
         let config = change.config.clone();
-        let new = self.streaming_nodes().into_iter().filter(|node| !change.asked.contains(node));
+        let new = self
+            .streaming_nodes()
+            .into_iter()
+            .filter(|node| !change.asked.contains(node));
         let (new, epoch): (Vec<NodeId>, _) = (new.collect(), self.epoch);
         for node in &new {
-            self.send(*node, Request::Configure { epoch, config: config.clone() });
+            self.send(
+                *node,
+                Request::Configure {
+                    epoch,
+                    config: config.clone(),
+                },
+            );
         }
         if let Some(change) = &mut self.reconfiguring {
             change.asked.extend(new);
@@ -265,7 +307,10 @@ impl Writer {
         self.stream(node);
         let held: Vec<GroupId> = self.groups_of(node);
         for group in held {
-            let scl = scls.iter().find(|(other, _)| *other == group).map(|(_, scl)| *scl);
+            let scl = scls
+                .iter()
+                .find(|(other, _)| *other == group)
+                .map(|(_, scl)| *scl);
             self.take_stock(node, group, scl);
         }
         self.review(now);
@@ -273,7 +318,9 @@ impl Writer {
 
     /// A segment is current, or its lack is to be filled.
     pub(super) fn take_stock(&mut self, node: NodeId, group: GroupId, scl: Option<Lsn>) {
-        let Some(view) = self.groups.get_mut(&group) else { return };
+        let Some(view) = self.groups.get_mut(&group) else {
+            return;
+        };
         match scl {
             Some(scl) => view.on_scl(node, scl),
             None if view.tip.is_some() => view.forget(node),
@@ -289,13 +336,20 @@ impl Writer {
     fn mark_fresh(&mut self, node: NodeId) {
         self.nodes[node.index()].phase = Phase::Marking;
         let tip = |group: &GroupId| self.groups.get(group).map_or(Lsn::NONE, |view| view.tip);
-        let groups: Vec<(GroupId, Lsn)> =
-            self.groups_of(node).iter().map(|group| (*group, tip(group))).collect();
+        let groups: Vec<(GroupId, Lsn)> = self
+            .groups_of(node)
+            .iter()
+            .map(|group| (*group, tip(group)))
+            .collect();
         for (group, base) in &groups {
             if let Some(view) = self.groups.get_mut(group) {
                 view.forget(node);
             }
-            let lack = Lack { node, group: *group, since: Lsn::NONE };
+            let lack = Lack {
+                node,
+                group: *group,
+                since: Lsn::NONE,
+            };
             self.catch_up.begun(lack, *base);
         }
         let epoch = self.epoch;
@@ -328,7 +382,10 @@ impl Writer {
     }
 
     fn groups_of(&self, node: NodeId) -> Vec<GroupId> {
-        let held = self.groups.iter().filter(|(_, view)| view.members.contains(&node));
+        let held = self
+            .groups
+            .iter()
+            .filter(|(_, view)| view.members.contains(&node));
         held.map(|(group, _)| *group).collect()
     }
 
@@ -339,9 +396,10 @@ impl Writer {
 
     /// How many members of a placement are accepted, where they are fewest.
     pub(super) fn fewest_of_a_placement(&self, accept: impl Fn(NodeId) -> bool) -> usize {
-        let counts = self.placements.iter().map(|members| {
-            members.iter().filter(|node| accept(**node)).count()
-        });
+        let counts = self
+            .placements
+            .iter()
+            .map(|members| members.iter().filter(|node| accept(**node)).count());
         counts.min().unwrap_or(0)
     }
 
@@ -375,9 +433,15 @@ impl Writer {
             });
             able.count()
         };
-        let placed =
-            self.fewest_of_a_placement(|node| self.nodes[node.index()].is_streaming());
-        match self.groups.values().map(count).chain([placed]).min().unwrap_or(0) {
+        let placed = self.fewest_of_a_placement(|node| self.nodes[node.index()].is_streaming());
+        match self
+            .groups
+            .values()
+            .map(count)
+            .chain([placed])
+            .min()
+            .unwrap_or(0)
+        {
             SEGMENTS.. => VolumeState::Healthy,
             WRITE_QUORUM.. => VolumeState::Degraded,
             READ_QUORUM => VolumeState::ReadOnly,

@@ -15,6 +15,7 @@ mod pending;
 mod reads;
 mod recovery;
 mod sending;
+mod settling;
 
 use crate::config::{SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
@@ -184,7 +185,10 @@ impl Writer {
             placements: membership::placements(&config),
             config,
             policy,
-            epoch: VolumeEpoch { number: 0, writer: writer_id },
+            epoch: VolumeEpoch {
+                number: 0,
+                writer: writer_id,
+            },
             list: TruncationList::default(),
             nodes,
             groups: BTreeMap::new(),
@@ -251,7 +255,14 @@ impl Writer {
                 self.on_list_held(now, from, epoch, scls, room);
             }
             Reply::Configured { version } => self.on_configured(now, from, version),
-            Reply::Acked { incarnation, epoch, scls, bytes, room, full } => {
+            Reply::Acked {
+                incarnation,
+                epoch,
+                scls,
+                bytes,
+                room,
+                full,
+            } => {
                 self.on_room(from, room, full);
                 if epoch == self.epoch && self.nodes[from.index()].incarnation == Some(incarnation)
                 {
@@ -309,7 +320,8 @@ impl Writer {
     }
 
     fn complete(&mut self, ticket: Ticket, result: Result<Answer, IoFailure>) {
-        self.effects.push_back(WriterEffect::Complete { ticket, result });
+        self.effects
+            .push_back(WriterEffect::Complete { ticket, result });
     }
 
     /// The VDL is told by frames; when none is due, by itself, so that nodes take in what is
@@ -333,7 +345,11 @@ impl Writer {
             vcl: self.vcl,
             vdl: self.vdl,
             written_bytes: self.written_bytes,
-            nodes: self.config.node_ids().map(|node| self.node_state(node)).collect(),
+            nodes: self
+                .config
+                .node_ids()
+                .map(|node| self.node_state(node))
+                .collect(),
             waiting_requests: self.parked.len() + self.waiting.len(),
         }
     }

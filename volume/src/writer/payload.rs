@@ -68,9 +68,15 @@ mod tests {
 
     #[test]
     fn any_range_is_cut_at_block_bounds_and_nothing_is_lost() {
-        for (offset, length) in
-            [(0, 16384), (0, 1), (5, 4091), (4096, 4096), (16383, 2), (1000, 70000), (32768, 65536)]
-        {
+        for (offset, length) in [
+            (0, 16384),
+            (0, 1),
+            (5, 4091),
+            (4096, 4096),
+            (16383, 2),
+            (1000, 70000),
+            (32768, 65536),
+        ] {
             let data: Vec<u8> = (0..length).map(|index| (index % 251) as u8 + 1).collect();
             let mut back = vec![0; length];
             for piece in cut(offset, &data) {

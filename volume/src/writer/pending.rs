@@ -73,7 +73,9 @@ impl Pending {
     /// The newest pending record of a block, for its backlink.
     pub(super) fn newest_of(&self, group: GroupId, block: GroupBlock) -> Lsn {
         let lsns = self.by_block.get(&(group, block));
-        lsns.and_then(|lsns| lsns.back()).copied().unwrap_or(Lsn::NONE)
+        lsns.and_then(|lsns| lsns.back())
+            .copied()
+            .unwrap_or(Lsn::NONE)
     }
 
     /// Records that were not sent yet, oldest first.
@@ -146,7 +148,9 @@ impl Pending {
             return (Vec::new(), false);
         }
         let run = first.0..first.0 + blocks;
-        let of_blocks = run.clone().filter_map(|block| self.by_block.get(&(group, GroupBlock(block))));
+        let of_blocks = run
+            .clone()
+            .filter_map(|block| self.by_block.get(&(group, GroupBlock(block))));
         let mut lsns: Vec<Lsn> = of_blocks.flatten().copied().collect();
         lsns.extend(self.discards.iter().filter(|lsn| {
             self.get(**lsn).is_some_and(|pending| {
@@ -158,7 +162,9 @@ impl Pending {
         }));
         lsns.sort_unstable();
         let found = lsns.iter().filter_map(|lsn| self.get(*lsn));
-        let overlays: Vec<Overlay> = found.map(|pending| overlay(pending, first, blocks)).collect();
+        let overlays: Vec<Overlay> = found
+            .map(|pending| overlay(pending, first, blocks))
+            .collect();
         let covers = covers_all(&overlays, blocks as usize);
         (overlays, covers)
     }
@@ -170,13 +176,20 @@ fn overlay(pending: &PendingRecord, first: GroupBlock, blocks: u32) -> Overlay {
         let start = record.block.0.max(first.0) - first.0;
         let end = (record.block.0 + record.blocks).min(first.0 + blocks) - first.0;
         let (start, end) = (start as usize * BLOCK_BYTES, end as usize * BLOCK_BYTES);
-        return Overlay { start, end, source: None };
+        return Overlay {
+            start,
+            end,
+            source: None,
+        };
     }
     let block_at = (record.block.0 - first.0) as usize * BLOCK_BYTES;
     Overlay {
         start: block_at + usize::from(record.start),
         end: block_at + usize::from(record.end),
-        source: Some((pending.pages.clone(), usize::from(record.start) % PAGE_BYTES)),
+        source: Some((
+            pending.pages.clone(),
+            usize::from(record.start) % PAGE_BYTES,
+        )),
     }
 }
 
@@ -209,6 +222,9 @@ impl Pending {
     pub(super) fn next_leaf(&self, group: GroupId, leaf: u32) -> Option<u32> {
         let leaves = crate::format::index_page::LEAF_BLOCKS;
         let of_group = self.by_block.keys().filter(|(other, _)| *other == group);
-        of_group.map(|(_, block)| block.0 / leaves).filter(|found| *found >= leaf).min()
+        of_group
+            .map(|(_, block)| block.0 / leaves)
+            .filter(|found| *found >= leaf)
+            .min()
     }
 }

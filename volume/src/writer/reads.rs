@@ -57,7 +57,9 @@ pub(super) struct Reads {
 impl Writer {
     /// Reads bytes of the disk.
     pub fn read(&mut self, now: Instant, ticket: Ticket, offset: u64, length: usize) {
-        let end = offset.checked_add(length as u64).filter(|end| *end <= self.disk_bytes());
+        let end = offset
+            .checked_add(length as u64)
+            .filter(|end| *end <= self.disk_bytes());
         let Some(end) = end else {
             return self.complete(ticket, Err(IoFailure::OutOfBounds));
         };
@@ -72,7 +74,12 @@ impl Writer {
         }
         let parts: Vec<Option<PageBuf>> = runs.iter().map(|_| None).collect();
         let start = (offset % block_bytes) as usize;
-        let job = Job { start, length, missing: parts.len(), parts };
+        let job = Job {
+            start,
+            length,
+            missing: parts.len(),
+            parts,
+        };
         self.reads.jobs.insert(ticket, job);
         for (index, (block, blocks)) in runs.into_iter().enumerate() {
             self.read_part(now, ticket, index, block, blocks);
@@ -90,7 +97,10 @@ impl Writer {
     ) {
         let (group, block) = self.config.geometry.locate(block);
         let (overlays, covered) = self.pending.overlays(group, block, blocks);
-        let exists = self.groups.get(&group).is_some_and(|view| view.tip.is_some());
+        let exists = self
+            .groups
+            .get(&group)
+            .is_some_and(|view| view.tip.is_some());
         if covered || !exists {
             let buffer = PageBuf::zeroed(blocks as usize * crate::geometry::PAGES_PER_BLOCK);
             return self.part_done(ticket, index, &overlays, buffer);
@@ -115,17 +125,38 @@ impl Writer {
 
     /// Asks the next segment that can serve a part; `false` if there is none left.
     fn ask(&mut self, id: RequestId) -> bool {
-        let Some(part) = self.reads.parts.get(&id) else { return false };
+        let Some(part) = self.reads.parts.get(&id) else {
+            return false;
+        };
         let node = self.reader_of(part.group, part.block.0 / LEAF_BLOCKS, &part.asked);
-        let Some((node, tip)) = node else { return false };
-        let alias = if part.asked.is_empty() { id } else { self.new_request() };
+        let Some((node, tip)) = node else {
+            return false;
+        };
+        let alias = if part.asked.is_empty() {
+            id
+        } else {
+            self.new_request()
+        };
         let (epoch, vdl) = (self.epoch, self.vdl);
-        let Some(part) = self.reads.parts.get_mut(&id) else { return false };
+        let Some(part) = self.reads.parts.get_mut(&id) else {
+            return false;
+        };
         part.asked.push(node);
         part.open.push(node);
         let (group, block, blocks) = (part.group, part.block, part.blocks);
         self.reads.aliases.insert(alias, id);
-        self.send(node, Request::Read { epoch, id: alias, group, block, blocks, vdl, tip });
+        self.send(
+            node,
+            Request::Read {
+                epoch,
+                id: alias,
+                group,
+                block,
+                blocks,
+                vdl,
+                tip,
+            },
+        );
         true
     }
 
@@ -142,7 +173,9 @@ impl Writer {
         let first = (leaf as usize).wrapping_mul(5) % members.len();
         let order = (0..members.len()).map(|step| members[(first + step) % members.len()]);
         let able = order.filter(|node| {
-            !asked.contains(node) && view.is_current(*node) && self.nodes[node.index()].is_reachable()
+            !asked.contains(node)
+                && view.is_current(*node)
+                && self.nodes[node.index()].is_reachable()
         });
         let node = able.min_by_key(|node| self.nodes[node.index()].latency_class())?;
         Some((node, view.tip))
@@ -156,8 +189,12 @@ impl Writer {
         alias: RequestId,
         result: Result<PageBuf, NodeFailure>,
     ) {
-        let Some(id) = self.reads.aliases.remove(&alias) else { return };
-        let Some(part) = self.reads.parts.get_mut(&id) else { return };
+        let Some(id) = self.reads.aliases.remove(&alias) else {
+            return;
+        };
+        let Some(part) = self.reads.parts.get_mut(&id) else {
+            return;
+        };
         part.open.retain(|node| *node != from);
         let since = part.since;
         match result {
@@ -169,7 +206,13 @@ impl Writer {
                 }
             }
             Err(_) => {
-                if !self.ask(id) && self.reads.parts.get(&id).is_some_and(|part| part.open.is_empty()) {
+                if !self.ask(id)
+                    && self
+                        .reads
+                        .parts
+                        .get(&id)
+                        .is_some_and(|part| part.open.is_empty())
+                {
                     self.part_failed(id);
                 }
             }
@@ -183,7 +226,9 @@ impl Writer {
         overlays: &[Overlay],
         mut buffer: PageBuf,
     ) {
-        overlays.iter().for_each(|overlay| overlay.apply(buffer.bytes_mut()));
+        overlays
+            .iter()
+            .for_each(|overlay| overlay.apply(buffer.bytes_mut()));
         if let Some(job) = self.reads.jobs.get_mut(&ticket) {
             job.parts[index] = Some(buffer);
             job.missing -= 1;
@@ -199,10 +244,18 @@ impl Writer {
     }
 
     fn finish_job(&mut self, ticket: Ticket) {
-        let done = self.reads.jobs.get(&ticket).is_some_and(|job| job.missing == 0);
+        let done = self
+            .reads
+            .jobs
+            .get(&ticket)
+            .is_some_and(|job| job.missing == 0);
         if let Some(job) = done.then(|| self.reads.jobs.remove(&ticket)).flatten() {
             let (start, length) = (job.start, job.length);
-            let bytes = ReadBytes { buffer: join(job.parts), start, length };
+            let bytes = ReadBytes {
+                buffer: join(job.parts),
+                start,
+                length,
+            };
             self.complete(ticket, Ok(Answer::Bytes(bytes)));
         }
     }
@@ -212,8 +265,9 @@ impl Writer {
         let late = self.reads.parts.iter().filter(|(_, part)| {
             !part.open.is_empty() && now.since(part.since) > HEDGE_AFTER * part.asked.len() as u32
         });
-        let late: Vec<(RequestId, Option<NodeId>)> =
-            late.map(|(id, part)| (*id, part.asked.last().copied())).collect();
+        let late: Vec<(RequestId, Option<NodeId>)> = late
+            .map(|(id, part)| (*id, part.asked.last().copied()))
+            .collect();
         for (id, slow) in late {
             if let Some(node) = slow {
                 self.nodes[node.index()].on_latency(HEDGE_AFTER);
@@ -238,18 +292,47 @@ impl Writer {
             return self.complete(ticket, Err(IoFailure::Unreadable));
         };
         let length = blocks as usize * BLOCK_BYTES;
-        let job = Job { start: 0, length, parts: vec![None], missing: 1 };
+        let job = Job {
+            start: 0,
+            length,
+            parts: vec![None],
+            missing: 1,
+        };
         self.reads.jobs.insert(ticket, job);
         let id = self.new_request();
         // Nobody is left to be asked when this node fails.
-        let asked = members.into_iter().filter(|member| *member != node).chain([node]).collect();
+        let asked = members
+            .into_iter()
+            .filter(|member| *member != node)
+            .chain([node])
+            .collect();
         let (overlays, open) = (Vec::new(), vec![node]);
-        let part =
-            Part { ticket, index: 0, group, block, blocks, overlays, asked, open, since: now };
+        let part = Part {
+            ticket,
+            index: 0,
+            group,
+            block,
+            blocks,
+            overlays,
+            asked,
+            open,
+            since: now,
+        };
         self.reads.parts.insert(id, part);
         self.reads.aliases.insert(id, id);
         let (epoch, vdl) = (self.epoch, self.vdl);
-        self.send(node, Request::Read { epoch, id, group, block, blocks, vdl, tip });
+        self.send(
+            node,
+            Request::Read {
+                epoch,
+                id,
+                group,
+                block,
+                blocks,
+                vdl,
+                tip,
+            },
+        );
     }
 
     /// What was asked of a node that is gone is asked of another.
@@ -263,11 +346,20 @@ impl Writer {
             })
             .collect();
         for id in ids {
-            if !self.ask(id) && self.reads.parts.get(&id).is_some_and(|part| part.open.is_empty()) {
+            if !self.ask(id)
+                && self
+                    .reads
+                    .parts
+                    .get(&id)
+                    .is_some_and(|part| part.open.is_empty())
+            {
                 self.part_failed(id);
             }
         }
-        let lost = self.reads.presence.extract_if(..,|_, (.., asked)| asked.last() == Some(&node));
+        let lost = self
+            .reads
+            .presence
+            .extract_if(.., |_, (.., asked)| asked.last() == Some(&node));
         let lost: Vec<_> = lost.collect();
         for (id, (ticket, group, leaf, asked)) in lost {
             self.ask_presence(id, ticket, group, leaf, asked);
@@ -276,7 +368,10 @@ impl Writer {
 
     /// Which blocks of a leaf exist, pending records included, and the group's next leaf.
     pub fn presence(&mut self, ticket: Ticket, group: GroupId, leaf: u32) {
-        let exists = self.groups.get(&group).is_some_and(|view| view.tip.is_some());
+        let exists = self
+            .groups
+            .get(&group)
+            .is_some_and(|view| view.tip.is_some());
         if !exists {
             return self.present(ticket, group, leaf, 0, None);
         }
@@ -298,7 +393,16 @@ impl Writer {
         asked.push(node);
         self.reads.presence.insert(id, (ticket, group, leaf, asked));
         let (epoch, vdl) = (self.epoch, self.vdl);
-        self.send(node, Request::Presence { epoch, id, group, leaf, vdl });
+        self.send(
+            node,
+            Request::Presence {
+                epoch,
+                id,
+                group,
+                leaf,
+                vdl,
+            },
+        );
     }
 
     pub(super) fn on_present(
@@ -307,7 +411,9 @@ impl Writer {
         id: RequestId,
         result: Result<(u64, Option<u32>), NodeFailure>,
     ) {
-        let Some((ticket, group, leaf, asked)) = self.reads.presence.remove(&id) else { return };
+        let Some((ticket, group, leaf, asked)) = self.reads.presence.remove(&id) else {
+            return;
+        };
         match result {
             Ok((bits, next)) => self.present(ticket, group, leaf, bits, next),
             Err(_) => self.ask_presence(id, ticket, group, leaf, asked),
@@ -327,7 +433,11 @@ impl Writer {
             let (overlays, _) = self.pending.overlays(group, GroupBlock(first + offset), 1);
             if let Some(newest) = overlays.last() {
                 let bit = 1 << offset;
-                bits = if newest.source.is_some() { bits | bit } else { bits & !bit };
+                bits = if newest.source.is_some() {
+                    bits | bit
+                } else {
+                    bits & !bit
+                };
             }
         }
         let pending_next = self.pending.next_leaf(group, leaf + 1);
@@ -342,6 +452,9 @@ fn join(mut parts: Vec<Option<PageBuf>>) -> PageBuf {
         return parts.pop().flatten().unwrap_or_default();
     }
     let mut joined = PageBuf::default();
-    parts.iter().flatten().for_each(|part| joined.extend_padded(part.bytes()));
+    parts
+        .iter()
+        .flatten()
+        .for_each(|part| joined.extend_padded(part.bytes()));
     joined
 }

@@ -2,21 +2,18 @@
 //! serve. Do not simplify these rules by feel: each clause is there because a shorter one lost
 //! data in a model of it.
 
-use super::catch_up::{CatchUp, Lack};
+use super::catch_up::CatchUp;
 use super::groups::ProtectionGroup;
 use super::membership::Phase;
+use super::settling::Settling;
 use super::{Writer, WriterEffect};
-use crate::format::log_frame::{Frame, FrameStamp, payload_pages_limit};
-use crate::format::redo_record::RecordHeader;
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
-use crate::message::{NodeFailure, Report, Request, RequestId, TailRecord};
-use crate::page::Pages;
+use crate::message::{Report, Request, TailRecord};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -38,33 +35,14 @@ pub(super) struct Recovery {
     progress: Instant,
     /// Nodes that were asked and may still answer.
     asked: BTreeSet<NodeId>,
-    reports: BTreeMap<NodeId, Report>,
+    pub(super) reports: BTreeMap<NodeId, Report>,
     /// Nodes that hold the new list.
-    listed: BTreeSet<NodeId>,
+    pub(super) listed: BTreeSet<NodeId>,
     /// The last record of each group at or below the VDL, and at or below the announced VDL.
-    anchors: BTreeMap<GroupId, (Lsn, Lsn)>,
+    pub(super) anchors: BTreeMap<GroupId, (Lsn, Lsn)>,
     /// The highest VDL that a report announces.
-    announced: Lsn,
-    /// Tail records on their way.
-    fetches: BTreeMap<RequestId, Fetch>,
-    /// Segments that were given the tail's records, or for which no peer gave them.
-    tried: BTreeMap<(NodeId, GroupId), Tried>,
-}
-
-/// Tail records that one node is to give to another.
-#[derive(Clone, Copy, Debug)]
-struct Fetch {
-    source: NodeId,
-    target: NodeId,
-    group: GroupId,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tried {
-    /// The records are on their way.
-    Given,
-    /// No peer has them in its tail any more.
-    NotThere,
+    pub(super) announced: Lsn,
+    pub(super) settling: Settling,
 }
 
 impl Writer {
@@ -73,7 +51,7 @@ impl Writer {
         self.start_promising(now, self.epoch.number + 1);
     }
 
-    fn start_promising(&mut self, now: Instant, number: u64) {
+    pub(super) fn start_promising(&mut self, now: Instant, number: u64) {
         self.epoch.number = number;
         self.catch_up = CatchUp::default();
         let up = |node: &NodeId| self.nodes[node.index()].phase != Phase::Down;
@@ -92,8 +70,7 @@ impl Writer {
             listed: BTreeSet::new(),
             anchors: BTreeMap::new(),
             announced: Lsn::NONE,
-            fetches: BTreeMap::new(),
-            tried: BTreeMap::new(),
+            settling: Settling::default(),
         });
     }
 
@@ -107,10 +84,7 @@ impl Writer {
             recovery.asked.remove(&node);
             recovery.reports.remove(&node);
             recovery.listed.remove(&node);
-            let gone = |fetch: &Fetch| fetch.source == node || fetch.target == node;
-            for (_, fetch) in recovery.fetches.extract_if(.., |_, fetch| gone(fetch)) {
-                recovery.tried.remove(&(fetch.target, fetch.group));
-            }
+            recovery.settling.node_down(node);
         }
     }
 
@@ -154,8 +128,7 @@ impl Writer {
                     report.is_some_and(|r| r.segments.iter().all(|s| s.group != **group))
                 };
                 // A group that it has never seen: it has everything up to nothing.
-                let none: Vec<GroupId> =
-                    recovery.anchors.keys().filter(unknown).copied().collect();
+                let none: Vec<GroupId> = recovery.anchors.keys().filter(unknown).copied().collect();
                 let none = none.into_iter().map(|group| (group, Lsn::NONE));
                 for (group, scl) in scls.into_iter().chain(none) {
                     self.on_scl(from, group, scl);
@@ -175,7 +148,12 @@ impl Writer {
     /// Lets a recovery go on without nodes that have not answered in time, as long as four of
     /// every placement have; and ends one that comes no further.
     pub(super) fn recovery_tick(&mut self, now: Instant) {
-        let Some(recovery) = &self.recovery else { return };
+        if let Some(recovery) = &mut self.recovery {
+            recovery.settling.tick(now);
+        }
+        let Some(recovery) = &self.recovery else {
+            return;
+        };
         let answered: BTreeSet<NodeId> = match recovery.step {
             Step::Promising => recovery.reports.keys().copied().collect(),
             Step::Listing | Step::Settling => recovery.listed.clone(),
@@ -201,20 +179,33 @@ impl Writer {
     }
 
     fn why_stuck(&self, answered: &BTreeSet<NodeId>) -> String {
-        let silent = self.config.node_ids().filter(|node| !answered.contains(node));
+        let silent = self
+            .config
+            .node_ids()
+            .filter(|node| !answered.contains(node));
         let names: Vec<String> = silent.map(|node| self.config.node_name(node)).collect();
         if names.is_empty() {
             "records that were durable are on none of its nodes any more".to_owned()
         } else {
-            format!("what is durable could not be settled without {}", names.join(", "))
+            format!(
+                "what is durable could not be settled without {}",
+                names.join(", ")
+            )
         }
     }
 
     /// Takes the recovery one step further, if everything it waits for is there.
     pub(super) fn recovery_next(&mut self, now: Instant) {
-        let Some(recovery) = &self.recovery else { return };
+        let Some(recovery) = &self.recovery else {
+            return;
+        };
         match recovery.step {
-            Step::Promising if recovery.asked.iter().all(|n| recovery.reports.contains_key(n)) => {
+            Step::Promising
+                if recovery
+                    .asked
+                    .iter()
+                    .all(|n| recovery.reports.contains_key(n)) =>
+            {
                 self.decide(now);
             }
             Step::Listing if recovery.asked.iter().all(|n| recovery.listed.contains(n)) => {
@@ -227,7 +218,9 @@ impl Writer {
 
     /// Steps 3 and 4: what is durable, and the range that annuls the rest.
     fn decide(&mut self, now: Instant) {
-        let Some(recovery) = &self.recovery else { return };
+        let Some(recovery) = &self.recovery else {
+            return;
+        };
         let newest = recovery.reports.values().map(|report| &report.config);
         let Some(config) = newest.max_by_key(|config| config.version).cloned() else {
             return self.refuse("no node answers".to_owned());
@@ -236,17 +229,33 @@ impl Writer {
         if let Err(reason) = self.check_read_quorum() {
             return self.refuse(reason);
         }
-        let Some(recovery) = &self.recovery else { return };
+        let Some(recovery) = &self.recovery else {
+            return;
+        };
         let usable = usable(&self.config.nodes, &recovery.reports);
-        let announced = usable.values().map(|report| report.announced).max().unwrap_or(Lsn::NONE);
+        let announced = usable
+            .values()
+            .map(|report| report.announced)
+            .max()
+            .unwrap_or(Lsn::NONE);
         let lists = recovery.reports.values().map(|report| &report.list);
-        let held = lists.max_by_key(|list| list.epoch).cloned().unwrap_or_default();
-        let tail: BTreeMap<Lsn, TailRecord> =
-            usable.values().flat_map(|report| &report.tail).map(|r| (r.lsn, *r)).collect();
+        let held = lists
+            .max_by_key(|list| list.epoch)
+            .cloned()
+            .unwrap_or_default();
+        let tail: BTreeMap<Lsn, TailRecord> = usable
+            .values()
+            .flat_map(|report| &report.tail)
+            .map(|r| (r.lsn, *r))
+            .collect();
         let vdl = durable_point(announced, &held, &tail);
         let anchors = anchors(&usable, &held, announced, vdl);
         let everybody = usable.len() == self.config.nodes.len();
-        let low = usable.values().map(|report| report.replay_low).min().unwrap_or(Lsn::NONE);
+        let low = usable
+            .values()
+            .map(|report| report.replay_low)
+            .min()
+            .unwrap_or(Lsn::NONE);
         let held_top = held.top();
         let mut list = held;
         if everybody {
@@ -255,10 +264,14 @@ impl Writer {
         }
         list.epoch = self.epoch;
         let top = vdl.max(held_top).plus(limits::LSN_ALLOCATION_LIMIT);
-        list.push(TruncationRange { low: vdl.next(), high: top });
+        list.push(TruncationRange {
+            low: vdl.next(),
+            high: top,
+        });
         if list.ranges.len() > limits::TRUNCATION_RANGES {
             return self.refuse(
-                "a node has been missing for too many opens; bring it back or rebuild it".to_owned(),
+                "a node has been missing for too many opens; bring it back or rebuild it"
+                    .to_owned(),
             );
         }
         self.vdl = vdl;
@@ -269,13 +282,20 @@ impl Writer {
 
     /// Three members of every group must have promised, complete and with an undamaged tail.
     fn check_read_quorum(&self) -> Result<(), String> {
-        let Some(recovery) = &self.recovery else { return Ok(()) };
+        let Some(recovery) = &self.recovery else {
+            return Ok(());
+        };
         let usable = usable(&self.config.nodes, &recovery.reports);
-        let seen = usable.values().flat_map(|report| &report.segments).map(|s| s.group);
+        let seen = usable
+            .values()
+            .flat_map(|report| &report.segments)
+            .map(|s| s.group);
         let turns = (0..self.config.nodes.len() as u32).map(GroupId);
         for group in seen.chain(turns).collect::<BTreeSet<_>>() {
             let able = self.config.members(group).into_iter().filter(|node| {
-                usable.get(node).is_some_and(|report| can_vote(report, group))
+                usable
+                    .get(node)
+                    .is_some_and(|report| can_vote(report, group))
             });
             if able.count() < READ_QUORUM {
                 return Err(self.name_unusable(&usable));
@@ -286,13 +306,15 @@ impl Writer {
 
     fn name_unusable(&self, usable: &BTreeMap<NodeId, &Report>) -> String {
         let missing = self.config.node_ids().filter(|node| {
-            usable.get(node).is_none_or(|r| r.tail_damaged || r.segments.iter().any(|s| !s.complete))
+            usable
+                .get(node)
+                .is_none_or(|r| r.tail_damaged || r.segments.iter().any(|s| !s.complete))
         });
         let names: Vec<String> = missing.map(|node| self.config.node_name(node)).collect();
         format!("missing, damaged or incomplete: {}", names.join(", "))
     }
 
-    fn refuse(&mut self, reason: String) {
+    pub(super) fn refuse(&mut self, reason: String) {
         self.recovery = None;
         self.epoch.number = 0;
         self.effects.push_back(WriterEffect::Opened(Err(reason)));
@@ -302,7 +324,10 @@ impl Writer {
         self.groups = anchors
             .iter()
             .map(|(group, (anchor, _))| {
-                (*group, ProtectionGroup::new(self.config.members(*group), *anchor))
+                (
+                    *group,
+                    ProtectionGroup::new(self.config.members(*group), *anchor),
+                )
             })
             .collect();
     }
@@ -315,9 +340,12 @@ impl Writer {
         announced: Lsn,
     ) {
         self.list = list;
-        let Some(recovery) = &mut self.recovery else { return };
-        let nodes: Vec<NodeId> =
-            usable(&self.config.nodes, &recovery.reports).into_keys().collect();
+        let Some(recovery) = &mut self.recovery else {
+            return;
+        };
+        let nodes: Vec<NodeId> = usable(&self.config.nodes, &recovery.reports)
+            .into_keys()
+            .collect();
         recovery.step = Step::Listing;
         recovery.since = now;
         recovery.anchors = anchors;
@@ -329,7 +357,9 @@ impl Writer {
     /// The list must be on four members of every placement; on all three when three are left
     /// (those that were asked and are not gone).
     fn after_listing(&mut self, now: Instant) {
-        let Some(recovery) = &self.recovery else { return };
+        let Some(recovery) = &self.recovery else {
+            return;
+        };
         if self.fewest_of_a_placement(|node| recovery.listed.contains(&node)) < READ_QUORUM {
             return self.refuse("fewer than three nodes took the truncation range".to_owned());
         }
@@ -342,160 +372,11 @@ impl Writer {
         self.settle(now);
     }
 
-    /// Step 5: copies the tail until four segments of every group cover it (all three, when only
-    /// three are left), then serves.
-    fn settle(&mut self, now: Instant) {
-        let Some(recovery) = &self.recovery else { return };
-        let anchors: Vec<(GroupId, Lsn)> =
-            recovery.anchors.iter().map(|(group, (anchor, _))| (*group, *anchor)).collect();
-        let mut settled = true;
-        for (group, anchor) in anchors {
-            let members = self.config.members(group);
-            let Some(recovery) = &self.recovery else { return };
-            let able = members.iter().filter(|n| recovery.listed.contains(n)).count();
-            let Some(view) = self.groups.get(&group) else { continue };
-            let covered = members.iter().filter(|node| {
-                view.is_complete(**node) && view.scl(**node) >= anchor
-            });
-            let covered = covered.count();
-            let behind: Vec<NodeId> = members
-                .into_iter()
-                .filter(|n| recovery.listed.contains(n))
-                .filter(|n| !(view.is_complete(*n) && view.scl(*n) >= anchor))
-                .collect();
-            if able < READ_QUORUM {
-                return self.refuse("fewer than three nodes of a group are left".to_owned());
-            }
-            let enough = covered >= WRITE_QUORUM.min(able);
-            for node in behind {
-                let waits = self.settle_segment(node, group, anchor, enough);
-                settled &= !waits;
-            }
-            settled &= enough;
-        }
-        if settled {
-            self.serve(now);
-        } else {
-            self.recovery_catch_up(now);
-        }
-    }
-
-    /// Gives a segment the tail's records that it lacks; blocks, if they are needed for four.
-    /// Whether the recovery should wait for it.
-    fn settle_segment(&mut self, node: NodeId, group: GroupId, anchor: Lsn, enough: bool) -> bool {
-        let Some(recovery) = &mut self.recovery else { return false };
-        if recovery.fetches.values().any(|fetch| fetch.target == node) {
-            return true;
-        }
-        if self.catch_up.is_filling(node, group) {
-            return !enough;
-        }
-        let Some(view) = self.groups.get(&group) else { return false };
-        let scl = view.scl(node);
-        let tried = recovery.tried.get(&(node, group)).copied();
-        let can_fetch = view.is_complete(node) && tried != Some(Tried::NotThere);
-        let source = can_fetch.then(|| source_of_tail(recovery, group, scl, anchor)).flatten();
-        match source {
-            Some(source) if tried.is_none() => {
-                recovery.tried.insert((node, group), Tried::Given);
-                let id = self.new_request();
-                if let Some(recovery) = &mut self.recovery {
-                    recovery.fetches.insert(id, Fetch { source, target: node, group });
-                }
-                let epoch = self.epoch;
-                let request = Request::Fetch { epoch, id, group, after: scl, upto: anchor };
-                self.send(source, request);
-                true
-            }
-            // Its records are on their way, or enough others have them.
-            Some(_) => !enough,
-            None if enough => false,
-            None => {
-                self.fill_for_quorum(node, group);
-                true
-            }
-        }
-    }
-
-    /// Fewer than four cover the anchor and the tail's records do not reach down to this segment:
-    /// it is filled with blocks, as of the highest announced VDL, before the volume serves.
-    fn fill_for_quorum(&mut self, node: NodeId, group: GroupId) {
-        let Some(recovery) = &self.recovery else { return };
-        let (epoch, announced) = (self.epoch, recovery.announced);
-        let Some((_, base)) = recovery.anchors.get(&group).copied() else { return };
-        let nodes: Vec<NodeId> = recovery.listed.iter().copied().collect();
-        let since = self.groups.get(&group).map_or(Lsn::NONE, |view| {
-            if view.is_complete(node) { view.scl(node) } else { Lsn::NONE }
-        });
-        if let Some(view) = self.groups.get_mut(&group) {
-            view.forget(node);
-        }
-        for source in nodes {
-            self.send(source, Request::Announce { epoch, vdl: announced });
-        }
-        self.catch_up.begun(Lack { node, group, since }, base);
-        self.send(node, Request::BeginCatchUp { epoch, groups: vec![(group, base)] });
-        if let Some(recovery) = &mut self.recovery {
-            recovery.tried.remove(&(node, group));
-        }
-    }
-
-    pub(super) fn recovery_catch_up(&mut self, now: Instant) {
-        if self.recovery.is_some() {
-            self.catch_up_next(now);
-        }
-    }
-
-    /// Records of the tail from a peer, for the segment that lacks them.
-    pub(super) fn on_records(
-        &mut self,
-        id: RequestId,
-        result: Result<Vec<(RecordHeader, Pages)>, NodeFailure>,
-    ) {
-        let Some(recovery) = &mut self.recovery else { return };
-        let Some(Fetch { source, target, group }) = recovery.fetches.remove(&id) else { return };
-        let records = match result {
-            Ok(records) => records,
-            // Its index has taken them in meanwhile: blocks are copied instead.
-            Err(NodeFailure::Behind) => {
-                recovery.tried.insert((target, group), Tried::NotThere);
-                return;
-            }
-            Err(NodeFailure::Damaged | NodeFailure::OutOfService) => {
-                return self.start_without(source);
-            }
-        };
-        self.recovery_progress();
-        // Until everything is settled no frame announces more than its receiver knew.
-        let stamp = FrameStamp { epoch: self.epoch, vdl: Lsn::NONE, wall_time_ns: 0 };
-        let page_limit = payload_pages_limit(self.config.extent_bytes);
-        let mut parts = Vec::new();
-        let mut pages = 0;
-        for (record, payload) in records {
-            if pages + payload.page_count() > page_limit || parts.len() == limits::FRAME_RECORDS {
-                pages = 0;
-                let frame = Arc::new(Frame::new(stamp, std::mem::take(&mut parts)));
-                self.send(target, Request::Append { frame });
-            }
-            pages += payload.page_count();
-            parts.push((record, payload));
-        }
-        if !parts.is_empty() {
-            self.send(target, Request::Append { frame: Arc::new(Frame::new(stamp, parts)) });
-        }
-    }
-
-    /// A record of the tail that was there when the node was opened cannot be read any more:
-    /// start again with a new epoch, without that node (DESIGN §7.5).
-    fn start_without(&mut self, node: NodeId) {
-        let now = self.now;
-        self.node_down(now, node, "records of its tail cannot be read");
-        self.start_promising(now, self.epoch.number + 1);
-    }
-
     /// Everything is settled: VCL = VDL = the range's top, and the first read may be served.
-    fn serve(&mut self, now: Instant) {
-        let Some(recovery) = self.recovery.take() else { return };
+    pub(super) fn serve(&mut self, now: Instant) {
+        let Some(recovery) = self.recovery.take() else {
+            return;
+        };
         let top = self.list.top();
         self.vcl = top;
         self.vdl = top;
@@ -541,17 +422,16 @@ fn usable<'a>(
 
 /// Whether a report can say of a group what is not there.
 fn can_vote(report: &Report, group: GroupId) -> bool {
-    let segment = report.segments.iter().find(|segment| segment.group == group);
+    let segment = report
+        .segments
+        .iter()
+        .find(|segment| segment.group == group);
     !report.tail_damaged && segment.is_none_or(|segment| segment.complete)
 }
 
 /// The VDL: from the highest announced one up, as long as the next LSN is there (or annulled),
 /// down to the last consistency point.
-fn durable_point(
-    announced: Lsn,
-    list: &TruncationList,
-    tail: &BTreeMap<Lsn, TailRecord>,
-) -> Lsn {
+fn durable_point(announced: Lsn, list: &TruncationList, tail: &BTreeMap<Lsn, TailRecord>) -> Lsn {
     let (mut vcl, mut vdl) = (announced, announced);
     loop {
         let next = vcl.next();
@@ -588,32 +468,15 @@ fn anchors(
         }
     };
     for report in usable.values() {
-        report.segments.iter().for_each(|segment| raise(segment.group, segment.applied));
-        report.tail.iter().for_each(|record| raise(record.group, record.lsn));
+        report
+            .segments
+            .iter()
+            .for_each(|segment| raise(segment.group, segment.applied));
+        report
+            .tail
+            .iter()
+            .for_each(|record| raise(record.group, record.lsn));
     }
     anchors.retain(|_, (anchor, _)| anchor.is_some());
     anchors
-}
-
-/// A node whose tail has every record of the group after `scl` up to the anchor.
-fn source_of_tail(
-    recovery: &Recovery,
-    group: GroupId,
-    scl: Lsn,
-    anchor: Lsn,
-) -> Option<NodeId> {
-    let has_chain = |report: &Report| {
-        let mut end = scl;
-        let of_group = report.tail.iter().filter(|record| record.group == group);
-        for record in of_group.filter(|record| record.lsn > scl && record.lsn <= anchor) {
-            if record.previous_in_group != end {
-                return false;
-            }
-            end = record.lsn;
-        }
-        end == anchor
-    };
-    recovery.listed.iter().copied().find(|node| {
-        recovery.reports.get(node).is_some_and(has_chain)
-    })
 }

@@ -36,13 +36,16 @@ impl Writer {
                     sets.entry(view.members).or_default().push(pending);
                 }
             }
-            sets.into_iter().for_each(|(members, batch)| self.send_batch(members, batch));
+            sets.into_iter()
+                .for_each(|(members, batch)| self.send_batch(members, batch));
         }
     }
 
     fn send_batch(&mut self, members: [NodeId; SEGMENTS], batch: Batch) {
         let frame = self.frame(batch);
-        members.into_iter().for_each(|node| self.send_frame(node, Arc::clone(&frame)));
+        members
+            .into_iter()
+            .for_each(|node| self.send_frame(node, Arc::clone(&frame)));
     }
 
     /// The oldest unsent records that one frame may carry.
@@ -53,14 +56,25 @@ impl Writer {
             pages += pending.pages.page_count();
             pages <= page_limit
         };
-        self.pending.unsent().take(limits::FRAME_RECORDS).take_while(fits).cloned().collect()
+        self.pending
+            .unsent()
+            .take(limits::FRAME_RECORDS)
+            .take_while(fits)
+            .cloned()
+            .collect()
     }
 
     fn frame(&mut self, batch: Batch) -> Arc<Frame> {
         self.announced = self.vdl;
-        let stamp =
-            FrameStamp { epoch: self.epoch, vdl: self.vdl, wall_time_ns: self.wall_time_ns };
-        let parts = batch.into_iter().map(|pending| (pending.record, pending.pages)).collect();
+        let stamp = FrameStamp {
+            epoch: self.epoch,
+            vdl: self.vdl,
+            wall_time_ns: self.wall_time_ns,
+        };
+        let parts = batch
+            .into_iter()
+            .map(|pending| (pending.record, pending.pages))
+            .collect();
         Arc::new(Frame::new(stamp, parts))
     }
 
@@ -84,7 +98,9 @@ impl Writer {
         let page_limit = payload_pages_limit(self.config.extent_bytes);
         let groups = &self.groups;
         let held = self.pending.sent().filter(|pending| {
-            groups.get(&pending.record.group).is_some_and(|view| view.members.contains(&node))
+            groups
+                .get(&pending.record.group)
+                .is_some_and(|view| view.members.contains(&node))
         });
         let mut batches: Vec<Batch> = vec![Vec::new()];
         let mut pages = 0;
@@ -137,7 +153,10 @@ impl Writer {
     pub(super) fn advance(&mut self) {
         let mut vdl = self.vdl;
         while let Some(record) = self.pending.after(self.vcl) {
-            let durable = self.groups.get(&record.group).map_or(Lsn::NONE, |group| group.pgcl());
+            let durable = self
+                .groups
+                .get(&record.group)
+                .map_or(Lsn::NONE, |group| group.pgcl());
             if record.lsn > durable {
                 break;
             }
@@ -162,7 +181,11 @@ impl Writer {
                 group.tip = record.lsn;
             }
         }
-        while self.waiting.front().is_some_and(|(lsn, ..)| *lsn <= self.vdl) {
+        while self
+            .waiting
+            .front()
+            .is_some_and(|(lsn, ..)| *lsn <= self.vdl)
+        {
             if let Some((_, ticket, _)) = self.waiting.pop_front() {
                 self.complete(ticket, Ok(Answer::Done));
             }

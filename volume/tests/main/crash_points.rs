@@ -37,7 +37,10 @@ fn check(cluster: &mut Cluster, flushed: &[u8], written: &[u8], limit: usize) ->
         let whole = found.iter().all(|byte| *byte == found[0]);
         ok &= whole && found[0] >= flushed[block] && found[0] <= written[block];
         if !ok {
-            println!("limit {limit}, block {block}: {} not in {}..={}", found[0], flushed[block], written[block]);
+            println!(
+                "limit {limit}, block {block}: {} not in {}..={}",
+                found[0], flushed[block], written[block]
+            );
             return false;
         }
     }
@@ -67,7 +70,10 @@ fn crash_everywhere(ignore_syncs: bool) -> usize {
             let after = cluster.read(0, 8 * BLOCK as usize);
             let changed = before.iter().zip(&after).position(|(a, b)| a != b);
             let values = changed.map(|at| (at as u64 / BLOCK, before[at], after[at]));
-            assert_eq!(values, None, "a read was taken back (crash after {limit} steps)");
+            assert_eq!(
+                values, None,
+                "a read was taken back (crash after {limit} steps)"
+            );
         }
         if ended {
             assert!(limit > 30, "the workload has crash points");
@@ -84,5 +90,8 @@ fn no_crash_point_loses_what_was_flushed() {
 
 #[test]
 fn without_syncs_the_same_test_fails() {
-    assert!(crash_everywhere(true) > 0, "a disk that ignores syncs must be found out");
+    assert!(
+        crash_everywhere(true) > 0,
+        "a disk that ignores syncs must be found out"
+    );
 }

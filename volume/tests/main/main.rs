@@ -1,8 +1,12 @@
 //! The volume against a model, on disks that lose, reorder and tear what was not synced.
 
-#![allow(unreachable_pub, missing_docs, reason = "a test binary has no public items")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "a test binary has no public items"
+)]
 
 mod cluster;
 mod crash_points;
-mod reference_model;
 mod recovery_cases;
+mod reference_model;

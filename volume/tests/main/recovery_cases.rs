@@ -19,7 +19,11 @@ fn filled(seed: u64) -> Cluster {
 fn expect_filled(cluster: &mut Cluster) {
     for block in 0..100u64 {
         let found = cluster.read(block * 16384, 16384);
-        assert!(found.iter().all(|byte| *byte == block as u8 + 1), "block {block}: {}", found[0]);
+        assert!(
+            found.iter().all(|byte| *byte == block as u8 + 1),
+            "block {block}: {}",
+            found[0]
+        );
     }
 }
 
@@ -33,7 +37,10 @@ fn three_nodes_left_read_and_do_not_write_until_the_fourth_returns() {
     assert_eq!(cluster.core().writer.figures().state.word(), "read-only");
     let write = cluster.start_write(0, &[77; 16384], true);
     cluster.quiesce(5);
-    assert!(!cluster.answers.contains_key(&write), "a write without quorum is not answered");
+    assert!(
+        !cluster.answers.contains_key(&write),
+        "a write without quorum is not answered"
+    );
     expect_filled(&mut cluster);
     let (index, disk) = away.remove(0);
     cluster.return_node(index, disk);
@@ -95,10 +102,17 @@ fn a_replaced_directory_counts_only_when_it_was_filled() {
 fn an_emptied_node_counts_in_no_quorum() {
     let mut cluster = filled(5);
     cluster.crash();
-    cluster.disks.iter_mut().take(3).for_each(|disk| *disk = None);
+    cluster
+        .disks
+        .iter_mut()
+        .take(3)
+        .for_each(|disk| *disk = None);
     // Three are left; one of them is exchanged for an empty directory while nobody looks.
     cluster.replace_node(3);
-    assert!(cluster.open().is_err(), "two complete nodes and an empty one prove nothing");
+    assert!(
+        cluster.open().is_err(),
+        "two complete nodes and an empty one prove nothing"
+    );
 }
 
 #[test]
@@ -107,15 +121,27 @@ fn a_node_refuses_an_older_writer() {
     let now = cluster.now;
     let core = cluster.core();
     let node = core.nodes[0].as_mut().expect("the node is there");
-    let old = VolumeEpoch { number: 0, writer: 99 };
-    node.on_request(now, Request::Announce { epoch: old, vdl: redoubt_volume::lsn::Lsn(u64::MAX) });
+    let old = VolumeEpoch {
+        number: 0,
+        writer: 99,
+    };
+    node.on_request(
+        now,
+        Request::Announce {
+            epoch: old,
+            vdl: redoubt_volume::lsn::Lsn(u64::MAX),
+        },
+    );
     let mut refused = false;
     while let Some(effect) = node.poll() {
         refused |= matches!(effect, NodeEffect::Send(Reply::Refused { .. }));
     }
     assert!(refused, "an older epoch is refused");
     node.on_request(now, Request::Promise { epoch: old });
-    assert!(matches!(node.poll(), Some(NodeEffect::Send(Reply::Refused { .. }))));
+    assert!(matches!(
+        node.poll(),
+        Some(NodeEffect::Send(Reply::Refused { .. }))
+    ));
 }
 
 #[test]
@@ -127,7 +153,11 @@ fn a_failed_append_fences_the_node_and_nothing_else() {
     let write = cluster.start_write(0, &[5; 16384], true);
     cluster.wait(write).expect("five others are enough");
     cluster.quiesce(3);
-    assert!(cluster.core().nodes[2].as_ref().is_some_and(|node| node.is_fenced()));
+    assert!(
+        cluster.core().nodes[2]
+            .as_ref()
+            .is_some_and(|node| node.is_fenced())
+    );
     assert_eq!(cluster.core().writer.figures().state.word(), "degraded");
     assert_eq!(cluster.read(0, 1), [5]);
     let _ = NodeId(2);
@@ -135,7 +165,14 @@ fn a_failed_append_fences_the_node_and_nothing_else() {
 
 #[test]
 fn a_full_disk_refuses_what_was_not_admitted_and_goes_on_when_there_is_space() {
-    let mut cluster = Cluster::create(Shape { disk_bytes: 64 << 20, group_mib: 64, ..Shape::default() }, 8);
+    let mut cluster = Cluster::create(
+        Shape {
+            disk_bytes: 64 << 20,
+            group_mib: 64,
+            ..Shape::default()
+        },
+        8,
+    );
     cluster.open().expect("a new volume opens");
     for disk in cluster.disks.iter_mut().flatten() {
         disk.damage.capacity = Some(12 << 20);
@@ -156,7 +193,10 @@ fn a_full_disk_refuses_what_was_not_admitted_and_goes_on_when_there_is_space() {
     assert!(refused, "12 MiB cannot take 64");
     for block in acknowledged.iter().copied() {
         let found = cluster.read(block * 16384, 16384);
-        assert!(found.iter().all(|byte| *byte == block as u8 | 1), "block {block}");
+        assert!(
+            found.iter().all(|byte| *byte == block as u8 | 1),
+            "block {block}"
+        );
     }
     for disk in cluster.disks.iter_mut().flatten() {
         disk.damage.capacity = None;
@@ -168,7 +208,11 @@ fn a_full_disk_refuses_what_was_not_admitted_and_goes_on_when_there_is_space() {
 
 #[test]
 fn overwriting_leaves_little_behind() {
-    let shape = Shape { disk_bytes: 8 << 20, group_mib: 8, ..Shape::default() };
+    let shape = Shape {
+        disk_bytes: 8 << 20,
+        group_mib: 8,
+        ..Shape::default()
+    };
     let mut cluster = Cluster::create(shape, 9);
     cluster.open().expect("a new volume opens");
     for round in 0..20u8 {
@@ -181,7 +225,10 @@ fn overwriting_leaves_little_behind() {
     cluster.quiesce(200);
     for disk in cluster.disks.iter().flatten() {
         let bytes = disk.log_bytes();
-        assert!(bytes < 8 * (1 << 20) * 16 / 10 + 9 * (1 << 20), "{bytes} bytes for 8 MiB of data");
+        assert!(
+            bytes < 8 * (1 << 20) * 16 / 10 + 9 * (1 << 20),
+            "{bytes} bytes for 8 MiB of data"
+        );
     }
     assert!(cluster.read(0, 8 << 20).iter().all(|byte| *byte == 20));
 }

@@ -12,7 +12,9 @@ struct Model {
 
 impl Model {
     fn new(bytes: usize) -> Model {
-        Model { states: vec![vec![0; bytes]] }
+        Model {
+            states: vec![vec![0; bytes]],
+        }
     }
 
     fn now(&self) -> &[u8] {
@@ -33,7 +35,10 @@ impl Model {
     /// After a crash the disk must be in one of the states; it stays in that one.
     fn settle(&mut self, found: &[u8], story: &str) {
         let place = self.states.iter().rposition(|state| state == found);
-        assert!(place.is_some(), "the disk is in no state it was ever in: {story}");
+        assert!(
+            place.is_some(),
+            "the disk is in no state it was ever in: {story}"
+        );
         self.states = vec![found.to_vec()];
     }
 }
@@ -89,9 +94,12 @@ impl Run {
     fn write(&mut self) {
         let (offset, length) = self.range();
         let fill = self.random.next() as u8 | 1;
-        let data: Vec<u8> = (0..length).map(|i| fill.wrapping_add((i / 512) as u8)).collect();
+        let data: Vec<u8> = (0..length)
+            .map(|i| fill.wrapping_add((i / 512) as u8))
+            .collect();
         self.story.push(format!("write {offset}+{length}"));
-        self.model.mutate(|disk| disk[offset as usize..offset as usize + length].copy_from_slice(&data));
+        self.model
+            .mutate(|disk| disk[offset as usize..offset as usize + length].copy_from_slice(&data));
         let durable = self.random.below(6) == 0;
         let ticket = self.cluster.start_write(offset, &data, durable);
         if self.random.below(3) == 0 {
@@ -109,7 +117,8 @@ impl Run {
             _ => self.range(),
         };
         self.story.push(format!("discard {offset}+{length}"));
-        self.model.mutate(|disk| disk[offset as usize..offset as usize + length].fill(0));
+        self.model
+            .mutate(|disk| disk[offset as usize..offset as usize + length].fill(0));
         self.cluster.start_discard(offset, length as u64);
     }
 
@@ -119,7 +128,12 @@ impl Run {
         let found = self.cluster.read(offset, length);
         let expected = &self.model.now()[offset as usize..offset as usize + length];
         let differs = found.iter().zip(expected).position(|(a, b)| a != b);
-        assert_eq!(differs, None, "a read of {offset}+{length} is wrong: {}", self.tell());
+        assert_eq!(
+            differs,
+            None,
+            "a read of {offset}+{length} is wrong: {}",
+            self.tell()
+        );
     }
 
     fn flush(&mut self) {
@@ -194,14 +208,20 @@ impl Run {
     fn stall(&mut self) {
         if let Some(index) = self.some_node() {
             self.story.push(format!("stall node {index}"));
-            self.cluster.disks[index].as_mut().expect("it is there").damage.stalls = true;
+            self.cluster.disks[index]
+                .as_mut()
+                .expect("it is there")
+                .damage
+                .stalls = true;
             self.stalled.push(index);
         }
     }
 
     /// Bytes of a node's log change at rest; the node is opened again, if it can be, or replaced.
     fn rot(&mut self) {
-        let Some(index) = self.some_node() else { return };
+        let Some(index) = self.some_node() else {
+            return;
+        };
         self.has_rot = true;
         let mut disk = self.cluster.lose_node(index).expect("the node was there");
         let files = disk.extent_files();
@@ -225,7 +245,11 @@ impl Run {
     fn heal(&mut self) {
         if let Some(index) = self.stalled.pop() {
             self.story.push(format!("node {index} goes on"));
-            self.cluster.disks[index].as_mut().expect("it is there").damage.stalls = false;
+            self.cluster.disks[index]
+                .as_mut()
+                .expect("it is there")
+                .damage
+                .stalls = false;
         } else if let Some((index, disk)) = self.away.pop() {
             if self.random.below(3) == 0 {
                 self.story.push(format!("replace node {index}"));
@@ -267,7 +291,13 @@ impl Run {
     fn check_copies(&mut self) {
         let config = self.cluster.core().writer.config().clone();
         let groups = self.cluster.core().writer.existing_groups();
-        for (unit, expected) in self.model.now().to_vec().chunks(UNIT_BYTES as usize).enumerate() {
+        for (unit, expected) in self
+            .model
+            .now()
+            .to_vec()
+            .chunks(UNIT_BYTES as usize)
+            .enumerate()
+        {
             let first = DiskBlock(unit as u64 * u64::from(BLOCKS_PER_UNIT));
             let (group, block) = config.geometry.locate(first);
             if !groups.contains(&group) {
@@ -276,10 +306,17 @@ impl Run {
             }
             for node in config.members(group) {
                 let Some(copy) = self.cluster.read_copy(node.index(), group, block) else {
-                    assert!(self.has_rot, "{node:?} does not read {group:?}: {}", self.tell());
+                    assert!(
+                        self.has_rot,
+                        "{node:?} does not read {group:?}: {}",
+                        self.tell()
+                    );
                     continue;
                 };
-                let at = copy.iter().zip(expected).position(|(one, other)| one != other);
+                let at = copy
+                    .iter()
+                    .zip(expected)
+                    .position(|(one, other)| one != other);
                 let at = at.map(|at| unit * UNIT_BYTES as usize + at);
                 assert_eq!(at, None, "the copy of {node:?} differs: {}", self.tell());
             }
@@ -294,8 +331,12 @@ fn run(shape: Shape, seed: u64, steps: usize) {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let count = std::env::var("REDOUBT_SEEDS").ok().and_then(|text| text.parse().ok());
-    let first = std::env::var("REDOUBT_FIRST_SEED").ok().and_then(|text| text.parse().ok());
+    let count = std::env::var("REDOUBT_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let first = std::env::var("REDOUBT_FIRST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let first = first.unwrap_or(0);
     first..first + count.unwrap_or(40)
 }
@@ -310,7 +351,11 @@ fn six_nodes_behave_like_a_vector() {
 
 #[test]
 fn twelve_nodes_behave_like_a_vector() {
-    let shape = Shape { nodes_per_zone: 4, disk_bytes: 6 << 20, ..Shape::default() };
+    let shape = Shape {
+        nodes_per_zone: 4,
+        disk_bytes: 6 << 20,
+        ..Shape::default()
+    };
     for seed in seeds() {
         println!("seed {seed}");
         run(shape, seed, 200);
@@ -319,7 +364,12 @@ fn twelve_nodes_behave_like_a_vector() {
 
 #[test]
 fn an_index_that_does_not_fit_its_memory_changes_nothing() {
-    let shape = Shape { index_bytes: 6 * 8192, disk_bytes: 8 << 20, group_mib: 4, ..Shape::default() };
+    let shape = Shape {
+        index_bytes: 6 * 8192,
+        disk_bytes: 8 << 20,
+        group_mib: 4,
+        ..Shape::default()
+    };
     for seed in seeds() {
         println!("seed {seed}");
         run(shape, seed, 200);

@@ -67,7 +67,10 @@ impl MemoryDisk {
 
     /// Bytes of all extent files.
     pub fn log_bytes(&self) -> usize {
-        let extents = self.stable.iter().filter(|(file, _)| **file != File::Superblock);
+        let extents = self
+            .stable
+            .iter()
+            .filter(|(file, _)| **file != File::Superblock);
         extents.map(|(_, bytes)| bytes.len()).sum()
     }
 
@@ -75,7 +78,9 @@ impl MemoryDisk {
     pub fn corrupt(&mut self, file: File, offset: usize, length: usize) {
         if let Some(bytes) = self.stable.get_mut(&file) {
             let end = (offset + length).min(bytes.len());
-            bytes[offset.min(end)..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
+            bytes[offset.min(end)..end]
+                .iter_mut()
+                .for_each(|byte| *byte ^= 0x5a);
         }
     }
 
@@ -84,15 +89,33 @@ impl MemoryDisk {
             NodeEffect::Remove { slot } => {
                 self.stable.remove(&File::Extent(slot));
             }
-            NodeEffect::Append { slot, offset, ref parts, .. } => {
-                let bytes = parts.iter().flat_map(|part| part.bytes().iter().copied()).collect();
-                let write = Write { file: File::Extent(slot), offset: offset as usize, bytes };
+            NodeEffect::Append {
+                slot,
+                offset,
+                ref parts,
+                ..
+            } => {
+                let bytes = parts
+                    .iter()
+                    .flat_map(|part| part.bytes().iter().copied())
+                    .collect();
+                let write = Write {
+                    file: File::Extent(slot),
+                    offset: offset as usize,
+                    bytes,
+                };
                 self.unsynced.push(write);
                 self.queue.push(effect);
             }
-            NodeEffect::WriteSuperblock { slot, ref bytes, .. } => {
+            NodeEffect::WriteSuperblock {
+                slot, ref bytes, ..
+            } => {
                 let (offset, bytes) = (slot * SLOT_BYTES, bytes.bytes().to_vec());
-                self.unsynced.push(Write { file: File::Superblock, offset, bytes });
+                self.unsynced.push(Write {
+                    file: File::Superblock,
+                    offset,
+                    bytes,
+                });
                 self.queue.push(effect);
             }
             other => self.queue.push(other),
@@ -105,7 +128,10 @@ impl MemoryDisk {
 
     /// Extent files and their lengths.
     pub fn extent_files(&self) -> Vec<(File, usize)> {
-        let extents = self.stable.iter().filter(|(file, _)| **file != File::Superblock);
+        let extents = self
+            .stable
+            .iter()
+            .filter(|(file, _)| **file != File::Superblock);
         extents.map(|(file, bytes)| (*file, bytes.len())).collect()
     }
 
@@ -113,7 +139,9 @@ impl MemoryDisk {
     pub fn complete_one(&mut self, random: &mut Random) -> Option<DiskCompletion> {
         let index = random.below(self.queue.len() as u64) as usize;
         match self.queue.remove(index) {
-            NodeEffect::Append { operation, slot, .. } => {
+            NodeEffect::Append {
+                operation, slot, ..
+            } => {
                 if std::mem::take(&mut self.damage.fails) {
                     let result = Err(DiskError::Failed);
                     return Some(DiskCompletion::Done { operation, result });
@@ -125,11 +153,20 @@ impl MemoryDisk {
                 self.sync(File::Superblock);
                 Some(done(operation))
             }
-            NodeEffect::Allocate { operation, slot, bytes } => {
+            NodeEffect::Allocate {
+                operation,
+                slot,
+                bytes,
+            } => {
                 let result = self.allocate(slot, bytes as usize);
                 Some(DiskCompletion::Done { operation, result })
             }
-            NodeEffect::Read { operation, slot, offset, pages } => {
+            NodeEffect::Read {
+                operation,
+                slot,
+                offset,
+                pages,
+            } => {
                 let result = self.read_now(slot, offset as usize, pages);
                 Some(DiskCompletion::Read { operation, result })
             }
@@ -148,7 +185,11 @@ impl MemoryDisk {
     fn allocate(&mut self, slot: ExtentSlot, bytes: usize) -> Result<(), DiskError> {
         let now = self.stable.get(&File::Extent(slot)).map_or(0, Vec::len);
         let total = self.log_bytes() + bytes.saturating_sub(now);
-        if self.damage.capacity.is_some_and(|capacity| total > capacity) {
+        if self
+            .damage
+            .capacity
+            .is_some_and(|capacity| total > capacity)
+        {
             return Err(DiskError::Full);
         }
         let file = self.stable.entry(File::Extent(slot)).or_default();
@@ -166,13 +207,23 @@ impl MemoryDisk {
     }
 
     /// What a read sees: stable content with the unsynced writes over it.
-    fn read_now(&self, slot: ExtentSlot, offset: usize, pages: usize) -> Result<PageBuf, DiskError> {
+    fn read_now(
+        &self,
+        slot: ExtentSlot,
+        offset: usize,
+        pages: usize,
+    ) -> Result<PageBuf, DiskError> {
         let file = File::Extent(slot);
         let mut bytes = self.stable.get(&file).cloned().unwrap_or_default();
         bytes.resize(bytes.len().max(offset + pages * 4096), 0);
         let mut view = BTreeMap::from([(file, bytes)]);
-        self.unsynced.iter().filter(|w| w.file == file).for_each(|w| apply(&mut view, w, |_| true));
-        Ok(PageBuf::from_bytes(&view[&file][offset..offset + pages * 4096]))
+        self.unsynced
+            .iter()
+            .filter(|w| w.file == file)
+            .for_each(|w| apply(&mut view, w, |_| true));
+        Ok(PageBuf::from_bytes(
+            &view[&file][offset..offset + pages * 4096],
+        ))
     }
 
     /// Keeps what was synced, and any sectors of the rest.
@@ -190,11 +241,16 @@ impl MemoryDisk {
 }
 
 fn done(operation: OperationId) -> DiskCompletion {
-    DiskCompletion::Done { operation, result: Ok(()) }
+    DiskCompletion::Done {
+        operation,
+        result: Ok(()),
+    }
 }
 
 fn apply(files: &mut BTreeMap<File, Vec<u8>>, write: &Write, mut keep: impl FnMut(usize) -> bool) {
-    let Some(target) = files.get_mut(&write.file) else { return };
+    let Some(target) = files.get_mut(&write.file) else {
+        return;
+    };
     for (index, sector) in write.bytes.chunks(SECTOR).enumerate() {
         let start = write.offset + index * SECTOR;
         if keep(index) && start + sector.len() <= target.len() {

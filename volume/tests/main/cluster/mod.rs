@@ -49,7 +49,12 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { nodes_per_zone: 2, group_mib: 1, disk_bytes: 4 << 20, index_bytes: 64 << 20 }
+        Shape {
+            nodes_per_zone: 2,
+            group_mib: 1,
+            disk_bytes: 4 << 20,
+            index_bytes: 64 << 20,
+        }
     }
 }
 
@@ -71,7 +76,12 @@ impl Cluster {
         let config = config(&shape);
         let disks = config.node_ids().map(|node| {
             let incarnation = config.nodes[node.index()].incarnation;
-            Some(MemoryDisk::create(&superblock(&config, node, incarnation, false)))
+            Some(MemoryDisk::create(&superblock(
+                &config,
+                node,
+                incarnation,
+                false,
+            )))
         });
         Cluster {
             shape,
@@ -106,7 +116,9 @@ impl Cluster {
         self.core = Some(core);
         self.opened = None;
         self.run_until(|cluster| cluster.opened.is_some());
-        self.opened.clone().unwrap_or_else(|| Err("the recovery did not end".to_owned()))
+        self.opened
+            .clone()
+            .unwrap_or_else(|| Err("the recovery did not end".to_owned()))
     }
 
     fn open_node(&mut self, index: usize) -> Option<Node> {
@@ -128,7 +140,9 @@ impl Cluster {
 
     /// Whether the node takes part.
     pub fn is_node_open(&self, index: usize) -> bool {
-        self.core.as_ref().is_some_and(|core| core.nodes[index].is_some())
+        self.core
+            .as_ref()
+            .is_some_and(|core| core.nodes[index].is_some())
     }
 
     /// A node's directory is gone under the running volume.
@@ -136,7 +150,8 @@ impl Cluster {
         let disk = self.disks[index].take();
         if let Some(core) = &mut self.core {
             core.nodes[index] = None;
-            core.writer.node_down(self.now, NodeId(index as u16), "its directory is gone");
+            core.writer
+                .node_down(self.now, NodeId(index as u16), "its directory is gone");
         }
         self.settle();
         disk
@@ -179,7 +194,9 @@ impl Cluster {
 
     pub fn start_write(&mut self, offset: u64, data: &[u8], durable: bool) -> Ticket {
         let (ticket, now) = (self.ticket(), self.now);
-        self.core().writer.write(now, ticket, cut(offset, data), durable);
+        self.core()
+            .writer
+            .write(now, ticket, cut(offset, data), durable);
         self.settle();
         ticket
     }
@@ -207,7 +224,9 @@ impl Cluster {
 
     pub fn wait(&mut self, ticket: Ticket) -> Result<Answer, IoFailure> {
         self.run_until(|cluster| cluster.answers.contains_key(&ticket));
-        self.answers.remove(&ticket).expect("the request was answered")
+        self.answers
+            .remove(&ticket)
+            .expect("the request was answered")
     }
 
     pub fn read(&mut self, offset: u64, length: usize) -> Vec<u8> {
@@ -222,7 +241,9 @@ impl Cluster {
     pub fn read_copy(&mut self, node: usize, group: GroupId, block: GroupBlock) -> Option<Vec<u8>> {
         let (ticket, now) = (self.ticket(), self.now);
         let node = NodeId(node as u16);
-        self.core().writer.read_copy(now, ticket, node, group, block, BLOCKS_PER_UNIT);
+        self.core()
+            .writer
+            .read_copy(now, ticket, node, group, block, BLOCKS_PER_UNIT);
         self.settle();
         match self.wait(ticket) {
             Ok(Answer::Bytes(bytes)) => Some(bytes.as_ref().to_vec()),
@@ -255,7 +276,9 @@ impl Cluster {
             return false;
         }
         let index = busy[self.random.below(busy.len() as u64) as usize];
-        let Some(disk) = &mut self.disks[index] else { return false };
+        let Some(disk) = &mut self.disks[index] else {
+            return false;
+        };
         let completion = disk.complete_one(&mut self.random);
         self.now = self.now.plus(Duration::from_micros(50));
         let now = self.now;
@@ -300,7 +323,11 @@ impl Cluster {
     pub fn close(&mut self) {
         let flush = self.start_flush();
         self.wait(flush).expect("the flush succeeds");
-        self.core().nodes.iter_mut().flatten().for_each(Node::want_checkpoint);
+        self.core()
+            .nodes
+            .iter_mut()
+            .flatten()
+            .for_each(Node::want_checkpoint);
         self.quiesce(3);
         self.core = None;
         self.answers.clear();
