@@ -73,6 +73,15 @@ fn the_nodes_that_returned_hold_everything() {
     write(&mounted, 3);
 }
 
+/// Ends the writing also where the test fails: the scope waits for its threads.
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn writing_goes_on_while_a_zone_goes_away_and_comes_back() {
     let Some(_turn) = fuse(&[]) else { return };
@@ -80,6 +89,7 @@ fn writing_goes_on_while_a_zone_goes_away_and_comes_back() {
     let mounted = volume.mount();
     let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let _stop = SetWhenDropped(&stop);
         scope.spawn(|| {
             let file = mounted.open(0);
             while !stop.load(Ordering::Relaxed) {
@@ -103,7 +113,6 @@ fn writing_goes_on_while_a_zone_goes_away_and_comes_back() {
         volume.bring_back("zone-c");
         volume.await_healthy();
         progress();
-        stop.store(true, Ordering::Relaxed);
     });
     let last = rounds.load(Ordering::Relaxed) - 1;
     let found = read_direct(&mounted.disk(), (last % 64) << 20, 1 << 20);

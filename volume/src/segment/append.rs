@@ -10,13 +10,14 @@ use crate::ids::GroupId;
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{Reply, RequestId};
-use crate::page::{PAGE_BYTES, Pages};
+use crate::page::{PAGE_BYTES, PageBuf, Pages};
 use crate::segment::effect::NodeEffect;
+use crate::segment::hot_log::PADDING_PAGES;
 use crate::segment::lsn_chain::{Segment, TailEntry};
 use crate::segment::node::{Node, Operation};
 use crate::segment::promise::Answer;
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What follows when a frame is on stable storage.
 #[derive(Debug)]
@@ -181,6 +182,9 @@ impl Node {
         let mut parts = Vec::with_capacity(1 + queued.frame.payload.len());
         parts.push(queued.frame.header_for(&identity));
         parts.extend(queued.frame.payload.iter().cloned());
+        if placement.padding > 0 {
+            parts.push(zeros().slice(0, placement.padding as usize));
+        }
         let operation = self.begin(Operation::Append);
         self.append.in_flight = Some(InFlight {
             queued,
@@ -364,4 +368,10 @@ pub(super) fn payload_of(record: &RecordHeader, point: LogPoint, payload_at: u32
         page: payload_at + record.payload_page,
         pages: u32::from(record.payload_pages),
     }
+}
+
+/// As many zeros as are ever written behind a frame; one copy for all nodes.
+fn zeros() -> &'static Pages {
+    static ZEROS: OnceLock<Pages> = OnceLock::new();
+    ZEROS.get_or_init(|| PageBuf::zeroed(PADDING_PAGES as usize).share())
 }

@@ -433,7 +433,12 @@ impl Node {
                 _ => index.relocate_directory_if_at(page.1, page.2, page.3),
             };
             // Every page is asked, so that all of them are written again.
-            let live_pages = proof.index_pages.iter().map(lies_there).filter(|live| *live).count();
+            let live_pages = proof
+                .index_pages
+                .iter()
+                .map(lies_there)
+                .filter(|live| *live)
+                .count();
             if live_pages == 0 && proof.moves <= self.cleaning.moves_done {
                 proven.insert(*extent);
             }

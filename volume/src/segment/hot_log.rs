@@ -34,6 +34,8 @@ pub struct Placement {
     pub point: LogPoint,
     /// All its pages were written before.
     pub overwrites: bool,
+    /// Pages behind the frame to be written with zeros along with it.
+    pub padding: u32,
 }
 
 /// An allocation to be made.
@@ -44,6 +46,22 @@ pub struct Allocation {
     /// Bytes from its start.
     pub bytes: u64,
 }
+
+/// Pages of zeros to write behind a small frame that goes to space never written before: the small
+/// ones that follow overwrite them, and need no commit of the file system's journal each.
+fn padding(pages: u32, end: u32, allocated: u64) -> u32 {
+    let room = (allocated / PAGE_BYTES as u64) as u32 - end;
+    if pages <= SMALL_FRAME_PAGES {
+        room.min(PADDING_PAGES)
+    } else {
+        0
+    }
+}
+
+/// Frames up to this (128 KiB) are small.
+const SMALL_FRAME_PAGES: u32 = 32;
+/// Zeros written ahead of small frames: 1 MiB.
+pub const PADDING_PAGES: u32 = 256;
 
 /// Placement of frames in one node's extents.
 #[derive(Debug)]
@@ -174,13 +192,19 @@ impl HotLog {
             extent: file.sequence,
             page,
         };
-        file.written_pages = file.written_pages.max(end);
+        let padding = if overwrites {
+            0
+        } else {
+            padding(pages, end, file.allocated)
+        };
+        file.written_pages = file.written_pages.max(end + padding);
         self.active = Some((slot, end));
         self.appended_bytes += u64::from(pages) * PAGE_BYTES as u64;
         Some(Placement {
             slot,
             point,
             overwrites,
+            padding,
         })
     }
 

@@ -110,6 +110,11 @@ impl Segment {
         self.spoiled = true;
     }
 
+    /// The copy that was begun has ended; it makes the segment complete if nothing was lost since.
+    pub fn complete_unless_spoiled(&mut self) {
+        self.complete |= !self.spoiled;
+    }
+
     /// Whether blocks may yet be copied to it that a discard of this LSN should have met.
     pub fn awaits_blocks_before(&self, discard: Lsn) -> bool {
         !self.complete && discard > self.base

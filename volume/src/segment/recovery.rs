@@ -280,7 +280,7 @@ impl Node {
             }
             RecordKind::Complete => {
                 if let Some(segment) = self.segments.get_mut(&record.group) {
-                    segment.complete = true;
+                    segment.complete_unless_spoiled();
                 }
             }
             RecordKind::IndexLeaf | RecordKind::IndexDirectory | RecordKind::CheckpointRoot => {}

@@ -91,9 +91,8 @@ mod tests {
     fn what_is_older_than_a_discard_is_buried_and_wider_discards_replace_narrow_ones() {
         let mut stones = Tombstones::default();
         stones.add(&discard(5, 10, 2));
-        let bury = |stones: &Tombstones, block, lsn| {
-            stones.bury(GroupId(1), GroupBlock(block), Lsn(lsn))
-        };
+        let bury =
+            |stones: &Tombstones, block, lsn| stones.bury(GroupId(1), GroupBlock(block), Lsn(lsn));
         assert!(bury(&stones, 11, 5) && !bury(&stones, 11, 6) && !bury(&stones, 12, 5));
         assert!(!stones.bury(GroupId(2), GroupBlock(11), Lsn(5)));
         stones.add(&discard(7, 0, 64));

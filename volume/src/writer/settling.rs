@@ -72,7 +72,8 @@ impl Writer {
             return;
         };
         let anchors = recovery.anchors.iter();
-        let anchors: Vec<(GroupId, Lsn)> = anchors.map(|(group, (lsn, _))| (*group, *lsn)).collect();
+        let anchors: Vec<(GroupId, Lsn)> =
+            anchors.map(|(group, (lsn, _))| (*group, *lsn)).collect();
         let mut settled = true;
         for (group, anchor) in anchors {
             match self.settle_group(now, group, anchor) {
@@ -93,7 +94,9 @@ impl Writer {
     fn settle_group(&mut self, now: Instant, group: GroupId, anchor: Lsn) -> Option<bool> {
         let (recovery, view) = (self.recovery.as_ref()?, self.groups.get(&group)?);
         let listed = view.members.iter().copied();
-        let listed: Vec<NodeId> = listed.filter(|node| recovery.listed.contains(node)).collect();
+        let listed: Vec<NodeId> = listed
+            .filter(|node| recovery.listed.contains(node))
+            .collect();
         if listed.len() < READ_QUORUM {
             return None;
         }
@@ -120,7 +123,12 @@ impl Writer {
         let Some((recovery, view)) = self.recovery.as_mut().zip(self.groups.get(&group)) else {
             return false;
         };
-        if recovery.settling.fetches.values().any(|fetch| fetch.target == node) {
+        if recovery
+            .settling
+            .fetches
+            .values()
+            .any(|fetch| fetch.target == node)
+        {
             return true;
         }
         let tried = recovery.settling.tried.get(&(node, group)).copied();
@@ -129,11 +137,22 @@ impl Writer {
         }
         let scl = view.scl(node);
         let can_fetch = view.is_complete(node) && tried.is_none();
-        let source = can_fetch.then(|| source_of_tail(recovery, group, scl, anchor)).flatten();
+        let source = can_fetch
+            .then(|| source_of_tail(recovery, group, scl, anchor))
+            .flatten();
         match source {
             Some(source) => {
                 let (target, since) = (node, now);
-                self.fetch_tail(Fetch { source, target, group, since }, scl, anchor);
+                self.fetch_tail(
+                    Fetch {
+                        source,
+                        target,
+                        group,
+                        since,
+                    },
+                    scl,
+                    anchor,
+                );
             }
             None if enough => return false,
             None => self.fill_for_quorum(node, group),
@@ -143,12 +162,29 @@ impl Writer {
 
     fn fetch_tail(&mut self, fetch: Fetch, after: Lsn, upto: Lsn) {
         let (id, epoch) = (self.new_request(), self.epoch);
-        let Fetch { source, target, group, .. } = fetch;
+        let Fetch {
+            source,
+            target,
+            group,
+            ..
+        } = fetch;
         if let Some(recovery) = &mut self.recovery {
-            recovery.settling.tried.insert((target, group), Tried::Given);
+            recovery
+                .settling
+                .tried
+                .insert((target, group), Tried::Given);
             recovery.settling.fetches.insert(id, fetch);
         }
-        self.send(source, Request::Fetch { epoch, id, group, after, upto });
+        self.send(
+            source,
+            Request::Fetch {
+                epoch,
+                id,
+                group,
+                after,
+                upto,
+            },
+        );
     }
 
     /// Fewer than four cover the anchor and the tail's records do not reach down to this segment:
@@ -222,7 +258,10 @@ impl Writer {
             Ok(records) => records,
             // Its index has taken them in meanwhile: blocks are copied instead.
             Err(NodeFailure::Behind) => {
-                recovery.settling.tried.insert((target, group), Tried::NotThere);
+                recovery
+                    .settling
+                    .tried
+                    .insert((target, group), Tried::NotThere);
                 return;
             }
             Err(NodeFailure::Damaged | NodeFailure::OutOfService) => {

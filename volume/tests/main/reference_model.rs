@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, File, MemoryDisk, Random, Shape};
 use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
 use redoubt_volume::ids::DiskBlock;
+use redoubt_volume::status::NodeState;
 
 /// What the disk may hold: the state after each mutation, from the last flushed one on.
 struct Model {
@@ -51,8 +52,8 @@ struct Run {
     away: Vec<(usize, MemoryDisk)>,
     /// Nodes whose disk completes nothing.
     stalled: Vec<usize>,
-    /// Bytes of a log were changed at rest: a copy may be unreadable, never wrong.
-    has_rot: bool,
+    /// The node whose log was changed at rest: its copies may be unreadable, never wrong.
+    rotten: Option<usize>,
     story: Vec<String>,
     bytes: usize,
 }
@@ -68,7 +69,7 @@ impl Run {
             random: Random(seed ^ 0xabcd),
             away: Vec::new(),
             stalled: Vec::new(),
-            has_rot: false,
+            rotten: None,
             story: Vec::new(),
             bytes,
         }
@@ -153,6 +154,7 @@ impl Run {
         let found = self.cluster.read(0, self.bytes);
         let story = self.tell();
         self.model.settle(&found, &story);
+        self.replace_rotten();
     }
 
     fn step(&mut self) {
@@ -174,7 +176,7 @@ impl Run {
             }
             86..88 if self.may_lose() => self.lose(),
             88..89 if self.may_lose() => self.stall(),
-            89..90 if self.may_lose() => self.rot(),
+            89..90 if self.may_lose() && self.rotten.is_none() => self.rot(),
             90..94 => self.heal(),
             94..97 => self.cluster.tick(),
             _ => {
@@ -186,9 +188,13 @@ impl Run {
         }
     }
 
-    /// Two nodes may be away or slow at a time: four are left.
-    fn may_lose(&self) -> bool {
-        self.away.len() + self.stalled.len() < 2
+    /// Two nodes may be away, slow, damaged or incomplete at a time: four are left.
+    fn may_lose(&mut self) -> bool {
+        let nodes = self.cluster.core().writer.figures().nodes;
+        let bad = nodes.iter().enumerate().filter(|(index, (state, _))| {
+            *state != NodeState::Up || self.stalled.contains(index) || self.rotten == Some(*index)
+        });
+        bad.count() < 2
     }
 
     fn some_node(&mut self) -> Option<usize> {
@@ -222,7 +228,7 @@ impl Run {
         let Some(index) = self.some_node() else {
             return;
         };
-        self.has_rot = true;
+        self.rotten = Some(index);
         let mut disk = self.cluster.lose_node(index).expect("the node was there");
         let files = disk.extent_files();
         for _ in 0..self.random.below(6) + 1 {
@@ -235,11 +241,20 @@ impl Run {
             disk.corrupt(file, offset, 700);
         }
         self.cluster.return_node(index, disk);
-        if !self.cluster.is_node_open(index) {
+        self.replace_rotten();
+        self.rest();
+    }
+
+    /// A node that is too damaged to be opened is replaced.
+    fn replace_rotten(&mut self) {
+        if let Some(index) = self.rotten
+            && self.cluster.disks[index].is_some()
+            && !self.cluster.is_node_open(index)
+        {
             self.story.push(format!("node {index} does not open"));
             self.cluster.replace_node(index);
+            self.rotten = None;
         }
-        self.cluster.quiesce(100);
     }
 
     fn heal(&mut self) {
@@ -275,11 +290,7 @@ impl Run {
         while !(self.away.is_empty() && self.stalled.is_empty()) {
             self.heal();
         }
-        for index in 0..self.cluster.disks.len() {
-            if !self.cluster.is_node_open(index) {
-                self.cluster.replace_node(index);
-            }
-        }
+        self.replace_rotten();
         self.flush();
         self.cluster.quiesce(60);
         let state = self.cluster.core().writer.figures().state;
@@ -307,7 +318,7 @@ impl Run {
             for node in config.members(group) {
                 let Some(copy) = self.cluster.read_copy(node.index(), group, block) else {
                     assert!(
-                        self.has_rot,
+                        self.rotten == Some(node.index()),
                         "{node:?} does not read {group:?}: {}",
                         self.tell()
                     );
