@@ -1,6 +1,7 @@
 //! A storage node: its log, its index, its segments.
 
 mod append;
+mod apply;
 pub mod block_index;
 mod catch_up;
 mod checkpoint;

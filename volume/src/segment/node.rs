@@ -3,13 +3,13 @@
 //! The node is a state machine without I/O (law 8): requests and disk completions go in by
 //! [`Node::on_request`] and [`Node::on_disk`], effects come out by [`Node::poll`]. Aurora's
 //! foreground steps (receive, persist, acknowledge) are in `append`; gaps and SCL in
-//! `lsn_chain`; folding in `coalesce`; collection in `garbage`; the index's way to disk in
+//! `lsn_chain`; the way into the index in `apply`; folding in `coalesce`; collection in `garbage`; the index's way to disk in
 //! `checkpoint`; what peers are given and given by them in `serve` and `catch_up`.
 //!
 //! Everything that a node says is decided by its own directory: it shares nothing with others.
 
 use crate::config::VolumeConfig;
-use crate::format::index_page::{Fragment, IndexIdentity, LEAF_BLOCKS, Location};
+use crate::format::index_page::{IndexIdentity, Location};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::Superblock;
 use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
@@ -328,98 +328,6 @@ impl Node {
         }
     }
 
-    /// The writer's VDL is at least this: takes in what has become durable.
-    pub(super) fn announce(&mut self, vdl: Lsn) {
-        if vdl > self.announced {
-            self.announced = vdl;
-            self.apply_tails();
-        }
-    }
-
-    /// Moves what is durable and without a gap from all tails into the index.
-    pub(super) fn apply_tails(&mut self) {
-        for group in std::mem::take(&mut self.tails) {
-            self.apply(group);
-            if self
-                .segments
-                .get(&group)
-                .is_some_and(|segment| segment.tail().next().is_some())
-            {
-                self.tails.insert(group);
-            }
-        }
-    }
-
-    /// Moves the durable part of a segment's tail into the index.
-    pub(super) fn apply(&mut self, group: GroupId) {
-        let announced = self.announced;
-        while let Some(entry) = self
-            .segments
-            .get_mut(&group)
-            .and_then(|segment| segment.take_applicable(announced))
-        {
-            if entry.record.kind == RecordKind::Discard {
-                self.apply_discard(&entry.record);
-            } else {
-                self.apply_fragment(&entry.record, entry.payload);
-            }
-        }
-    }
-
-    fn apply_discard(&mut self, record: &RecordHeader) {
-        let complete = self
-            .segments
-            .get(&record.group)
-            .is_some_and(|segment| segment.complete);
-        if !complete || self.rewrites_in_flight > 0 {
-            self.tombstones.add(record);
-        }
-        self.index.discard(
-            record.group,
-            record.block,
-            record.blocks,
-            record.lsn,
-            &mut self.usage,
-        );
-    }
-
-    fn apply_fragment(&mut self, record: &RecordHeader, payload: Location) {
-        let fragment = fragment_of(record, payload);
-        let chain = self
-            .index
-            .insert(record.group, record.block, fragment, &mut self.usage);
-        self.want_fold(record.group, record.block, chain);
-    }
-
-    /// Takes a record that the node wrote for itself into the index, unless a discard overtook it.
-    pub(super) fn apply_local(&mut self, record: &RecordHeader, payload: Location) {
-        if record.kind == RecordKind::Discard {
-            if self.rewrites_in_flight > 0 {
-                self.tombstones.add(record);
-            }
-            let usage = &mut self.usage;
-            self.index
-                .discard(record.group, record.block, record.blocks, record.lsn, usage);
-        } else if !self.tombstones.bury(record.group, record.block, record.lsn) {
-            let fragment = fragment_of(record, payload);
-            self.index
-                .insert(record.group, record.block, fragment, &mut self.usage);
-        }
-    }
-
-    /// A fold or move has come to its end. With none left under way, only copied blocks could
-    /// miss a discard: in an incomplete segment, one above its base.
-    pub(super) fn rewrite_done(&mut self) {
-        self.rewrites_in_flight -= 1;
-        if self.rewrites_in_flight == 0 {
-            let segments = &self.segments;
-            self.tombstones.retain(|group, lsn| {
-                let segment = segments.get(&group);
-                segment.is_some_and(|segment| segment.awaits_blocks_before(lsn))
-            });
-        }
-    }
-
     /// Identity in the node's index pages.
     pub(super) fn index_identity(&self) -> IndexIdentity {
         IndexIdentity {
@@ -546,19 +454,6 @@ impl Node {
             self.enqueue_local(vec![(mark, Pages::empty())], Then::Local);
         }
         self.send(Reply::SegmentDamaged { group: leaf.group });
-    }
-}
-
-/// The fragment that a record with payload at `payload` gives.
-pub(super) fn fragment_of(record: &RecordHeader, payload: Location) -> Fragment {
-    Fragment {
-        lsn: record.lsn,
-        extent: payload.extent,
-        page: payload.page,
-        start: record.start,
-        end: record.end,
-        block: (record.block.0 % LEAF_BLOCKS) as u8,
-        checksums: record.checksums,
     }
 }
 

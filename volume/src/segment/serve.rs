@@ -270,29 +270,11 @@ impl Node {
         };
         let first = GroupBlock(found * LEAF_BLOCKS);
         let fragments = self.index.lookup(group, first, LEAF_BLOCKS)?;
-        let mut blocks: Vec<(CopiedBlock, bool)> = Vec::new();
-        for (offset, fragment) in &fragments {
-            let block = GroupBlock(first.0 + offset);
-            match blocks.last_mut() {
-                Some((last, _)) if last.block == block => last.lsn = last.lsn.max(fragment.lsn),
-                _ => blocks.push((
-                    CopiedBlock {
-                        block,
-                        lsn: fragment.lsn,
-                        content: None,
-                    },
-                    false,
-                )),
-            }
-        }
-        blocks
-            .iter_mut()
-            .for_each(|(block, changed)| *changed = block.lsn > since);
+        let blocks = blocks_of(first, &fragments, since);
         let changed = |offset: u32| {
             let block = GroupBlock(first.0 + offset);
-            blocks
-                .iter()
-                .any(|(copied, changed)| copied.block == block && *changed)
+            let mut blocks = blocks.iter();
+            blocks.any(|(copied, changed)| copied.block == block && *changed)
         };
         let needed: Vec<_> = fragments
             .iter()
@@ -308,6 +290,27 @@ impl Node {
         self.read_blocks(LEAF_BLOCKS, &needed, Operation::Serve(serving));
         Ok(())
     }
+}
+
+/// The blocks that fragments (block counted from `first`) give, and whether each changed after
+/// `since`.
+fn blocks_of(
+    first: GroupBlock,
+    fragments: &[(u32, Fragment)],
+    since: Lsn,
+) -> Vec<(CopiedBlock, bool)> {
+    let of_blocks = fragments.chunk_by(|one, next| one.0 == next.0);
+    let block = |run: &[(u32, Fragment)]| {
+        let lsns = run.iter().map(|(_, fragment)| fragment.lsn);
+        let copied = CopiedBlock {
+            block: GroupBlock(first.0 + run[0].0),
+            lsn: lsns.max().unwrap_or(Lsn::NONE),
+            content: None,
+        };
+        let changed = copied.lsn > since;
+        (copied, changed)
+    };
+    of_blocks.map(block).collect()
 }
 
 fn with_payload(records: Vec<RecordHeader>, pages: &Pages) -> Vec<(RecordHeader, Pages)> {

@@ -1,7 +1,7 @@
 //! Cases of opening that have names.
 
-use crate::cluster::{Cluster, Shape};
-use redoubt_volume::ids::{NodeId, VolumeEpoch};
+use crate::cluster::{Cluster, File, Shape};
+use redoubt_volume::ids::VolumeEpoch;
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::NodeEffect;
 
@@ -160,7 +160,6 @@ fn a_failed_append_fences_the_node_and_nothing_else() {
     );
     assert_eq!(cluster.core().writer.figures().state.word(), "degraded");
     assert_eq!(cluster.read(0, 1), [5]);
-    let _ = NodeId(2);
 }
 
 #[test]
@@ -231,4 +230,118 @@ fn overwriting_leaves_little_behind() {
         );
     }
     assert!(cluster.read(0, 8 << 20).iter().all(|byte| *byte == 20));
+}
+
+/// Changes bytes all over the logs of a node.
+fn damage_log(cluster: &mut Cluster, index: usize) {
+    let disk = cluster.disks[index].as_mut().expect("it is there");
+    for (file, length) in disk.extent_files() {
+        (0..length)
+            .step_by(40 * 4096)
+            .for_each(|at| disk.corrupt(file, at, 64));
+    }
+}
+
+fn state(cluster: &mut Cluster) -> &'static str {
+    cluster.core().writer.figures().state.word()
+}
+
+#[test]
+fn a_damaged_tail_is_filled_from_peers_and_counts_in_no_quorum_before() {
+    let mut cluster = filled(10);
+    cluster.crash();
+    damage_log(&mut cluster, 1);
+    damage_log(&mut cluster, 4);
+    assert_eq!(cluster.open(), Ok(()));
+    expect_filled(&mut cluster);
+    cluster.quiesce(100);
+    assert_eq!(state(&mut cluster), "healthy");
+    cluster.crash();
+    for index in [0, 2, 3] {
+        cluster.disks[index] = None;
+    }
+    assert_eq!(cluster.open(), Ok(()));
+    expect_filled(&mut cluster);
+}
+
+#[test]
+fn three_nodes_of_which_one_has_a_damaged_tail_prove_nothing() {
+    let mut cluster = filled(11);
+    cluster.crash();
+    for index in [0, 2, 3] {
+        cluster.disks[index] = None;
+    }
+    damage_log(&mut cluster, 1);
+    assert!(cluster.open().is_err());
+}
+
+#[test]
+fn bit_rot_under_an_open_volume_is_answered_by_other_nodes() {
+    let mut cluster = filled(12);
+    for index in [0, 1, 2] {
+        damage_log(&mut cluster, index);
+    }
+    expect_filled(&mut cluster);
+}
+
+#[test]
+fn a_node_without_a_superblock_is_left_out_and_replaced() {
+    let mut cluster = filled(13);
+    cluster.crash();
+    let disk = cluster.disks[5].as_mut().expect("it is there");
+    disk.corrupt(File::Superblock, 0, 128 * 1024);
+    assert_eq!(cluster.open(), Ok(()));
+    assert!(!cluster.is_node_open(5));
+    expect_filled(&mut cluster);
+    cluster.replace_node(5);
+    cluster.quiesce(100);
+    assert_eq!(state(&mut cluster), "healthy");
+}
+
+#[test]
+fn slow_disks_delay_neither_writes_nor_an_open_and_catch_up() {
+    let mut cluster = filled(14);
+    for index in [1, 2] {
+        cluster.disks[index].as_mut().expect("it is there").damage.stalls = true;
+    }
+    let write = cluster.start_write(0, &[9; 16384], true);
+    cluster.wait(write).expect("four are enough");
+    cluster.crash();
+    assert_eq!(cluster.open(), Ok(()));
+    assert_eq!(cluster.read(0, 1), [9]);
+    for index in [1, 2] {
+        cluster.disks[index].as_mut().expect("it is there").damage.stalls = false;
+    }
+    cluster.quiesce(100);
+    assert_eq!(state(&mut cluster), "healthy");
+}
+
+#[test]
+fn an_open_that_comes_no_further_ends_with_the_reason() {
+    let mut cluster = filled(15);
+    cluster.crash();
+    for index in [0, 1, 2, 3] {
+        cluster.disks[index].as_mut().expect("it is there").damage.stalls = true;
+    }
+    let reason = cluster.open().expect_err("two answers are too few");
+    assert!(reason.contains("a1") && reason.contains("b2"), "{reason}");
+}
+
+#[test]
+fn a_larger_disk_stays_larger_and_its_discard_reaches_every_block() {
+    let mut cluster = filled(16);
+    let (ticket, bytes) = (cluster.start_resize(12 << 20), 12 << 20);
+    cluster.wait(ticket).expect("the disk grows");
+    let write = cluster.start_write(bytes - 16384, &[3; 16384], true);
+    cluster.wait(write).expect("the new blocks take writes");
+    cluster.crash();
+    assert_eq!(cluster.open(), Ok(()));
+    assert_eq!(cluster.core().writer.disk_bytes(), bytes);
+    assert_eq!(cluster.read(bytes - 1, 1), [3]);
+    cluster.start_discard(0, bytes);
+    let flush = cluster.start_flush();
+    cluster.wait(flush).expect("the flush succeeds");
+    cluster.crash();
+    assert_eq!(cluster.open(), Ok(()));
+    assert!(cluster.read(0, bytes as usize).iter().all(|byte| *byte == 0));
 }

@@ -215,6 +215,13 @@ impl Cluster {
         ticket
     }
 
+    pub fn start_resize(&mut self, bytes: u64) -> Ticket {
+        let ticket = self.ticket();
+        self.core().writer.resize(ticket, bytes);
+        self.settle();
+        ticket
+    }
+
     pub fn start_read(&mut self, offset: u64, length: usize) -> Ticket {
         let (ticket, now) = (self.ticket(), self.now);
         self.core().writer.read(now, ticket, offset, length);
