@@ -121,6 +121,9 @@ impl Node {
             segment.complete = true;
             let scl = segment.scl;
             self.send(Reply::GroupCompleted { group, scl });
+            // What is damaged is not needed any more: the next open begins behind it.
+            self.checkpoint.wanted |=
+                self.tail_damaged && self.segments.values().all(|segment| segment.complete);
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::format::checkpoint_root::{CheckpointRoot, ExtentState, decode_root};
 use crate::format::index_page::{Location, LogPoint};
-use crate::format::log_frame::{DecodedFrame, FrameError};
+use crate::format::log_frame::DecodedFrame;
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::{RootPart, Superblock};
 use crate::ids::{ExtentSequence, ExtentSlot};
@@ -114,15 +114,24 @@ impl Node {
         is_meant.then_some(payload).ok_or(OpenError::Checkpoint)
     }
 
-    /// The extent that a file holds, if its first frame tells.
-    fn extent_in(&self, reader: &dyn LogReader, slot: ExtentSlot) -> Option<ExtentSequence> {
-        let pages = reader.read(slot, 0, 1).ok()?;
-        let pages = match DecodedFrame::decode(pages.bytes()) {
-            Err(FrameError::NeedsPages(count)) => reader.read(slot, 0, count).ok()?,
-            _ => pages,
-        };
-        let frame = DecodedFrame::decode(pages.bytes()).ok()?;
-        (self.is_own(&frame) && frame.identity.page == 0).then_some(frame.identity.extent)
+    /// The extent that a file of so many bytes holds, as its first good frame tells. When the very
+    /// first does not check it may have been there all the same: those behind it are asked.
+    fn extent_in(
+        &self,
+        reader: &dyn LogReader,
+        slot: ExtentSlot,
+        bytes: u64,
+    ) -> Option<ExtentSequence> {
+        let longest = SCAN_PAGES.min(pages_for(bytes as usize));
+        [1, longest].into_iter().find_map(|count| {
+            let pages = reader.read(slot, 0, count).ok()?;
+            let mut frames = (0..count).filter_map(|page| {
+                let frame = DecodedFrame::decode(&pages.bytes()[page * PAGE_BYTES..]).ok()?;
+                let placed = self.is_own(&frame) && frame.identity.page as usize == page;
+                placed.then_some(frame.identity.extent)
+            });
+            frames.next()
+        })
     }
 
     fn is_own(&self, frame: &DecodedFrame) -> bool {
@@ -203,7 +212,7 @@ impl Node {
             let mut state = known.get(&slot).copied();
             if state.is_none_or(|state| state.sequence.0 == 0) {
                 let tail = self
-                    .extent_in(reader, slot)
+                    .extent_in(reader, slot, bytes)
                     .filter(|extent| *extent > newest);
                 let written_pages = state.map_or(0, |state| state.written_pages);
                 state = Some(ExtentState {

@@ -420,13 +420,12 @@ fn usable<'a>(
     admitted.map(|(node, report)| (*node, report)).collect()
 }
 
-/// Whether a report can say of a group what is not there.
+/// Whether a report can say of a group what is not there. With a damaged tail, a group that it does
+/// not name may have been in what is lost.
 fn can_vote(report: &Report, group: GroupId) -> bool {
-    let segment = report
-        .segments
-        .iter()
-        .find(|segment| segment.group == group);
-    !report.tail_damaged && segment.is_none_or(|segment| segment.complete)
+    let mut segments = report.segments.iter();
+    let segment = segments.find(|segment| segment.group == group);
+    segment.map_or(!report.tail_damaged, |segment| segment.complete)
 }
 
 /// The VDL: from the highest announced one up, as long as the next LSN is there (or annulled),

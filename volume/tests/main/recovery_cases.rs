@@ -302,7 +302,11 @@ fn a_node_without_a_superblock_is_left_out_and_replaced() {
 fn slow_disks_delay_neither_writes_nor_an_open_and_catch_up() {
     let mut cluster = filled(14);
     for index in [1, 2] {
-        cluster.disks[index].as_mut().expect("it is there").damage.stalls = true;
+        cluster.disks[index]
+            .as_mut()
+            .expect("it is there")
+            .damage
+            .stalls = true;
     }
     let write = cluster.start_write(0, &[9; 16384], true);
     cluster.wait(write).expect("four are enough");
@@ -310,7 +314,11 @@ fn slow_disks_delay_neither_writes_nor_an_open_and_catch_up() {
     assert_eq!(cluster.open(), Ok(()));
     assert_eq!(cluster.read(0, 1), [9]);
     for index in [1, 2] {
-        cluster.disks[index].as_mut().expect("it is there").damage.stalls = false;
+        cluster.disks[index]
+            .as_mut()
+            .expect("it is there")
+            .damage
+            .stalls = false;
     }
     cluster.quiesce(100);
     assert_eq!(state(&mut cluster), "healthy");
@@ -321,7 +329,11 @@ fn an_open_that_comes_no_further_ends_with_the_reason() {
     let mut cluster = filled(15);
     cluster.crash();
     for index in [0, 1, 2, 3] {
-        cluster.disks[index].as_mut().expect("it is there").damage.stalls = true;
+        cluster.disks[index]
+            .as_mut()
+            .expect("it is there")
+            .damage
+            .stalls = true;
     }
     let reason = cluster.open().expect_err("two answers are too few");
     assert!(reason.contains("a1") && reason.contains("b2"), "{reason}");
@@ -343,5 +355,10 @@ fn a_larger_disk_stays_larger_and_its_discard_reaches_every_block() {
     cluster.wait(flush).expect("the flush succeeds");
     cluster.crash();
     assert_eq!(cluster.open(), Ok(()));
-    assert!(cluster.read(0, bytes as usize).iter().all(|byte| *byte == 0));
+    assert!(
+        cluster
+            .read(0, bytes as usize)
+            .iter()
+            .all(|byte| *byte == 0)
+    );
 }
