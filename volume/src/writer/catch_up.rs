@@ -12,7 +12,7 @@ use crate::message::{LeafCopy, NodeFailure, Request, RequestId};
 use crate::quorum::READ_QUORUM;
 use crate::status::NodeState;
 use crate::time::Instant;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// Tasks of one node under way at a time: bounds memory (1 MiB each) and the foreground's share of the disk.
 const TASKS_AT_ONCE: usize = 4;
@@ -69,7 +69,7 @@ impl Task {
 /// What is being filled.
 #[derive(Debug, Default)]
 pub(super) struct CatchUp {
-    wanted: VecDeque<Lack>,
+    wanted: BTreeMap<(NodeId, GroupId), Lack>,
     tasks: BTreeMap<(NodeId, GroupId), Task>,
     requests: BTreeMap<RequestId, (NodeId, GroupId)>,
 }
@@ -77,13 +77,9 @@ pub(super) struct CatchUp {
 impl CatchUp {
     /// Notes a lack.
     pub(super) fn want(&mut self, lack: Lack) {
-        let known = self.tasks.contains_key(&(lack.node, lack.group))
-            || self
-                .wanted
-                .iter()
-                .any(|w| (w.node, w.group) == (lack.node, lack.group));
-        if !known {
-            self.wanted.push_back(lack);
+        let key = (lack.node, lack.group);
+        if !self.tasks.contains_key(&key) {
+            self.wanted.entry(key).or_insert(lack);
         }
     }
 
@@ -102,7 +98,7 @@ impl CatchUp {
     }
 
     pub(super) fn drop_node(&mut self, node: NodeId) {
-        self.wanted.retain(|lack| lack.node != node);
+        self.wanted.retain(|(target, _), _| *target != node);
         self.tasks.retain(|(target, _), _| *target != node);
         for (key, task) in self
             .tasks
@@ -158,7 +154,7 @@ impl CatchUp {
 
     pub(super) fn is_busy_with(&self, node: NodeId) -> bool {
         self.tasks.keys().any(|(target, _)| *target == node)
-            || self.wanted.iter().any(|lack| lack.node == node)
+            || self.wanted.keys().any(|(target, _)| *target == node)
     }
 
     /// Lagging when it has something, rebuilding when it had nothing.
@@ -167,7 +163,7 @@ impl CatchUp {
             .tasks
             .values()
             .map(|task| &task.lack)
-            .chain(&self.wanted);
+            .chain(self.wanted.values());
         let from_nothing = lacks
             .filter(|lack| lack.node == node)
             .any(|lack| !lack.since.is_some());
@@ -183,13 +179,11 @@ impl Writer {
     /// Starts what can be started.
     pub(super) fn catch_up_next(&mut self, now: Instant) {
         self.catch_up.give_up_late(now);
-        loop {
-            let mut wanted = self.catch_up.wanted.iter();
-            let ready = wanted.position(|lack| self.may_fill(lack));
-            let Some(lack) = ready.and_then(|index| self.catch_up.wanted.remove(index)) else {
-                break;
-            };
-            self.begin_filling(now, lack);
+        for node in self.streaming_nodes() {
+            while let Some(lack) = self.next_lack(node) {
+                self.catch_up.wanted.remove(&(node, lack.group));
+                self.begin_filling(now, lack);
+            }
         }
         let mut copying = BTreeMap::new();
         let mut keys = Vec::new();
@@ -205,6 +199,16 @@ impl Writer {
         keys.into_iter().for_each(|key| self.fetch(key));
     }
 
+    /// The next segment of a node to be filled, if the node has few enough under way.
+    fn next_lack(&self, node: NodeId) -> Option<Lack> {
+        let of_node = (node, GroupId(0))..=(node, GroupId(u32::MAX));
+        let tasks = self.catch_up.tasks.range(of_node.clone()).count();
+        let mut wanted = self.catch_up.wanted.range(of_node);
+        let lack = || wanted.find(|(_, lack)| self.may_fill(lack));
+        let (_, lack) = (tasks < TASKS_AT_ONCE).then(lack)??;
+        Some(*lack)
+    }
+
     /// Filling makes the segment incomplete: three others must be able to prove everything.
     fn may_fill(&self, lack: &Lack) -> bool {
         let Some(group) = self.groups.get(&lack.group) else {
@@ -215,10 +219,7 @@ impl Writer {
                 && group.is_current(**node)
                 && self.nodes[node.index()].is_reachable()
         });
-        let tasks = self.catch_up.tasks.keys();
-        self.nodes[lack.node.index()].is_streaming()
-            && tasks.filter(|(node, _)| *node == lack.node).count() < TASKS_AT_ONCE
-            && able.count() >= READ_QUORUM
+        able.count() >= READ_QUORUM
     }
 
     fn begin_filling(&mut self, now: Instant, lack: Lack) {

@@ -307,11 +307,8 @@ impl Writer {
         self.stream(node);
         let held: Vec<GroupId> = self.groups_of(node);
         for group in held {
-            let scl = scls
-                .iter()
-                .find(|(other, _)| *other == group)
-                .map(|(_, scl)| *scl);
-            self.take_stock(node, group, scl);
+            let at = scls.binary_search_by_key(&group, |(group, _)| *group);
+            self.take_stock(node, group, at.ok().map(|at| scls[at].1));
         }
         self.review(now);
     }

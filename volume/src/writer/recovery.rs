@@ -10,7 +10,7 @@ use super::{Writer, WriterEffect};
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
-use crate::message::{Report, Request, TailRecord};
+use crate::message::{Report, Request, SegmentReport, TailRecord};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +125,7 @@ impl Writer {
                 }
                 let report = recovery.reports.get(&from);
                 let unknown = |group: &&GroupId| {
-                    report.is_some_and(|r| r.segments.iter().all(|s| s.group != **group))
+                    report.is_some_and(|report| segment_of(report, **group).is_none())
                 };
                 // A group that it has never seen: it has everything up to nothing.
                 let none: Vec<GroupId> = recovery.anchors.keys().filter(unknown).copied().collect();
@@ -420,12 +420,18 @@ fn usable<'a>(
     admitted.map(|(node, report)| (*node, report)).collect()
 }
 
+/// A group's row of a report, which ascends by group.
+fn segment_of(report: &Report, group: GroupId) -> Option<&SegmentReport> {
+    let at = report
+        .segments
+        .binary_search_by_key(&group, |segment| segment.group);
+    at.ok().map(|at| &report.segments[at])
+}
+
 /// Whether a report can say of a group what is not there. With a damaged tail, a group that it does
 /// not name may have been in what is lost.
 fn can_vote(report: &Report, group: GroupId) -> bool {
-    let mut segments = report.segments.iter();
-    let segment = segments.find(|segment| segment.group == group);
-    segment.map_or(!report.tail_damaged, |segment| segment.complete)
+    segment_of(report, group).map_or(!report.tail_damaged, |segment| segment.complete)
 }
 
 /// The VDL: from the highest announced one up, as long as the next LSN is there (or annulled),
