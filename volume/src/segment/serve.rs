@@ -271,16 +271,7 @@ impl Node {
         let first = GroupBlock(found * LEAF_BLOCKS);
         let fragments = self.index.lookup(group, first, LEAF_BLOCKS)?;
         let blocks = blocks_of(first, &fragments, since);
-        let changed = |offset: u32| {
-            let block = GroupBlock(first.0 + offset);
-            let mut blocks = blocks.iter();
-            blocks.any(|(copied, changed)| copied.block == block && *changed)
-        };
-        let needed: Vec<_> = fragments
-            .iter()
-            .filter(|(o, _)| changed(*o))
-            .copied()
-            .collect();
+        let needed = of_changed(first, &fragments, &blocks);
         let serving = Serving::Leaf {
             id,
             first_leaf: leaf,
@@ -311,6 +302,21 @@ fn blocks_of(
         (copied, changed)
     };
     of_blocks.map(block).collect()
+}
+
+/// The fragments (block counted from `first`) of the blocks that changed.
+fn of_changed(
+    first: GroupBlock,
+    fragments: &[(u32, Fragment)],
+    blocks: &[(CopiedBlock, bool)],
+) -> Vec<(u32, Fragment)> {
+    let changed = |offset: u32| {
+        let block = GroupBlock(first.0 + offset);
+        let mut blocks = blocks.iter();
+        blocks.any(|(copied, changed)| copied.block == block && *changed)
+    };
+    let needed = fragments.iter().filter(|(offset, _)| changed(*offset));
+    needed.copied().collect()
 }
 
 fn with_payload(records: Vec<RecordHeader>, pages: &Pages) -> Vec<(RecordHeader, Pages)> {

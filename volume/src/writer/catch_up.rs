@@ -36,8 +36,9 @@ enum Step {
     Fetching,
     /// A leaf is being put.
     Putting,
-    /// Every leaf was put.
-    Completing,
+    /// Every leaf was put. The group's last durable record then: everything up to it was sent
+    /// before the segment was told to be complete.
+    Completing(Lsn),
 }
 
 #[derive(Debug)]
@@ -341,7 +342,8 @@ impl Writer {
             task.step = Step::Ready;
             return self.continue_filling(now);
         }
-        task.step = Step::Completing;
+        let tip = self.groups.get(&key.1).map_or(Lsn::NONE, |group| group.tip);
+        task.step = Step::Completing(tip);
         let (epoch, base) = (self.epoch, task.base);
         self.send(
             key.0,
@@ -368,19 +370,16 @@ impl Writer {
         group: GroupId,
         scl: Lsn,
     ) {
-        let done = self
-            .catch_up
-            .tasks
-            .get(&(from, group))
-            .is_some_and(|task| task.step == Step::Completing);
-        if !done {
+        let task = self.catch_up.tasks.get(&(from, group));
+        let Some(Step::Completing(tip)) = task.map(|task| task.step) else {
             return;
-        }
+        };
         self.catch_up.tasks.remove(&(from, group));
         self.recovery_progress();
         self.on_scl(from, group, scl);
-        if self.is_open() {
-            // It may have missed records after its base.
+        // While the writer writes there is always a newer record than the segment has said.
+        if self.is_open() && scl < tip {
+            // It missed records after its base.
             self.take_stock(from, group, Some(scl));
         }
         self.advance();
