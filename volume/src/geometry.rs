@@ -89,21 +89,6 @@ impl Geometry {
         let set_bytes = self.group_bytes() * u64::from(self.width);
         (disk_bytes.div_ceil(set_bytes) * u64::from(self.width)) as u32
     }
-
-    /// The blocks of a group that lie on a disk of so many bytes.
-    pub fn blocks_on_disk(&self, group: GroupId, disk_bytes: u64) -> u32 {
-        let disk_blocks = disk_bytes.div_ceil(BLOCK_BYTES as u64);
-        let (mut low, mut high) = (0, self.group_blocks);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.disk_block(group, GroupBlock(middle)).0 < disk_blocks {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
 }
 
 #[cfg(test)]
@@ -145,9 +130,5 @@ mod tests {
         let geometry = Geometry::new(DEFAULT_GROUP_BYTES, 1).unwrap();
         assert_eq!(geometry.group_blocks, 655_360);
         assert_eq!(geometry.group_count(MAX_DISK_BYTES), 13_108);
-        assert_eq!(
-            geometry.blocks_on_disk(GroupId(1), DEFAULT_GROUP_BYTES + 1),
-            1
-        );
     }
 }
