@@ -266,7 +266,8 @@ impl Node {
     }
 
     /// A frame of the tail was there and does not check. It may have held anything, also a node's
-    /// own records: no segment is proven to be complete, unless it is completed later in the log.
+    /// own records: no segment is proven to be complete, also none that is completed later in the
+    /// log, since a copy builds on what the segment had.
     fn distrust_tail(&mut self) {
         self.tail_damaged = true;
         self.segments.values_mut().for_each(Segment::spoil);
@@ -285,6 +286,10 @@ impl Node {
                     .entry(record.group)
                     .or_insert_with(|| Segment::new(base, false));
                 segment.restart(base);
+                if self.tail_damaged {
+                    // The copy may have built on what is lost.
+                    segment.spoil();
+                }
                 self.apply(record.group);
             }
             RecordKind::Complete => {

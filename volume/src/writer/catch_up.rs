@@ -127,8 +127,9 @@ impl CatchUp {
         });
     }
 
-    /// Ends a task.
+    /// Ends a task, or what is to become one.
     pub(super) fn give_up(&mut self, node: NodeId, group: GroupId) {
+        self.wanted.remove(&(node, group));
         self.tasks.remove(&(node, group));
         self.requests.retain(|_, key| *key != (node, group));
     }
