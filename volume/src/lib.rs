@@ -17,6 +17,7 @@ pub mod limits;
 pub mod lsn;
 pub mod message;
 pub mod page;
+pub mod page_run;
 pub mod quorum;
 pub mod segment;
 pub mod status;

@@ -10,6 +10,7 @@ use crate::format::redo_record::RecordHeader;
 use crate::ids::{GroupBlock, GroupId, Incarnation, VolumeEpoch};
 use crate::lsn::{Lsn, TruncationList};
 use crate::page::Pages;
+use crate::page_run::PageRun;
 use std::sync::Arc;
 
 /// Ties an answer to its question.
@@ -74,7 +75,7 @@ pub enum Request {
         /// A higher version.
         config: VolumeConfig,
     },
-    /// Materialize blocks as of `vdl`.
+    /// Materialize pages as of `vdl`.
     Read {
         /// Epoch of the writer.
         epoch: VolumeEpoch,
@@ -82,10 +83,8 @@ pub enum Request {
         id: RequestId,
         /// The group.
         group: GroupId,
-        /// First block.
-        block: GroupBlock,
-        /// Blocks.
-        blocks: u32,
+        /// The pages.
+        run: PageRun,
         /// The read point.
         vdl: Lsn,
         /// The group's last record at or below it: the segment's SCL must reach it.
@@ -277,11 +276,11 @@ pub enum Reply {
         /// No room can be made: the file system below is full.
         full: bool,
     },
-    /// Answer to `Read`: whole blocks.
-    Blocks {
+    /// Answer to `Read`.
+    Pages {
         /// Of the request.
         id: RequestId,
-        /// `blocks` × 16 KiB.
+        /// The pages of the run.
         result: Result<crate::page::PageBuf, NodeFailure>,
     },
     /// Answer to `Presence`: bit per block of the leaf, and the next leaf that has any.

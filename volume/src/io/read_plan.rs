@@ -45,7 +45,7 @@ impl PlannedRead {
     /// # Errors
     /// [`DiskError::Damaged`] when a piece does not fit in the result.
     pub(super) fn new(plan: ReadPlan) -> Result<PlannedRead, DiskError> {
-        if !plan.pieces.iter().all(|piece| fits(piece, plan.blocks)) {
+        if !plan.pieces.iter().all(|piece| fits(piece, plan.pages)) {
             return Err(DiskError::Damaged);
         }
         let mut scratch_pages = 0;
@@ -91,7 +91,7 @@ impl PlannedRead {
                 .map(span)
                 .collect::<io::Result<_>>()?,
             buffers: vec![
-                PageBuf::zeroed(self.plan.blocks as usize * PAGES_PER_BLOCK),
+                PageBuf::zeroed(self.plan.pages as usize),
                 PageBuf::zeroed(self.scratch_pages),
             ],
         })
@@ -115,7 +115,7 @@ impl PlannedRead {
         runs
     }
 
-    /// The blocks, from what the job has read: every page checked.
+    /// The result, from what the job has read: every page checked.
     ///
     /// # Errors
     /// [`DiskError::Damaged`] when a page does not check.
@@ -145,12 +145,12 @@ impl Run {
     }
 }
 
-/// Whether a piece is possible at all and lies in a result of so many blocks.
-fn fits(piece: &PlanPiece, blocks: u32) -> bool {
+/// Whether a piece is possible at all and lies in a result of so many pages.
+fn fits(piece: &PlanPiece, result_pages: u32) -> bool {
     let (first, pages) = (u64::from(piece.result_page), u64::from(piece.pages));
     let page_bytes = PAGE_BYTES as u64;
     (1..=PAGES_PER_BLOCK as u64).contains(&pages)
-        && first + pages <= u64::from(blocks) * PAGES_PER_BLOCK as u64
+        && first + pages <= u64::from(result_pages)
         && piece.start < piece.end
         && first * page_bytes <= u64::from(piece.start)
         && u64::from(piece.end) <= (first + pages) * page_bytes
@@ -181,7 +181,7 @@ pub(super) mod tests {
     }
 
     fn runs_of(pieces: Vec<PlanPiece>) -> Vec<(u64, usize, usize, usize)> {
-        let read = PlannedRead::new(ReadPlan { blocks: 4, pieces }).unwrap();
+        let read = PlannedRead::new(ReadPlan { pages: 16, pieces }).unwrap();
         let runs = read.runs().into_iter();
         runs.map(|run| (run.file_page, run.place.buffer, run.place.page, run.pages))
             .collect()
@@ -229,7 +229,7 @@ pub(super) mod tests {
             PlanPiece { end: 4097, ..good },
         ] {
             let plan = ReadPlan {
-                blocks: 1,
+                pages: 4,
                 pieces: vec![bad],
             };
             assert_eq!(PlannedRead::new(plan).unwrap_err(), DiskError::Damaged);

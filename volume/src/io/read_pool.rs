@@ -189,7 +189,7 @@ impl QueuedRead {
                 };
                 (operation, what)
             }
-            NodeEffect::ReadBlocks { operation, plan } => (operation, What::Blocks(plan)),
+            NodeEffect::Materialize { operation, plan } => (operation, What::Blocks(plan)),
             other => return Err(other),
         };
         Ok(QueuedRead {
@@ -362,7 +362,7 @@ impl Reader {
     ) {
         let completion = match kind {
             Kind::Pages => DiskCompletion::Read { operation, result },
-            Kind::Blocks => DiskCompletion::Blocks { operation, result },
+            Kind::Blocks => DiskCompletion::Materialized { operation, result },
         };
         self.completions.push((node, completion));
     }

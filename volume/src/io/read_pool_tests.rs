@@ -33,7 +33,7 @@ fn mixed_plan(content: &[u8]) -> (ReadPlan, Vec<u8>) {
     expected[..2 * BLOCK_BYTES].copy_from_slice(pages(4, 8));
     expected[2 * BLOCK_BYTES + 100..2 * BLOCK_BYTES + 4096].copy_from_slice(&pages(1, 1)[100..]);
     expected[2 * BLOCK_BYTES + 4096..2 * BLOCK_BYTES + 12288].copy_from_slice(pages(2, 2));
-    (ReadPlan { blocks: 4, pieces }, expected)
+    (ReadPlan { pages: 16, pieces }, expected)
 }
 
 fn start(directories: &Directories) -> (ReadPool, Receiver<Vec<(NodeId, DiskCompletion)>>) {
@@ -44,7 +44,7 @@ fn start(directories: &Directories) -> (ReadPool, Receiver<Vec<(NodeId, DiskComp
 
 fn read_blocks(operation: u64, plan: ReadPlan) -> (NodeId, NodeEffect) {
     let operation = OperationId(operation);
-    (NODE, NodeEffect::ReadBlocks { operation, plan })
+    (NODE, NodeEffect::Materialize { operation, plan })
 }
 
 #[test]
@@ -54,13 +54,13 @@ fn a_plan_gives_its_blocks_inline() {
     let result = execute_inline(&directories.get(NODE).unwrap(), plan).unwrap();
     assert!(result.bytes() == expected);
     let one = ReadPlan {
-        blocks: 1,
+        pages: 4,
         pieces: vec![piece(0, 0, &content[..BLOCK_BYTES], 0, BLOCK_BYTES as u32)],
     };
     let result = execute_inline(&directories.get(NODE).unwrap(), one).unwrap();
     assert!(result.bytes() == &content[..BLOCK_BYTES]);
     let nothing = ReadPlan {
-        blocks: 2,
+        pages: 8,
         pieces: Vec::new(),
     };
     let result = execute_inline(&directories.get(NODE).unwrap(), nothing).unwrap();
@@ -83,7 +83,7 @@ fn many_plans_are_read_by_the_pool() {
     let (_, expected) = mixed_plan(&content);
     let mut seen = std::collections::BTreeSet::new();
     for (_, completion) in inbox.iter().flatten() {
-        let DiskCompletion::Blocks { operation, result } = completion else {
+        let DiskCompletion::Materialized { operation, result } = completion else {
             panic!("{completion:?}");
         };
         assert!(result.unwrap().bytes() == expected);
@@ -107,7 +107,7 @@ fn damage_is_detected_in_whole_and_in_part() {
         let (pool, inbox) = start(&directories);
         pool.submit(vec![read_blocks(7, plan())]);
         match inbox.recv().unwrap().remove(0).1 {
-            DiskCompletion::Blocks { operation, result } => {
+            DiskCompletion::Materialized { operation, result } => {
                 assert_eq!(operation, OperationId(7));
                 assert_eq!(result.unwrap_err(), DiskError::Damaged);
             }
@@ -121,11 +121,11 @@ fn a_plan_that_cannot_be_is_refused_and_the_pool_goes_on() {
     let (_temp, directories, content) = filled(16);
     let (pool, inbox) = start(&directories);
     let missing = ReadPlan {
-        blocks: 1,
+        pages: 4,
         pieces: vec![piece(77, 0, &content[..4096], 0, 4096)],
     };
     let (mut outside, _) = mixed_plan(&content);
-    outside.blocks = 2;
+    outside.pages = 8;
     pool.submit(vec![read_blocks(1, missing), read_blocks(2, outside)]);
     pool.submit(vec![read_blocks(3, mixed_plan(&content).0)]);
     pool.stop();
@@ -133,7 +133,7 @@ fn a_plan_that_cannot_be_is_refused_and_the_pool_goes_on() {
         .iter()
         .flatten()
         .map(|(_, completion)| match completion {
-            DiskCompletion::Blocks { operation, result } => (operation.0, result.err()),
+            DiskCompletion::Materialized { operation, result } => (operation.0, result.err()),
             other => panic!("{other:?}"),
         })
         .collect();

@@ -8,6 +8,7 @@ use crate::ids::{GroupBlock, GroupId};
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::page::PageBuf;
+use crate::page_run::PageRun;
 use crate::segment::append::Then;
 use crate::segment::effect::DiskError;
 use crate::segment::node::{Node, Operation, Parked};
@@ -73,7 +74,8 @@ impl Node {
         };
         // From here to the image's arrival in the index a discard may overtake it.
         self.rewrites_in_flight += 1;
-        self.read_blocks(1, &found, Operation::Fold { group, block, lsn });
+        let run = PageRun::of_blocks(block, 1);
+        self.materialize(run, &found, Operation::Fold { group, block, lsn });
     }
 
     pub(super) fn on_folded(

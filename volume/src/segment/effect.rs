@@ -62,8 +62,8 @@ pub enum NodeEffect {
         /// Pages to read; reading past the end of the file gives zeros.
         pages: usize,
     },
-    /// Read and materialize blocks.
-    ReadBlocks {
+    /// Read and materialize pages.
+    Materialize {
         /// Named in the completion.
         operation: OperationId,
         /// What to read and where to put it.
@@ -73,11 +73,11 @@ pub enum NodeEffect {
     Send(Reply),
 }
 
-/// How to build a run of blocks: pages of the log, and the bytes that each gives.
+/// How to build a run of pages: pages of the log, and the bytes that each gives.
 #[derive(Debug, Default)]
 pub struct ReadPlan {
-    /// Blocks of the result; what no piece gives is zero.
-    pub blocks: u32,
+    /// Pages of the result; what no piece gives is zero.
+    pub pages: u32,
     /// Disjoint in the bytes that they give.
     pub pieces: Vec<PlanPiece>,
 }
@@ -137,11 +137,11 @@ pub enum DiskCompletion {
         /// The pages.
         result: Result<PageBuf, DiskError>,
     },
-    /// Of `ReadBlocks`: the blocks, every page checked.
-    Blocks {
+    /// Of `Materialize`: the result, every page of the log that it came from checked.
+    Materialized {
         /// Of the effect.
         operation: OperationId,
-        /// The blocks.
+        /// The pages.
         result: Result<PageBuf, DiskError>,
     },
 }

@@ -1,53 +1,56 @@
-//! Turns records into blocks: the only place that does. Plans which pages of the log to read,
+//! Turns records into pages of blocks: the only place that does. Plans which pages of the log to read,
 //! checks them, and puts their bytes where they belong. Pure.
 
 use crate::format::checksum::checksum;
 use crate::format::index_page::Fragment;
-use crate::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
+use crate::geometry::PAGES_PER_BLOCK;
 use crate::ids::{ExtentSequence, ExtentSlot};
 use crate::page::{PAGE_BYTES, PageBuf};
+use crate::page_run::PageRun;
 use crate::segment::coverage::{Uncovered, byte_range, recency};
 use crate::segment::effect::{DiskError, PlanPiece, ReadPlan};
 use std::ops::Range;
 
 const PAGE: u32 = PAGE_BYTES as u32;
 
-/// How to build a run of `blocks` blocks out of `fragments`, each with its block counted from the
-/// first of the run, ascending by block. `slot_of` names the file of an extent; `None` when a
+/// How to build a run of pages out of `fragments`, each with its block counted from the first of
+/// the run, ascending by block. `slot_of` names the file of an extent; `None` when a
 /// fragment lies in an extent that there is not.
 ///
 /// Each byte is taken from the newest fragment that gives it, and no page is read that gives none.
 /// A piece gives either whole pages or a part of one page. Pieces ascend by their place in the
 /// result.
 pub fn plan(
-    blocks: u32,
+    run: PageRun,
     fragments: &[(u32, Fragment)],
     slot_of: impl Fn(ExtentSequence) -> Option<ExtentSlot>,
 ) -> Option<ReadPlan> {
     let mut pieces = Vec::with_capacity(fragments.len());
     for of_block in fragments.chunk_by(|one, next| one.0 == next.0) {
-        if of_block[0].0 < blocks {
-            plan_block(of_block, &slot_of, &mut pieces)?;
+        if of_block[0].0 < run.blocks() {
+            plan_block(run, of_block, &slot_of, &mut pieces)?;
         }
     }
     pieces.sort_unstable_by_key(|piece| piece.start);
-    Some(ReadPlan { blocks, pieces })
+    let pages = run.pages;
+    Some(ReadPlan { pages, pieces })
 }
 
 /// Appends the pieces of one block.
 fn plan_block(
+    run: PageRun,
     fragments: &[(u32, Fragment)],
     slot_of: impl Fn(ExtentSequence) -> Option<ExtentSlot>,
     pieces: &mut Vec<PlanPiece>,
 ) -> Option<()> {
     let mut newest_first: Vec<&(u32, Fragment)> = fragments.iter().collect();
     newest_first.sort_unstable_by_key(|(_, fragment)| std::cmp::Reverse(recency(fragment)));
-    let mut uncovered = Uncovered::block();
+    let mut uncovered = Uncovered::range(run.bytes_in(fragments[0].0));
     for (block, fragment) in newest_first {
         let slot = slot_of(fragment.extent)?;
         uncovered.take(byte_range(fragment), |bytes| {
             split_at_pages(bytes, |bytes| {
-                pieces.push(piece(*block, slot, fragment, bytes))
+                pieces.push(piece(run, *block, slot, fragment, bytes))
             });
         });
         if uncovered.is_empty() {
@@ -73,7 +76,13 @@ fn split_at_pages(bytes: Range<u32>, mut given: impl FnMut(Range<u32>)) {
 }
 
 /// The piece of `fragment` that gives `bytes` of its block.
-fn piece(block: u32, slot: ExtentSlot, fragment: &Fragment, bytes: Range<u32>) -> PlanPiece {
+fn piece(
+    run: PageRun,
+    block: u32,
+    slot: ExtentSlot,
+    fragment: &Fragment,
+    bytes: Range<u32>,
+) -> PlanPiece {
     let first_page = bytes.start / PAGE;
     let pages = bytes.end.div_ceil(PAGE) - first_page;
     let in_payload = first_page - fragment.first_page();
@@ -81,14 +90,14 @@ fn piece(block: u32, slot: ExtentSlot, fragment: &Fragment, bytes: Range<u32>) -
     for (page, sum) in checksums.iter_mut().take(pages as usize).enumerate() {
         *sum = fragment.checksums[in_payload as usize + page];
     }
-    let block_start = block * BLOCK_BYTES as u32;
+    let start = run.position_of(block, bytes.start);
     PlanPiece {
         slot,
         file_page: fragment.page.saturating_add(in_payload),
         pages,
-        result_page: block * PAGES_PER_BLOCK as u32 + first_page,
-        start: block_start + bytes.start,
-        end: block_start + bytes.end,
+        result_page: start / PAGE,
+        start,
+        end: run.position_of(block, bytes.end),
         checksums,
     }
 }
@@ -131,7 +140,7 @@ pub fn assemble(
     plan: &ReadPlan,
     mut read: impl FnMut(ExtentSlot, u32, &mut [u8]) -> Result<(), DiskError>,
 ) -> Result<PageBuf, DiskError> {
-    let mut result = PageBuf::zeroed(plan.blocks as usize * PAGES_PER_BLOCK);
+    let mut result = PageBuf::zeroed(plan.pages as usize);
     let mut scratch = PageBuf::zeroed(PAGES_PER_BLOCK);
     for piece in &plan.pieces {
         if piece.gives_whole_pages() {
@@ -151,8 +160,11 @@ pub fn assemble(
 mod tests {
     use super::*;
     use crate::format::checksum::page_checksums;
+    use crate::geometry::BLOCK_BYTES;
     use crate::lsn::Lsn;
     use proptest::prelude::*;
+
+    const BLOCK: PageRun = PageRun { first: 0, pages: 4 };
 
     /// A log in one extent: page after page.
     #[derive(Default)]
@@ -202,7 +214,9 @@ mod tests {
             records in prop::collection::vec(
                 (0..3_u32, 0..16384_u16, 1..16384_u16, any::<bool>()),
                 0..24,
-            )
+            ),
+            first in 0..12_u32,
+            pages in 1..13_u32,
         ) {
             let mut log = Log::default();
             let mut expected = vec![0_u8; 3 * BLOCK_BYTES];
@@ -215,7 +229,11 @@ mod tests {
                 fragments.push(log.append(lsn, block, start, end));
             }
             fragments.sort_by_key(|(block, _)| *block);
-            let plan = plan(3, &fragments, slot_of).unwrap();
+            let run = PageRun { first, pages: pages.min(12 - first) };
+            let skipped = run.first_block().0;
+            fragments.retain(|(block, _)| *block >= skipped);
+            fragments.iter_mut().for_each(|(block, _)| *block -= skipped);
+            let plan = plan(run, &fragments, slot_of).unwrap();
             for piece in &plan.pieces {
                 let whole = piece.gives_whole_pages();
                 prop_assert!(whole || piece.pages == 1);
@@ -225,7 +243,8 @@ mod tests {
                 prop_assert!(pair[0].end <= pair[1].start);
             }
             let result = log.assemble(&plan).unwrap();
-            prop_assert_eq!(result.bytes(), &expected[..]);
+            let start = first as usize * PAGE_BYTES;
+            prop_assert_eq!(result.bytes(), &expected[start..start + run.pages as usize * PAGE_BYTES]);
         }
     }
 
@@ -237,7 +256,7 @@ mod tests {
             log.append(2, 0, 4096, 8192),
             log.append(3, 0, 12000, 12288),
         ];
-        let plan = plan(1, &fragments, slot_of).unwrap();
+        let plan = plan(BLOCK, &fragments, slot_of).unwrap();
         log.assemble(&plan).unwrap();
         let pieces: Vec<_> = plan
             .pieces
@@ -249,18 +268,29 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_block_reads_only_its_own_pages() {
+        let mut log = Log::default();
+        let fragments = [log.append(1, 0, 0, 16384), log.append(2, 0, 5000, 6000)];
+        let third = PageRun { first: 2, pages: 1 };
+        let plan = plan(third, &fragments, slot_of).unwrap();
+        let result = log.assemble(&plan).unwrap();
+        assert_eq!(result.bytes(), [1; PAGE_BYTES]);
+        assert_eq!(log.pages_read, 1);
+    }
+
+    #[test]
     fn damage_is_seen_in_whole_and_in_partial_pages() {
         for end in [16384, 100] {
             let mut log = Log::default();
             let fragments = [log.append(1, 0, 0, end)];
-            let plan = plan(1, &fragments, slot_of).unwrap();
+            let plan = plan(BLOCK, &fragments, slot_of).unwrap();
             log.bytes[4000] ^= 1;
             assert_eq!(log.assemble(&plan).unwrap_err(), DiskError::Damaged);
             let short = &log.bytes[..100];
             assert_eq!(check(&plan.pieces[0], short), Err(DiskError::Damaged));
         }
         let fragments = [Log::default().append(1, 0, 0, 100)];
-        let nowhere = plan(1, &fragments, |_| None);
+        let nowhere = plan(BLOCK, &fragments, |_| None);
         assert!(nowhere.is_none());
     }
 }

@@ -197,7 +197,7 @@ impl Node {
                     _ => {}
                 }
             }
-            DiskCompletion::Blocks { operation, result } => {
+            DiskCompletion::Materialized { operation, result } => {
                 self.unpin(operation);
                 if result.is_err() {
                     self.checksum_errors += 1;
@@ -258,7 +258,7 @@ impl Node {
     fn refuse(&mut self, request: &Request, failure: NodeFailure, otherwise: Reply) {
         match request {
             Request::Read { id, .. } => {
-                self.send(Reply::Blocks {
+                self.send(Reply::Pages {
                     id: *id,
                     result: Err(failure),
                 });

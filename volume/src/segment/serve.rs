@@ -1,14 +1,15 @@
-//! Answers from the index and the log: blocks, presence, records of the tail, leaves for a peer.
+//! Answers from the index and the log: pages, presence, records of the tail, leaves for a peer.
 
 use crate::format::index_page::{Fragment, LEAF_BLOCKS};
 use crate::format::redo_record::RecordHeader;
-use crate::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
+use crate::geometry::PAGES_PER_BLOCK;
 use crate::ids::{ExtentSequence, GroupBlock, GroupId};
 use crate::lsn::Lsn;
 use crate::message::{CopiedBlock, LeafCopy, NodeFailure, Reply, Request, RequestId};
-use crate::page::{PageBuf, Pages};
+use crate::page::{PAGE_BYTES, PageBuf, Pages};
+use crate::page_run::PageRun;
 use crate::segment::block_index::MissingLeaf;
-use crate::segment::effect::{DiskError, NodeEffect, PlanPiece, ReadPlan};
+use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, PlanPiece, ReadPlan};
 use crate::segment::lsn_chain::TailEntry;
 use crate::segment::materialize;
 use crate::segment::node::{Node, Operation, Parked};
@@ -16,8 +17,8 @@ use crate::segment::node::{Node, Operation, Parked};
 /// A read under way for somebody.
 #[derive(Debug)]
 pub(super) enum Serving {
-    /// Blocks for the writer.
-    Blocks(RequestId),
+    /// Pages for the writer.
+    Pages(RequestId),
     /// Payload of tail records.
     Records {
         id: RequestId,
@@ -39,14 +40,13 @@ impl Node {
             Request::Read {
                 id,
                 group,
-                block,
-                blocks,
+                run,
                 vdl,
                 tip,
                 ..
             } => {
                 self.announce(*vdl);
-                self.serve_blocks(*id, *group, *block, *blocks, *tip)
+                self.serve_pages(*id, *group, *run, *tip)
             }
             Request::Presence {
                 id,
@@ -89,58 +89,53 @@ impl Node {
         segment.is_some_and(|segment| segment.complete && segment.applied >= tip)
     }
 
-    fn serve_blocks(
+    fn serve_pages(
         &mut self,
         id: RequestId,
         group: GroupId,
-        block: GroupBlock,
-        blocks: u32,
+        run: PageRun,
         tip: Lsn,
     ) -> Result<(), MissingLeaf> {
-        let end = block.0.checked_add(blocks);
-        let inside = end.is_some_and(|end| end <= self.config().geometry.group_blocks);
+        let inside = run.is_inside(self.config().geometry.group_blocks);
         if !inside || !self.covers(group, tip) {
-            self.send(Reply::Blocks {
+            self.send(Reply::Pages {
                 id,
                 result: Err(NodeFailure::Behind),
             });
             return Ok(());
         }
-        let found = self.index.lookup(group, block, blocks)?;
+        let found = self.index.lookup(group, run.first_block(), run.blocks())?;
         // Collection gives way to reads, too; they leave no garbage, so they earn it less.
-        let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+        let bytes = u64::from(run.pages) * PAGE_BYTES as u64;
         self.cleaning.on_foreground(self.now, bytes / 4);
-        self.read_blocks(blocks, &found, Operation::Serve(Serving::Blocks(id)));
+        self.materialize(run, &found, Operation::Serve(Serving::Pages(id)));
         Ok(())
     }
 
-    /// Has blocks materialized from their fragments (block in the run, fragment); the extents
-    /// stay until it is done.
-    pub(super) fn read_blocks(
+    /// Has pages materialized from the fragments of their blocks (block in the run, fragment);
+    /// the extents stay until it is done.
+    pub(super) fn materialize(
         &mut self,
-        blocks: u32,
+        run: PageRun,
         found: &[(u32, Fragment)],
         operation: Operation,
     ) {
-        let plan = materialize::plan(blocks, found, |extent| self.log.slot_of(extent));
+        let plan = materialize::plan(run, found, |extent| self.log.slot_of(extent));
         let operation = self.begin(operation);
         let Some(plan) = plan else {
             let result = Err(DiskError::Damaged);
-            return self.on_disk(
-                self.now,
-                crate::segment::effect::DiskCompletion::Blocks { operation, result },
-            );
+            return self.on_disk(self.now, DiskCompletion::Materialized { operation, result });
         };
         let mut extents: Vec<ExtentSequence> = found.iter().map(|(_, f)| f.extent).collect();
         extents.dedup();
         self.pin(operation, extents);
-        self.push_effect(NodeEffect::ReadBlocks { operation, plan });
+        self.push_effect(NodeEffect::Materialize { operation, plan });
     }
 
     pub(super) fn on_served(&mut self, serving: Serving, result: Result<PageBuf, DiskError>) {
         let result = result.map_err(|_| NodeFailure::Damaged);
         match serving {
-            Serving::Blocks(id) => self.send(Reply::Blocks { id, result }),
+            Serving::Pages(id) => self.send(Reply::Pages { id, result }),
             Serving::Records { id, records } => {
                 let result = result.map(|pages| with_payload(records, &pages.share()));
                 self.send(Reply::Records { id, result });
@@ -206,7 +201,7 @@ impl Node {
         let mut extents: Vec<ExtentSequence> = chain.iter().map(|e| e.payload.extent).collect();
         extents.dedup();
         self.pin(operation, extents);
-        self.push_effect(NodeEffect::ReadBlocks { operation, plan });
+        self.push_effect(NodeEffect::Materialize { operation, plan });
     }
 
     /// Each record's payload into a block of its own.
@@ -219,8 +214,8 @@ impl Node {
                 file_page: entry.payload.page,
                 pages,
                 result_page,
-                start: result_page * crate::page::PAGE_BYTES as u32,
-                end: (result_page + pages) * crate::page::PAGE_BYTES as u32,
+                start: result_page * PAGE_BYTES as u32,
+                end: (result_page + pages) * PAGE_BYTES as u32,
                 checksums: entry.record.checksums,
             })
         };
@@ -229,7 +224,7 @@ impl Node {
             .enumerate()
             .filter(|(_, e)| e.record.payload_pages > 0);
         ReadPlan {
-            blocks: chain.len() as u32,
+            pages: (chain.len() * PAGES_PER_BLOCK) as u32,
             pieces: with_payload.filter_map(piece).collect(),
         }
     }
@@ -278,7 +273,8 @@ impl Node {
             end_leaf: found + 1,
             blocks,
         };
-        self.read_blocks(LEAF_BLOCKS, &needed, Operation::Serve(serving));
+        let run = PageRun::of_blocks(first, LEAF_BLOCKS);
+        self.materialize(run, &needed, Operation::Serve(serving));
         Ok(())
     }
 }

@@ -207,7 +207,7 @@ impl Driver {
     fn on_disk(&self, completions: Vec<(NodeId, DiskCompletion)>) {
         let reads = completions
             .iter()
-            .filter(|(_, completion)| matches!(completion, DiskCompletion::Blocks { .. }))
+            .filter(|(_, completion)| matches!(completion, DiskCompletion::Materialized { .. }))
             .count();
         self.reads_under_way.fetch_sub(reads, Ordering::Relaxed);
         self.with_core(|core, now| core.embedded.on_disk(now, completions));
@@ -241,7 +241,7 @@ impl Driver {
         if effects.is_empty() {
             return None;
         }
-        let is_read = |effect: &NodeEffect| matches!(effect, NodeEffect::ReadBlocks { .. });
+        let is_read = |effect: &NodeEffect| matches!(effect, NodeEffect::Materialize { .. });
         let reads = effects.iter().filter(|(_, effect)| is_read(effect)).count();
         let under_way = self.reads_under_way.fetch_add(reads, Ordering::Relaxed);
         let mut inline = None;
@@ -249,10 +249,10 @@ impl Driver {
         let mut pooled = Vec::new();
         for (node, effect) in effects {
             match effect {
-                NodeEffect::ReadBlocks { .. } if reads == 1 && under_way == 0 => {
+                NodeEffect::Materialize { .. } if reads == 1 && under_way == 0 => {
                     inline = Some((node, effect));
                 }
-                NodeEffect::ReadBlocks { .. } | NodeEffect::Read { .. } => {
+                NodeEffect::Materialize { .. } | NodeEffect::Read { .. } => {
                     pooled.push((node, effect));
                 }
                 effect => by_device
@@ -316,13 +316,16 @@ impl Driver {
     }
 
     fn read_inline(&self, node: NodeId, effect: NodeEffect) {
-        if let NodeEffect::ReadBlocks { operation, plan } = effect {
+        if let NodeEffect::Materialize { operation, plan } = effect {
             let directory = self.directories.get(node);
             let result = match directory {
                 Some(directory) => execute_inline(&directory, plan),
                 None => Err(crate::segment::effect::DiskError::Failed),
             };
-            self.on_disk(vec![(node, DiskCompletion::Blocks { operation, result })]);
+            self.on_disk(vec![(
+                node,
+                DiskCompletion::Materialized { operation, result },
+            )]);
         }
     }
 

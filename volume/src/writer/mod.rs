@@ -270,7 +270,7 @@ impl Writer {
                 }
             }
             Reply::Room { room, full } => self.on_room(from, room, full),
-            Reply::Blocks { id, result } => self.on_blocks(now, from, id, result),
+            Reply::Pages { id, result } => self.on_pages(now, from, id, result),
             Reply::Present { id, result } => self.on_present(now, id, result),
             Reply::Records { id, result } => self.on_records(id, result),
             Reply::Leaves { id, result } => self.on_leaves(id, result),

@@ -6,6 +6,7 @@ use crate::geometry::BLOCK_BYTES;
 use crate::ids::{GroupBlock, GroupId};
 use crate::lsn::Lsn;
 use crate::page::{PAGE_BYTES, Pages};
+use crate::page_run::PageRun;
 use std::collections::{HashMap, VecDeque};
 
 /// A record with its payload.
@@ -18,7 +19,7 @@ pub(super) struct PendingRecord {
 /// Bytes to be laid over a read: of a record, or zeros.
 #[derive(Debug)]
 pub(super) struct Overlay {
-    /// First byte in the run of blocks.
+    /// First byte in the run of pages.
     pub(super) start: usize,
     /// End of the bytes.
     pub(super) end: usize,
@@ -136,19 +137,15 @@ impl Pending {
         self.records.get((lsn.0 - first.0) as usize)
     }
 
-    /// What to lay over a run of a group's blocks, oldest first; and whether it covers every byte
+    /// What to lay over a run of a group's pages, oldest first; and whether it covers every byte
     /// of the run, so that nothing below needs to be read.
-    pub(super) fn overlays(
-        &self,
-        group: GroupId,
-        first: GroupBlock,
-        blocks: u32,
-    ) -> (Vec<Overlay>, bool) {
+    pub(super) fn overlays(&self, group: GroupId, run: PageRun) -> (Vec<Overlay>, bool) {
         if self.records.is_empty() {
             return (Vec::new(), false);
         }
-        let run = first.0..first.0 + blocks;
-        let of_blocks = run
+        let first = run.first_block().0;
+        let blocks = first..first + run.blocks();
+        let of_blocks = blocks
             .clone()
             .filter_map(|block| self.by_block.get(&(group, GroupBlock(block))));
         let mut lsns: Vec<Lsn> = of_blocks.flatten().copied().collect();
@@ -156,54 +153,51 @@ impl Pending {
             self.get(**lsn).is_some_and(|pending| {
                 let record = &pending.record;
                 record.group == group
-                    && record.block.0 < run.end
-                    && record.block.0 + record.blocks > run.start
+                    && record.block.0 < blocks.end
+                    && record.block.0 + record.blocks > blocks.start
             })
         }));
         lsns.sort_unstable();
         let found = lsns.iter().filter_map(|lsn| self.get(*lsn));
-        let overlays: Vec<Overlay> = found
-            .map(|pending| overlay(pending, first, blocks))
-            .collect();
-        let covers = covers_all(&overlays, blocks as usize);
+        let overlays: Vec<Overlay> = found.filter_map(|pending| overlay(pending, run)).collect();
+        let covers = covers_all(&overlays, run.pages as usize);
         (overlays, covers)
     }
 }
 
-fn overlay(pending: &PendingRecord, first: GroupBlock, blocks: u32) -> Overlay {
+/// The record's bytes in the run; `None` when it gives none.
+fn overlay(pending: &PendingRecord, run: PageRun) -> Option<Overlay> {
     let record = &pending.record;
-    if record.kind == RecordKind::Discard {
-        let start = record.block.0.max(first.0) - first.0;
-        let end = (record.block.0 + record.blocks).min(first.0 + blocks) - first.0;
-        let (start, end) = (start as usize * BLOCK_BYTES, end as usize * BLOCK_BYTES);
-        return Overlay {
-            start,
-            end,
-            source: None,
-        };
-    }
-    let block_at = (record.block.0 - first.0) as usize * BLOCK_BYTES;
-    Overlay {
-        start: block_at + usize::from(record.start),
-        end: block_at + usize::from(record.end),
-        source: Some((
-            pending.pages.clone(),
-            usize::from(record.start) % PAGE_BYTES,
-        )),
-    }
+    // Counted from the start of the run's first block.
+    let place = |block: u32| (block.saturating_sub(run.first_block().0)) as usize * BLOCK_BYTES;
+    let block = place(record.block.0);
+    let (given, source) = if record.kind == RecordKind::Discard {
+        (block..place(record.block.0 + record.blocks), None)
+    } else {
+        let in_page = usize::from(record.start) % PAGE_BYTES;
+        let given = block + usize::from(record.start)..block + usize::from(record.end);
+        (given, Some((pending.pages.clone(), in_page)))
+    };
+    let wanted = run.skipped_bytes()..run.skipped_bytes() + run.bytes();
+    let (start, end) = (given.start.max(wanted.start), given.end.min(wanted.end));
+    (start < end).then(|| Overlay {
+        start: start - wanted.start,
+        end: end - wanted.start,
+        source: source.map(|(pages, at)| (pages, at + start - given.start)),
+    })
 }
 
-/// Whether whole-block overlays cover the run.
-fn covers_all(overlays: &[Overlay], blocks: usize) -> bool {
-    let mut covered = vec![false; blocks];
+/// Whether whole-page overlays cover the run.
+fn covers_all(overlays: &[Overlay], pages: usize) -> bool {
+    let mut covered = vec![false; pages];
     for overlay in overlays {
-        let first = overlay.start.div_ceil(BLOCK_BYTES);
-        let end = overlay.end / BLOCK_BYTES;
+        let first = overlay.start.div_ceil(PAGE_BYTES);
+        let end = overlay.end / PAGE_BYTES;
         if first < end {
             covered[first..end].fill(true);
         }
     }
-    covered.into_iter().all(|block| block)
+    covered.into_iter().all(|page| page)
 }
 
 impl Overlay {

@@ -5,43 +5,53 @@ use super::pending::Overlay;
 use super::{Answer, ReadBytes, Ticket, Writer};
 use crate::error::IoFailure;
 use crate::format::index_page::LEAF_BLOCKS;
-use crate::geometry::BLOCK_BYTES;
+use crate::geometry::PAGES_PER_BLOCK;
 use crate::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
 use crate::message::{NodeFailure, Request, RequestId};
-use crate::page::PageBuf;
+use crate::page::{PAGE_BYTES, PageBuf};
+use crate::page_run::PageRun;
 use crate::time::Instant;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::time::Duration;
 
-/// Blocks of one request to a node at most (1 MiB).
-const PART_BLOCKS: u64 = 64;
+/// Pages of one request to a node at most (1 MiB).
+const PART_PAGES: u64 = 256;
+/// Pages of a block, for page numbers of the disk.
+const BLOCK_PAGES: u64 = PAGES_PER_BLOCK as u64;
 /// A read that is older than this is asked of a second node, too.
 const HEDGE_AFTER: Duration = Duration::from_millis(25);
 
 /// A read of the disk's user.
 #[derive(Debug)]
 struct Job {
-    /// First byte in the blocks that are read.
+    /// First byte in the pages that are read.
     start: usize,
     length: usize,
-    /// The parts' blocks, as they come.
+    /// The parts' pages, as they come.
     parts: Vec<Option<PageBuf>>,
     missing: usize,
 }
 
-/// A run of blocks asked of a node.
+/// A run of pages asked of a node.
 #[derive(Debug)]
 struct Part {
     ticket: Ticket,
     index: usize,
     group: GroupId,
-    block: GroupBlock,
-    blocks: u32,
+    run: PageRun,
     overlays: Vec<Overlay>,
     asked: Vec<NodeId>,
     /// Those of them whose answer is still to come.
     open: Vec<NodeId>,
     since: Instant,
+}
+
+impl Part {
+    /// The leaf of the index that the first block is in.
+    fn leaf(&self) -> u32 {
+        self.run.first_block().0 / LEAF_BLOCKS
+    }
 }
 
 /// Reads under way.
@@ -63,17 +73,10 @@ impl Writer {
         let Some(end) = end else {
             return self.complete(ticket, Err(IoFailure::OutOfBounds));
         };
-        let block_bytes = BLOCK_BYTES as u64;
-        let (mut block, last) = (offset / block_bytes, end.div_ceil(block_bytes));
-        let mut runs = Vec::new();
-        while block < last {
-            let run = self.config.geometry.run_length(DiskBlock(block));
-            let blocks = run.min(last - block).min(PART_BLOCKS);
-            runs.push((DiskBlock(block), blocks as u32));
-            block += blocks;
-        }
+        let page_bytes = PAGE_BYTES as u64;
+        let runs = self.runs_of(offset / page_bytes..end.div_ceil(page_bytes));
         let parts: Vec<Option<PageBuf>> = runs.iter().map(|_| None).collect();
-        let start = (offset % block_bytes) as usize;
+        let start = (offset % page_bytes) as usize;
         let job = Job {
             start,
             length,
@@ -81,10 +84,31 @@ impl Writer {
             parts,
         };
         self.reads.jobs.insert(ticket, job);
-        for (index, (block, blocks)) in runs.into_iter().enumerate() {
-            self.read_part(now, ticket, index, block, blocks);
+        for (index, (group, run)) in runs.into_iter().enumerate() {
+            self.read_part(now, ticket, index, group, run);
         }
         self.finish_job(ticket);
+    }
+
+    /// Cuts pages of the disk into runs that lie side by side in one group.
+    fn runs_of(&self, pages: Range<u64>) -> Vec<(GroupId, PageRun)> {
+        let geometry = &self.config.geometry;
+        let mut runs = Vec::new();
+        let mut page = pages.start;
+        while page < pages.end {
+            let block = DiskBlock(page / BLOCK_PAGES);
+            let (group, in_group) = geometry.locate(block);
+            let skipped = page % BLOCK_PAGES;
+            let side_by_side = geometry.run_length(block) * BLOCK_PAGES - skipped;
+            let count = side_by_side.min(pages.end - page).min(PART_PAGES);
+            let run = PageRun {
+                first: in_group.0 * BLOCK_PAGES as u32 + skipped as u32,
+                pages: count as u32,
+            };
+            runs.push((group, run));
+            page += count;
+        }
+        runs
     }
 
     fn read_part(
@@ -92,17 +116,16 @@ impl Writer {
         now: Instant,
         ticket: Ticket,
         index: usize,
-        block: DiskBlock,
-        blocks: u32,
+        group: GroupId,
+        run: PageRun,
     ) {
-        let (group, block) = self.config.geometry.locate(block);
-        let (overlays, covered) = self.pending.overlays(group, block, blocks);
+        let (overlays, covered) = self.pending.overlays(group, run);
         let exists = self
             .groups
             .get(&group)
             .is_some_and(|view| view.tip.is_some());
         if covered || !exists {
-            let buffer = PageBuf::zeroed(blocks as usize * crate::geometry::PAGES_PER_BLOCK);
+            let buffer = PageBuf::zeroed(run.pages as usize);
             return self.part_done(ticket, index, &overlays, buffer);
         }
         let id = self.new_request();
@@ -110,8 +133,7 @@ impl Writer {
             ticket,
             index,
             group,
-            block,
-            blocks,
+            run,
             overlays,
             asked: Vec::new(),
             open: Vec::new(),
@@ -128,7 +150,7 @@ impl Writer {
         let Some(part) = self.reads.parts.get(&id) else {
             return false;
         };
-        let node = self.reader_of(part.group, part.block.0 / LEAF_BLOCKS, &part.asked);
+        let node = self.reader_of(part.group, part.leaf(), &part.asked);
         let Some((node, tip)) = node else {
             return false;
         };
@@ -143,7 +165,7 @@ impl Writer {
         };
         part.asked.push(node);
         part.open.push(node);
-        let (group, block, blocks) = (part.group, part.block, part.blocks);
+        let (group, run) = (part.group, part.run);
         self.reads.aliases.insert(alias, id);
         self.send(
             node,
@@ -151,8 +173,7 @@ impl Writer {
                 epoch,
                 id: alias,
                 group,
-                block,
-                blocks,
+                run,
                 vdl,
                 tip,
             },
@@ -182,7 +203,7 @@ impl Writer {
     }
 
     /// A node answered a part.
-    pub(super) fn on_blocks(
+    pub(super) fn on_pages(
         &mut self,
         now: Instant,
         from: NodeId,
@@ -291,10 +312,10 @@ impl Writer {
         let Some((members, tip)) = current.map(|view| (view.members, view.tip)) else {
             return self.complete(ticket, Err(IoFailure::Unreadable));
         };
-        let length = blocks as usize * BLOCK_BYTES;
+        let run = PageRun::of_blocks(block, blocks);
         let job = Job {
             start: 0,
-            length,
+            length: run.bytes(),
             parts: vec![None],
             missing: 1,
         };
@@ -311,8 +332,7 @@ impl Writer {
             ticket,
             index: 0,
             group,
-            block,
-            blocks,
+            run,
             overlays,
             asked,
             open,
@@ -327,8 +347,7 @@ impl Writer {
                 epoch,
                 id,
                 group,
-                block,
-                blocks,
+                run,
                 vdl,
                 tip,
             },
@@ -430,7 +449,9 @@ impl Writer {
     ) {
         let first = leaf * LEAF_BLOCKS;
         for offset in 0..LEAF_BLOCKS {
-            let (overlays, _) = self.pending.overlays(group, GroupBlock(first + offset), 1);
+            let (overlays, _) = self
+                .pending
+                .overlays(group, PageRun::of_blocks(GroupBlock(first + offset), 1));
             if let Some(newest) = overlays.last() {
                 let bit = 1 << offset;
                 bits = if newest.source.is_some() {

@@ -170,13 +170,13 @@ impl MemoryDisk {
                 let result = self.read_now(slot, offset as usize, pages);
                 Some(DiskCompletion::Read { operation, result })
             }
-            NodeEffect::ReadBlocks { operation, plan } => {
+            NodeEffect::Materialize { operation, plan } => {
                 let result = materialize::assemble(&plan, |slot, page, target| {
                     let bytes = self.read_now(slot, page as usize * 4096, target.len() / 4096)?;
                     target.copy_from_slice(bytes.bytes());
                     Ok(())
                 });
-                Some(DiskCompletion::Blocks { operation, result })
+                Some(DiskCompletion::Materialized { operation, result })
             }
             NodeEffect::Remove { .. } | NodeEffect::Send(_) => None,
         }
