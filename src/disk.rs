@@ -43,9 +43,9 @@ impl Disk for VolumeDisk {
         self.volume.write(offset, data, durable, done);
     }
 
-    fn read(&self, offset: u64, length: usize, done: Done<DiskBytes>) {
+    fn read(&self, offset: u64, length: usize, may_block: bool, done: Done<DiskBytes>) {
         let done = Box::new(|result: Result<_, _>| done(result.map(DiskBytes::new)));
-        self.volume.read(offset, length, done);
+        self.volume.read(offset, length, may_block, done);
     }
 
     fn flush(&self, done: Done<()>) {

@@ -34,7 +34,8 @@ pub trait Disk: Send + Sync + 'static {
     fn write(&self, offset: u64, data: &[u8], durable: bool, done: Done<()>);
 
     /// Reads exactly `length` bytes at byte `offset`; what was never written is zeros.
-    fn read(&self, offset: u64, length: usize, done: Done<DiskBytes>);
+    /// `may_block`: the calling thread has nothing better to do than to wait for the disk.
+    fn read(&self, offset: u64, length: usize, may_block: bool, done: Done<DiskBytes>);
 
     /// Calls `done` when every write and discard that was acknowledged before is durable.
     fn flush(&self, done: Done<()>);

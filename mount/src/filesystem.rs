@@ -145,6 +145,7 @@ impl Filesystem for DiskFileSystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _visit = self.door.come_in();
         match self.node(number) {
             Ok(Node::Disk) => self.read_disk(offset, size as usize, reply),
             Ok(_) => match self.texts.read(handle, offset, size as usize) {
@@ -167,6 +168,7 @@ impl Filesystem for DiskFileSystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _visit = self.door.come_in();
         match self.node(number) {
             Ok(Node::Disk) => self.write_disk(offset, data, flags, reply),
             Ok(_) => reply.error(Errno::EBADF),
@@ -208,6 +210,7 @@ impl Filesystem for DiskFileSystem {
         _data_only: bool,
         reply: ReplyEmpty,
     ) {
+        let _visit = self.door.come_in();
         self.disk.flush(answer(reply));
     }
 
@@ -219,6 +222,7 @@ impl Filesystem for DiskFileSystem {
         _data_only: bool,
         reply: ReplyEmpty,
     ) {
+        let _visit = self.door.come_in();
         self.disk.flush(answer(reply));
     }
 
@@ -288,6 +292,8 @@ impl Filesystem for DiskFileSystem {
         if self.shape.node(number) != Some(Node::Disk) {
             return reply.error(Errno::EINVAL);
         }
+        let visit = self.door.come_in();
+        visit.is_kept();
         match self.seek(offset, whence) {
             Ok(found) => reply.offset(found as i64),
             Err(error) => reply.error(error),

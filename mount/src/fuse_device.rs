@@ -78,6 +78,14 @@ pub(crate) fn is_connected(device: &OwnedFd) -> bool {
     answered.is_ok() && !polled[0].revents().is_some_and(broken)
 }
 
+/// Whether a request waits to be taken.
+pub(crate) fn has_request(device: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(device.as_fd(), PollFlags::POLLIN)];
+    let answered = poll(&mut polled, PollTimeout::ZERO);
+    let waits = |flags: PollFlags| flags.contains(PollFlags::POLLIN);
+    answered.is_ok() && polled[0].revents().is_some_and(waits)
+}
+
 /// Unmounts what a path shows; fails with EBUSY while it is used.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ pub mod process;
 pub mod session;
 
 mod attributes;
+mod door;
 mod errno;
 mod file_range;
 mod filesystem;

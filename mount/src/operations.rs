@@ -2,6 +2,7 @@
 
 use crate::attributes::{Attributes, Change};
 use crate::disk::{Disk, DiskBytes, Done};
+use crate::door::Door;
 use crate::errno::errno;
 use crate::file_range::{readable, writable};
 use crate::inodes::{Node, Shape};
@@ -13,12 +14,14 @@ use fuser::{
 use parking_lot::Mutex;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::thread;
 use std::time::SystemTime;
 
 /// A disk as a file system.
 pub(crate) struct DiskFileSystem {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) shape: Shape,
+    pub(crate) door: Arc<Door>,
     /// Of the disk; it alone can be changed.
     attributes: Mutex<Attributes>,
     mounted_at: SystemTime,
@@ -29,11 +32,17 @@ pub(crate) struct DiskFileSystem {
 
 impl DiskFileSystem {
     /// Adapts a disk.
-    pub(crate) fn new(disk: Arc<dyn Disk>, shape: Shape, options: &MountOptions) -> DiskFileSystem {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        shape: Shape,
+        options: &MountOptions,
+        door: Door,
+    ) -> DiskFileSystem {
         let now = SystemTime::now();
         DiskFileSystem {
             disk,
             shape,
+            door: Arc::new(door),
             attributes: Mutex::new(Attributes::new(Node::Disk, now)),
             mounted_at: now,
             texts: Texts::default(),
@@ -89,13 +98,20 @@ impl DiskFileSystem {
         if length == 0 {
             return reply.data(&[]);
         }
-        let done: Done<DiskBytes> = Box::new(move |result| match result {
-            // A short answer would make the kernel shrink the file.
-            Ok(bytes) if bytes.as_ref().len() == length => reply.data(bytes.as_ref()),
-            Ok(_) => reply.error(Errno::EIO),
-            Err(failure) => reply.error(errno(failure)),
+        let (door, caller) = (Arc::clone(&self.door), thread::current().id());
+        let done: Done<DiskBytes> = Box::new(move |result| {
+            if thread::current().id() == caller {
+                door.look_out();
+            }
+            match result {
+                // A short answer would make the kernel shrink the file.
+                Ok(bytes) if bytes.as_ref().len() == length => reply.data(bytes.as_ref()),
+                Ok(_) => reply.error(Errno::EIO),
+                Err(failure) => reply.error(errno(failure)),
+            }
         });
-        self.disk.read(offset, length, done);
+        let may_block = self.door.may_be_kept();
+        self.disk.read(offset, length, may_block, done);
     }
 
     /// Writes what lies on the disk, and says how much that was.

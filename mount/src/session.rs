@@ -1,6 +1,7 @@
 //! Mounting a disk, and unmounting what was mounted.
 
 use crate::disk::Disk;
+use crate::door::{Door, THREADS};
 use crate::error::{MountError, UnmountError};
 use crate::fuse_device;
 use crate::mount_point::MountPoint;
@@ -14,11 +15,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
-
-/// Threads that take requests from the kernel. One or two measure best, but a SEEK_DATA may hold a
-/// thread while it reads the index, and two are left then. They share one descriptor: clones
-/// measured no better, and what was read from a clone cannot be taken over.
-const THREADS: usize = 3;
 
 /// What the kernel reads ahead of a sequential reader: one whole request. It starts at 128 KiB,
 /// which FUSE cannot raise by itself.
@@ -134,7 +130,8 @@ pub fn mount(disk: Arc<dyn Disk>, request: &MountRequest) -> Result<Mounted, Mou
     let device = fuse_device::attach(&point, request)?;
     let connection = Arc::new(device.try_clone().map_err(MountError::Session)?);
     let unmounter = unmounter_of(&point.path, &connection).map_err(MountError::Session)?;
-    let file_system = DiskFileSystem::new(disk, point.shape, &request.options);
+    let door = Door::new(Arc::downgrade(&connection));
+    let file_system = DiskFileSystem::new(disk, point.shape, &request.options, door);
     let session = serve(file_system, device, Arc::clone(&connection));
     let session = session.map_err(|error| {
         if let Err(error) = unmounter.unmount(Unmount::Lazily) {
@@ -154,6 +151,8 @@ fn serve(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
+    // Clones of the descriptor measured no better, and what was read from a clone cannot be taken
+    // over.
     config.clone_fd = false;
     // Who may enter is for the kernel to say; fuser would also turn away a descriptor that was
     // handed to another user, which no other file system does.

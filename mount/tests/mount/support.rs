@@ -95,7 +95,7 @@ impl Disk for MemoryDisk {
         self.answer((), done);
     }
 
-    fn read(&self, offset: u64, length: usize, done: Done<DiskBytes>) {
+    fn read(&self, offset: u64, length: usize, _may_block: bool, done: Done<DiskBytes>) {
         let bytes = self.bytes(offset as usize..offset as usize + length);
         self.answer(DiskBytes::new(bytes), done);
     }

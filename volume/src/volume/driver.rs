@@ -50,6 +50,15 @@ impl Callback {
     }
 }
 
+/// What the thread that brings a request can be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// It may wait for a disk itself.
+    MayBlock,
+    /// Others wait for it.
+    HasMoreToDo,
+}
+
 /// What the lock protects.
 pub(super) struct Core {
     pub(super) embedded: Embedded,
@@ -169,6 +178,16 @@ impl Driver {
         callback: Callback,
         start: impl FnOnce(&mut Writer, Instant, Ticket),
     ) {
+        self.request_from(Caller::HasMoreToDo, callback, start);
+    }
+
+    /// Gives a request to the writer, and perhaps its own thread something to do.
+    pub(super) fn request_from(
+        &self,
+        caller: Caller,
+        callback: Callback,
+        start: impl FnOnce(&mut Writer, Instant, Ticket),
+    ) {
         if self.is_closed() {
             return callback.call(Err(IoFailure::Closed));
         }
@@ -178,7 +197,7 @@ impl Driver {
         let ticket = Ticket(core.next_ticket);
         core.callbacks.insert(ticket, callback);
         start(&mut core.embedded.writer, now, ticket);
-        self.carry_out(core, now);
+        self.carry_out(core, now, caller);
     }
 
     /// A request whose answer the caller waits for.
@@ -200,7 +219,7 @@ impl Driver {
         let now = self.now();
         let mut core = self.core.lock();
         let result = change(&mut core, now);
-        self.carry_out(core, now);
+        self.carry_out(core, now, Caller::HasMoreToDo);
         result
     }
 
@@ -214,7 +233,7 @@ impl Driver {
     }
 
     /// Passes messages on, leaves the lock, and does what is left.
-    fn carry_out(&self, mut core: MutexGuard<'_, Core>, now: Instant) {
+    fn carry_out(&self, mut core: MutexGuard<'_, Core>, now: Instant, caller: Caller) {
         let outcome = core.embedded.settle(now);
         let callbacks: Vec<_> = outcome
             .completed
@@ -226,7 +245,7 @@ impl Driver {
             self.opened.notify_all();
         }
         drop(core);
-        let inline = self.start_effects(outcome.disk);
+        let inline = self.start_effects(outcome.disk, caller);
         for (callback, result) in callbacks {
             callback.call(result);
         }
@@ -235,21 +254,26 @@ impl Driver {
         }
     }
 
-    /// Hands disk effects to their threads. A read of blocks that is the only one under way is
-    /// returned: the calling thread has nothing better to do.
-    fn start_effects(&self, effects: Vec<(NodeId, NodeEffect)>) -> Option<(NodeId, NodeEffect)> {
+    /// Hands disk effects to their threads. A read that is the only one under way is returned to
+    /// a caller that may block.
+    fn start_effects(
+        &self,
+        effects: Vec<(NodeId, NodeEffect)>,
+        caller: Caller,
+    ) -> Option<(NodeId, NodeEffect)> {
         if effects.is_empty() {
             return None;
         }
         let is_read = |effect: &NodeEffect| matches!(effect, NodeEffect::Materialize { .. });
         let reads = effects.iter().filter(|(_, effect)| is_read(effect)).count();
         let under_way = self.reads_under_way.fetch_add(reads, Ordering::Relaxed);
+        let alone = caller == Caller::MayBlock && reads == 1 && under_way == 0;
         let mut inline = None;
         let mut by_device: HashMap<u64, Vec<(NodeId, NodeEffect)>> = HashMap::new();
         let mut pooled = Vec::new();
         for (node, effect) in effects {
             match effect {
-                NodeEffect::Materialize { .. } if reads == 1 && under_way == 0 => {
+                NodeEffect::Materialize { .. } if alone => {
                     inline = Some((node, effect));
                 }
                 NodeEffect::Materialize { .. } | NodeEffect::Read { .. } => {

@@ -21,7 +21,7 @@ use crate::limits;
 use crate::status::{NodeState, NodeStatus, VolumeState, VolumeStatus};
 use crate::writer::payload::cut;
 use crate::writer::{Answer, WriterFigures};
-use driver::{Callback, Driver};
+use driver::{Callback, Caller, Driver};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -91,10 +91,16 @@ impl Volume {
             });
     }
 
-    /// Reads any bytes of the disk.
-    pub fn read(&self, offset: u64, length: usize, done: Done<ReadBytes>) {
+    /// Reads any bytes of the disk. With `may_block` the calling thread waits for the disk itself
+    /// if no other read is under way: that spares two hand-offs.
+    pub fn read(&self, offset: u64, length: usize, may_block: bool, done: Done<ReadBytes>) {
+        let caller = if may_block {
+            Caller::MayBlock
+        } else {
+            Caller::HasMoreToDo
+        };
         self.driver
-            .request(Callback::Bytes(done), |writer, now, ticket| {
+            .request_from(caller, Callback::Bytes(done), |writer, now, ticket| {
                 writer.read(now, ticket, offset, length);
             });
     }

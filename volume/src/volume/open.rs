@@ -23,13 +23,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl LogReader for NodeDirectory {
-    fn extents(&self) -> Vec<(ExtentSlot, u64)> {
-        NodeDirectory::extents(self).unwrap_or_default()
+    fn extents(&self) -> Result<Vec<(ExtentSlot, u64)>, DiskError> {
+        NodeDirectory::extents(self).map_err(|_| DiskError::Failed)
     }
 
     fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
         self.read_at(slot, offset, pages)
             .map_err(|_| DiskError::Failed)
+    }
+
+    fn sync(&mut self, slot: ExtentSlot) -> Result<(), DiskError> {
+        let extent = self.extent(slot).map_err(|_| DiskError::Failed)?;
+        extent.file().sync_data().map_err(|_| DiskError::Failed)
     }
 }
 
@@ -173,7 +178,7 @@ pub(super) fn open_node(
         error => Unusable::Damaged(error.to_string()),
     })?;
     let open_extents = open_extents_per_node(book.nodes.len());
-    let directory = NodeDirectory::open(&path, open_extents)
+    let mut directory = NodeDirectory::open(&path, open_extents)
         .map_err(|error| Unusable::Damaged(error.to_string()))?;
     let superblock = directory.read_superblock().map_err(|error| match error {
         SuperblockError::Newer(version) => Unusable::Fatal(VolumeError::Newer {
@@ -187,7 +192,7 @@ pub(super) fn open_node(
             "its directory belongs to another volume or node".into(),
         ));
     }
-    let node = Node::open(superblock, &directory, index_bytes)
+    let node = Node::open(superblock, &mut directory, index_bytes)
         .map_err(|error| Unusable::Damaged(error.to_string()))?;
     Ok(OpenNode {
         node,

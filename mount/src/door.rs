@@ -1,0 +1,240 @@
+//! Who waits for the kernel's next request.
+//!
+//! The kernel wakes threads that read from one device in turn (`fs/fuse/dev.c`: exclusive waiters,
+//! first come, first woken). With three of them every request of a program that sends one at a
+//! time wakes the thread that has slept longest, on whatever core. So one thread waits at the
+//! door, and the others sleep here until it is kept inside.
+
+use crate::fuse_device::{has_request, is_connected};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::os::fd::OwnedFd;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Threads that take turns: one at the door, one that may be kept by a disk that does not answer,
+/// and two that may look for data in an index.
+pub(crate) const THREADS: usize = 4;
+
+/// How long the door may be left alone: what a request waits at most when a disk stands still
+/// under the thread that reads from it.
+const UNATTENDED: Duration = Duration::from_millis(20);
+
+/// Reads that are not done at the door after one that kept others waiting. A program with several
+/// requests under way loses that much of its overlap (one read in so many) to finding it out.
+const CROWDED_READS: u32 = 32;
+
+/// The door; see the module's page.
+pub(crate) struct Door {
+    /// Weak: a descriptor that outlives the session would let requests wait for ever.
+    device: Weak<OwnedFd>,
+    state: Mutex<State>,
+    called: Condvar,
+    /// Reads to come that are not to be done at the door.
+    crowded: AtomicU32,
+}
+
+struct State {
+    /// Threads that wait for the kernel, or soon will.
+    at_door: usize,
+    /// One of those who sleep looks from time to time whether the door is attended.
+    watched: bool,
+}
+
+/// A thread that came in with a request. When this is dropped the thread goes back to the door,
+/// or sleeps as long as another is there.
+pub(crate) struct Visit<'a>(&'a Door);
+
+impl Door {
+    /// The door of a connection that [`THREADS`] threads are about to read from.
+    pub(crate) fn new(device: Weak<OwnedFd>) -> Door {
+        Door {
+            device,
+            state: Mutex::new(State {
+                at_door: THREADS,
+                watched: false,
+            }),
+            called: Condvar::new(),
+            crowded: AtomicU32::new(0),
+        }
+    }
+
+    /// The calling thread has taken a request.
+    pub(crate) fn come_in(&self) -> Visit<'_> {
+        let mut state = self.state.lock();
+        state.at_door = state.at_door.saturating_sub(1);
+        Visit(self)
+    }
+
+    /// Whether a read may keep the calling thread: as far as is known, nobody waits behind it.
+    pub(crate) fn may_be_kept(&self) -> bool {
+        let crowded = self.crowded.load(Ordering::Relaxed);
+        if crowded > 0 {
+            // Two threads that meet here count one read: it is an estimate.
+            self.crowded.store(crowded - 1, Ordering::Relaxed);
+        }
+        crowded == 0
+    }
+
+    /// Looks whether somebody waited while the calling thread did a read by itself.
+    pub(crate) fn look_out(&self) {
+        let device = self.device.upgrade();
+        if device.is_some_and(|device| has_request(&device)) {
+            self.crowded.store(CROWDED_READS, Ordering::Relaxed);
+        }
+    }
+
+    fn go_back(&self) {
+        let mut state = self.state.lock();
+        let mut slept = false;
+        while state.at_door > 0 && self.is_open() {
+            slept = true;
+            self.sleep(&mut state);
+        }
+        state.at_door += 1;
+        if slept {
+            // Another has to watch now, or to learn that there is no door any more.
+            self.called.notify_one();
+        }
+    }
+
+    /// Until it is time to look at the door.
+    fn sleep(&self, state: &mut MutexGuard<'_, State>) {
+        if state.watched {
+            return self.called.wait(state);
+        }
+        state.watched = true;
+        self.called.wait_for(state, UNATTENDED);
+        state.watched = false;
+    }
+
+    fn is_open(&self) -> bool {
+        let device = self.device.upgrade();
+        device.is_some_and(|device| is_connected(&device))
+    }
+}
+
+impl Visit<'_> {
+    /// The thread will be kept: another goes to the door.
+    pub(crate) fn is_kept(&self) {
+        if self.0.state.lock().at_door == 0 {
+            self.0.called.notify_one();
+        }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.0.go_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+    use std::thread;
+    use std::time::Instant;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// A door whose device is connected as long as both ends of a stream are there.
+    struct Scene {
+        door: Arc<Door>,
+        device: Arc<OwnedFd>,
+        /// The other end, which may send a request.
+        kernel: UnixStream,
+    }
+
+    fn scene() -> Scene {
+        let (device, kernel) = UnixStream::pair().unwrap();
+        let device = Arc::new(OwnedFd::from(device));
+        let door = Arc::new(Door::new(Arc::downgrade(&device)));
+        Scene {
+            door,
+            device,
+            kernel,
+        }
+    }
+
+    /// A thread that takes a request and goes back; says when it is at the door again.
+    fn visitor(door: &Arc<Door>) -> Receiver<()> {
+        let (sender, receiver) = channel();
+        let door = Arc::clone(door);
+        thread::spawn(move || {
+            drop(door.come_in());
+            sender.send(()).unwrap();
+        });
+        receiver
+    }
+
+    /// All but one thread have taken their first request and sleep.
+    fn all_but_one_sleep(door: &Arc<Door>) -> Vec<Receiver<()>> {
+        let sleeping: Vec<_> = (1..THREADS).map(|_| visitor(door)).collect();
+        while door.state.lock().at_door > 1 {
+            thread::yield_now();
+        }
+        sleeping
+    }
+
+    #[test]
+    fn one_thread_stays_at_the_door() {
+        let scene = scene();
+        let sleeping = all_but_one_sleep(&scene.door);
+        for _ in 0..1000 {
+            drop(scene.door.come_in());
+        }
+        let is_asleep = |thread: &Receiver<()>| thread.try_recv().is_err();
+        assert!(sleeping.iter().filter(|thread| is_asleep(thread)).count() >= 1);
+        assert_eq!(scene.door.state.lock().at_door, 1);
+    }
+
+    #[test]
+    fn another_comes_when_one_is_kept() {
+        for says_so in [false, true] {
+            let scene = scene();
+            let sleeping = all_but_one_sleep(&scene.door);
+            let visit = scene.door.come_in();
+            if says_so {
+                visit.is_kept();
+            }
+            let start = Instant::now();
+            while scene.door.state.lock().at_door == 0 && start.elapsed() < LONG {
+                thread::yield_now();
+            }
+            assert_eq!(scene.door.state.lock().at_door, 1);
+            drop(scene.device);
+            drop(visit);
+            let left = |thread: Receiver<()>| thread.recv_timeout(LONG);
+            assert!(sleeping.into_iter().map(left).all(|end| end.is_ok()));
+        }
+    }
+
+    #[test]
+    fn all_leave_when_the_door_is_gone() {
+        let scene = scene();
+        let sleeping = all_but_one_sleep(&scene.door);
+        let early = sleeping[0].recv_timeout(Duration::from_millis(50));
+        assert_eq!(early, Err(RecvTimeoutError::Timeout));
+        drop(scene.device);
+        for thread in sleeping {
+            thread.recv_timeout(LONG).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_remembered_for_a_while() {
+        use std::io::Write;
+        let mut scene = scene();
+        scene.door.look_out();
+        assert!(scene.door.may_be_kept());
+        scene.kernel.write_all(b"request").unwrap();
+        scene.door.look_out();
+        for _ in 0..CROWDED_READS {
+            assert!(!scene.door.may_be_kept());
+        }
+        assert!(scene.door.may_be_kept());
+    }
+}
