@@ -73,6 +73,9 @@ pub struct HotLog {
     /// The extent that frames go to, and the next page in it.
     active: Option<(ExtentSlot, u32)>,
     next_sequence: ExtentSequence,
+    /// No file had this slot or a higher one. A slot names one file for ever: what a checkpoint
+    /// says of it can then not be said of another, and a late removal meets nothing new.
+    next_slot: ExtentSlot,
     allocating: Option<Allocation>,
     /// The file system below refused the last allocation.
     full: bool,
@@ -94,6 +97,7 @@ impl HotLog {
             slots: BTreeMap::new(),
             active: None,
             next_sequence: ExtentSequence(1),
+            next_slot: ExtentSlot(0),
             allocating: None,
             full: false,
             refused: false,
@@ -113,12 +117,18 @@ impl HotLog {
             inherited: true,
         };
         self.files.insert(slot, file);
+        self.retire(slot);
         if file.sequence.0 != 0 {
             self.slots.insert(file.sequence, slot);
         }
         // A sequence whose first frame was lost must not be given out again: leave room.
         self.next_sequence.0 = self.next_sequence.0.max(file.sequence.0 + 16);
         self.recount();
+    }
+
+    /// Gives out no slot up to this one for a new file.
+    pub fn retire(&mut self, slot: ExtentSlot) {
+        self.next_slot = self.next_slot.max(ExtentSlot(slot.0.saturating_add(1)));
     }
 
     /// Bytes lost at an extent's end to a frame that does not fit.
@@ -285,11 +295,8 @@ impl HotLog {
     }
 
     fn new_file(&self) -> Allocation {
-        let unused = (0..)
-            .map(ExtentSlot)
-            .find(|slot| !self.files.contains_key(slot));
         Allocation {
-            slot: unused.expect("slots outnumber files"),
+            slot: self.next_slot,
             bytes: self.step(0),
         }
     }
@@ -317,6 +324,7 @@ impl HotLog {
                 inherited: false,
             };
             self.files.entry(allocation.slot).or_insert(fresh).allocated = allocation.bytes;
+            self.retire(allocation.slot);
             self.recount();
         }
     }
@@ -452,6 +460,19 @@ mod tests {
         assert_eq!(again.slot, ExtentSlot(0));
         assert_eq!(again.point.extent, ExtentSequence(3));
         assert!(again.overwrites);
+    }
+
+    #[test]
+    fn a_slot_names_one_file_for_ever() {
+        let mut log = HotLog::new(1 << 20);
+        allocate(&mut log);
+        log.allocated(true);
+        assert_eq!(log.shed(0), Some(ExtentSlot(0)));
+        assert_eq!(allocate(&mut log).slot, ExtentSlot(1));
+        let mut reopened = HotLog::new(1 << 20);
+        reopened.retire(ExtentSlot(6));
+        reopened.adopt(ExtentSlot(3), 1 << 20, None);
+        assert_eq!(allocate(&mut reopened).slot, ExtentSlot(7));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::segment::effect::DiskError;
 use crate::segment::lsn_chain::{Segment, TailEntry};
 use crate::segment::node::Node;
 use crate::segment::tombstone::Tombstones;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Pages read at a time when the tail is scanned: holds the longest frame.
 const SCAN_PAGES: usize = 2 * limits::FRAME_PAYLOAD_BYTES / PAGE_BYTES;
@@ -25,13 +25,22 @@ const SCAN_PAGES: usize = 2 * limits::FRAME_PAYLOAD_BYTES / PAGE_BYTES;
 /// Reading a node's log files while it is being opened.
 pub trait LogReader {
     /// The extent files and their lengths in bytes.
-    fn extents(&self) -> Vec<(ExtentSlot, u64)>;
+    ///
+    /// # Errors
+    /// [`DiskError`] when the disk does not list them: no answer is not the answer "none".
+    fn extents(&self) -> Result<Vec<(ExtentSlot, u64)>, DiskError>;
 
     /// Reads pages from a byte offset on; what lies past the file's end reads as zeros.
     ///
     /// # Errors
     /// [`DiskError`] when the disk does not give them.
     fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError>;
+
+    /// Puts what the file holds on stable storage.
+    ///
+    /// # Errors
+    /// [`DiskError`] when the disk does not.
+    fn sync(&mut self, slot: ExtentSlot) -> Result<(), DiskError>;
 }
 
 /// Why a node's directory cannot be used: it must be rebuilt from its peers.
@@ -55,7 +64,7 @@ impl Node {
     /// [`OpenError`] when its directory is too damaged to prove anything.
     pub fn open(
         superblock: Superblock,
-        reader: &dyn LogReader,
+        reader: &mut dyn LogReader,
         index_bytes: usize,
     ) -> Result<Node, OpenError> {
         let mut node = Node::new(superblock, index_bytes);
@@ -66,6 +75,11 @@ impl Node {
         // Discards met in the replay must not be overtaken by older local records behind them.
         node.rewrites_in_flight = 1;
         replay.run(&mut node, reader)?;
+        // What was found may have been written by a process that died before its sync. It is
+        // counted from now on, so it must be there after the next power cut, too (law 1).
+        for slot in replay.slots {
+            reader.sync(slot).map_err(|_| OpenError::Log)?;
+        }
         node.rewrites_in_flight = 0;
         node.tombstones = Tombstones::default();
         node.replay_low = replay.low;
@@ -198,7 +212,10 @@ impl Node {
             .map(|state| state.sequence)
             .max()
             .unwrap_or_default();
-        let files = reader.extents();
+        for state in &root.extents {
+            self.log.retire(state.slot);
+        }
+        let files = reader.extents().map_err(|_| OpenError::Log)?;
         let is_there = |state: &ExtentState| files.iter().any(|(slot, _)| *slot == state.slot);
         if !root
             .extents
@@ -322,6 +339,8 @@ struct Replay {
     end: Option<LogPoint>,
     low: Lsn,
     bytes: u64,
+    /// Files in which good frames were found.
+    slots: BTreeSet<ExtentSlot>,
 }
 
 /// Some pages of an extent in memory.
@@ -339,6 +358,7 @@ impl Replay {
             end: None,
             low: Lsn::MAX,
             bytes: 0,
+            slots: BTreeSet::new(),
         }
     }
 
@@ -390,6 +410,7 @@ impl Replay {
                     self.bytes += (frame.pages() * PAGE_BYTES) as u64;
                     self.point.page += frame.pages() as u32;
                     self.end = Some(self.point);
+                    self.slots.insert(slot);
                 }
                 None => {
                     search_end.get_or_insert(self.point.page + SCAN_PAGES as u32);

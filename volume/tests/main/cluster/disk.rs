@@ -226,6 +226,11 @@ impl MemoryDisk {
         ))
     }
 
+    /// The process ends: what was written is in the files, and not synced.
+    pub fn lose_process(&mut self) {
+        self.queue.clear();
+    }
+
     /// Keeps what was synced, and any sectors of the rest.
     pub fn cut_power(&mut self, random: &mut Random) {
         self.queue.clear();
@@ -260,12 +265,17 @@ fn apply(files: &mut BTreeMap<File, Vec<u8>>, write: &Write, mut keep: impl FnMu
 }
 
 impl LogReader for MemoryDisk {
-    fn extents(&self) -> Vec<(ExtentSlot, u64)> {
+    fn extents(&self) -> Result<Vec<(ExtentSlot, u64)>, DiskError> {
         let extent = |(file, bytes): (&File, &Vec<u8>)| match file {
             File::Extent(slot) => Some((*slot, bytes.len() as u64)),
             File::Superblock => None,
         };
-        self.stable.iter().filter_map(extent).collect()
+        Ok(self.stable.iter().filter_map(extent).collect())
+    }
+
+    fn sync(&mut self, slot: ExtentSlot) -> Result<(), DiskError> {
+        MemoryDisk::sync(self, File::Extent(slot));
+        Ok(())
     }
 
     fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {

@@ -138,6 +138,15 @@ impl Cluster {
         }
     }
 
+    /// Kills the process: each disk goes on, with what was written and not synced.
+    pub fn kill(&mut self) {
+        self.core = None;
+        self.answers.clear();
+        for disk in self.disks.iter_mut().flatten() {
+            disk.lose_process();
+        }
+    }
+
     /// Whether the node takes part.
     pub fn is_node_open(&self, index: usize) -> bool {
         self.core
