@@ -73,6 +73,13 @@ pub enum NodeEffect {
     Send(Reply),
 }
 
+impl NodeEffect {
+    /// Whether the disk tells when it is done.
+    pub fn completes(&self) -> bool {
+        !matches!(self, NodeEffect::Remove { .. } | NodeEffect::Send(_))
+    }
+}
+
 /// How to build a run of pages: pages of the log, and the bytes that each gives.
 #[derive(Debug, Default)]
 pub struct ReadPlan {

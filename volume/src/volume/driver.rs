@@ -65,6 +65,8 @@ pub(super) struct Core {
     callbacks: HashMap<Ticket, Callback>,
     next_ticket: u64,
     pub(super) opened: Option<Result<(), String>>,
+    /// Disk effects of each node that are not completed.
+    under_way: HashMap<NodeId, usize>,
 }
 
 /// A running volume.
@@ -109,6 +111,7 @@ impl Driver {
             callbacks: HashMap::new(),
             next_ticket: 0,
             opened: None,
+            under_way: HashMap::new(),
         };
         let driver = Arc::new_cyclic(|this| Driver {
             core: Mutex::new(core),
@@ -229,7 +232,22 @@ impl Driver {
             .filter(|(_, completion)| matches!(completion, DiskCompletion::Materialized { .. }))
             .count();
         self.reads_under_way.fetch_sub(reads, Ordering::Relaxed);
-        self.with_core(|core, now| core.embedded.on_disk(now, completions));
+        self.with_core(|core, now| {
+            for (node, _) in &completions {
+                if let Some(count) = core.under_way.get_mut(node) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+            core.embedded.on_disk(now, completions);
+        });
+    }
+
+    /// Whether nothing is under way any more on the disk of a node. Until then its directory must
+    /// not be opened again: a late write would land in it, a late completion would be taken for
+    /// one of its own.
+    pub(super) fn is_quiet(&self, node: NodeId) -> bool {
+        let core = self.core.lock();
+        core.under_way.get(&node).is_none_or(|count| *count == 0)
     }
 
     /// Passes messages on, leaves the lock, and does what is left.
@@ -243,6 +261,11 @@ impl Driver {
         if outcome.opened.is_some() {
             core.opened = outcome.opened;
             self.opened.notify_all();
+        }
+        for (node, effect) in &outcome.disk {
+            if effect.completes() {
+                *core.under_way.entry(*node).or_default() += 1;
+            }
         }
         drop(core);
         let inline = self.start_effects(outcome.disk, caller);
@@ -323,6 +346,7 @@ impl Driver {
     fn fence(&self, effects: &[(NodeId, NodeEffect)]) {
         self.with_core(|core, _| {
             for (node, _) in effects {
+                core.under_way.remove(node);
                 if let Some(node) = &mut core.embedded.nodes[node.index()] {
                     node.fence();
                 }

@@ -69,10 +69,13 @@ fn look_after_nodes(driver: &Driver) {
                     node,
                     "its disk failed, or its directory is of an earlier life",
                 );
-                rebuild(driver, node);
+                if driver.is_quiet(node) {
+                    rebuild(driver, node);
+                }
             }
             Some(_) => {}
-            None => bring_back(driver, node),
+            None if driver.is_quiet(node) => bring_back(driver, node),
+            None => {}
         }
     }
 }
