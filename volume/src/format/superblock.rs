@@ -281,17 +281,17 @@ impl Superblock {
         if head.magic != SUPERBLOCK_MAGIC {
             return Err(SuperblockError::Damaged);
         }
-        if head.version.get() > SUPERBLOCK_VERSION {
-            return Err(SuperblockError::Newer(head.version.get()));
-        }
-        if head.version.get() != SUPERBLOCK_VERSION {
-            return Err(SuperblockError::Damaged);
-        }
         let body = rest
             .get(..head.body_bytes.get() as usize)
             .ok_or(SuperblockError::Damaged)?;
         if head.computed_checksum(body) != head.checksum.get() {
             return Err(SuperblockError::Damaged);
+        }
+        // Only now: a damaged slot must not pass for one of a newer program.
+        match head.version.get() {
+            SUPERBLOCK_VERSION => {}
+            newer if newer > SUPERBLOCK_VERSION => return Err(SuperblockError::Newer(newer)),
+            _ => return Err(SuperblockError::Damaged),
         }
         head.decode_body(body).ok_or(SuperblockError::Damaged)
     }

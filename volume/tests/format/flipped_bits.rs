@@ -8,7 +8,7 @@ use redoubt_volume::format::index_page::{
 };
 use redoubt_volume::format::log_frame::{DecodedFrame, FRAME_HEADER_BYTES};
 use redoubt_volume::format::redo_record::RECORD_BYTES;
-use redoubt_volume::format::superblock::Superblock;
+use redoubt_volume::format::superblock::{Superblock, SuperblockError};
 use redoubt_volume::ids::{GroupId, Incarnation, NodeId, VolumeId};
 use redoubt_volume::page::PAGE_BYTES;
 
@@ -66,6 +66,25 @@ fn superblock() {
     assert_covered(slot.bytes(), covered, |bytes| {
         Superblock::newest(bytes).is_ok()
     });
+}
+
+#[test]
+fn a_damaged_superblock_is_not_one_of_a_newer_program() {
+    const VERSION_AT: usize = 8;
+    const CHECKSUM_AT: usize = 124;
+    let superblock = examples::superblock();
+    let mut slot = superblock.encode().bytes().to_vec();
+    slot[VERSION_AT] ^= 4;
+    assert_eq!(Superblock::decode(&slot), Err(SuperblockError::Damaged));
+    let length = u32::from_le_bytes(slot[12..16].try_into().unwrap()) as usize;
+    slot[CHECKSUM_AT..CHECKSUM_AT + 4].fill(0);
+    let sum = crc32fast::hash(&slot[..128 + length]);
+    slot[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_le_bytes());
+    let newer = u16::from(slot[VERSION_AT]);
+    assert_eq!(
+        Superblock::decode(&slot),
+        Err(SuperblockError::Newer(newer))
+    );
 }
 
 #[test]
