@@ -216,6 +216,16 @@ pub struct Report {
     pub replay_low: Lsn,
 }
 
+impl Report {
+    /// Whether the node's index has what `list` annuls. Only what four hold is ever announced, but
+    /// for a volume that three nodes alone opened: when the other three were opened later, without
+    /// them, the volume may have gone on from less (DESIGN §7.6).
+    pub fn is_abandoned_by(&self, list: &TruncationList) -> bool {
+        let mut segments = self.segments.iter();
+        segments.any(|segment| list.annuls(segment.applied))
+    }
+}
+
 /// Why a node does not answer a request with what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeFailure {
@@ -326,6 +336,7 @@ pub enum Reply {
         /// The group.
         group: GroupId,
     },
-    /// The node has fenced itself: a write or sync failed (law 6).
+    /// The node has fenced itself: a write or sync failed (law 6), or its index has what the
+    /// volume has annulled.
     Fenced,
 }

@@ -144,7 +144,8 @@ impl Node {
         &self.superblock
     }
 
-    /// Whether a failed write or sync has put the node out of service (law 6).
+    /// Whether the node is out of service: a write or sync failed (law 6), or its index has what
+    /// the volume has annulled.
     pub fn is_fenced(&self) -> bool {
         self.fenced
     }

@@ -128,9 +128,15 @@ impl Node {
         self.send(Reply::Promised(Box::new(report)));
     }
 
-    /// Replaces the node's ranges by a recovery's; what they annul is gone.
+    /// Replaces the node's ranges by a recovery's; what they annul is gone. When the index has
+    /// taken some of it in (see [`Report::is_abandoned_by`]), it cannot be taken out: the directory
+    /// is of no use any more.
     pub(super) fn on_hold_list(&mut self, list: TruncationList, config: VolumeConfig) {
         let epoch = list.epoch;
+        let mut segments = self.segments.values();
+        if segments.any(|segment| list.annuls(segment.applied)) {
+            return self.fence();
+        }
         for segment in self.segments.values_mut() {
             segment.annul(&list);
         }

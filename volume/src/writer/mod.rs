@@ -280,7 +280,10 @@ impl Writer {
                 self.on_group_completed(now, from, group, scl);
             }
             Reply::SegmentDamaged { group } => self.on_segment_damaged(from, group),
-            Reply::Fenced => self.node_down(now, from, "a write or sync on its disk failed"),
+            Reply::Fenced => {
+                let reason = "its disk failed, or it has what the volume has annulled";
+                self.node_down(now, from, reason);
+            }
         }
         self.progress(now);
     }

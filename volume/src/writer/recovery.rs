@@ -218,9 +218,15 @@ impl Writer {
 
     /// Steps 3 and 4: what is durable, and the range that annuls the rest.
     fn decide(&mut self, now: Instant) {
-        let Some(recovery) = &self.recovery else {
+        let Some(recovery) = &mut self.recovery else {
             return;
         };
+        let lists = recovery.reports.values().map(|report| &report.list);
+        let newest = lists.max_by_key(|list| list.epoch);
+        let held = newest.cloned().unwrap_or_default();
+        // They proved what they know to a volume that was given up.
+        let reports = &mut recovery.reports;
+        reports.retain(|_, report| !report.is_abandoned_by(&held));
         let newest = recovery.reports.values().map(|report| &report.config);
         let Some(config) = newest.max_by_key(|config| config.version).cloned() else {
             return self.refuse("no node answers".to_owned());
@@ -238,11 +244,6 @@ impl Writer {
             .map(|report| report.announced)
             .max()
             .unwrap_or(Lsn::NONE);
-        let lists = recovery.reports.values().map(|report| &report.list);
-        let held = lists
-            .max_by_key(|list| list.epoch)
-            .cloned()
-            .unwrap_or_default();
         let tail: BTreeMap<Lsn, TailRecord> = usable
             .values()
             .flat_map(|report| &report.tail)

@@ -10,3 +10,4 @@ mod cluster;
 mod crash_points;
 mod recovery_cases;
 mod reference_model;
+mod two_lines;
