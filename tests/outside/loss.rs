@@ -1,7 +1,10 @@
 //! Nodes that go away under a mounted disk, and come back or are made again.
 
-use crate::support::{Mounted, TempVolume, await_that, fuse, pattern, read_direct, redoubt};
-use std::fs;
+use crate::support::{
+    LoopDevice, Mounted, TempVolume, await_that, fuse, pattern, read_direct, redoubt, root, shell,
+    temp_directory,
+};
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -196,4 +199,38 @@ fn fewer_than_three_nodes_refuse_to_open_and_are_named() {
     volume.bring_back("zone-a");
     volume.bring_back("zone-b");
     assert_reads(&volume.mount(), 1);
+}
+
+#[test]
+fn a_disk_that_is_not_mounted_is_not_an_empty_one() {
+    let Some(_turn) = root(&["mkfs.ext4"]) else {
+        return;
+    };
+    let home = temp_directory();
+    let image = home.path().join("image");
+    File::create(&image).unwrap().set_len(256 << 20).unwrap();
+    shell("mkfs.ext4 -q -F \"$image\"", &[("image", &image)]);
+    let disk = home.path().join("disk");
+    let mount_disk = || LoopDevice::attach(&image).mount(&disk);
+    let mounted_disk = mount_disk();
+    fs::remove_dir(disk.join("lost+found")).unwrap();
+    let other = |zone, number| (zone, home.path().join(format!("{zone}{number}")));
+    let mut nodes = vec![("a", disk.clone())];
+    nodes.extend([other("a", 2), other("b", 1), other("b", 2)]);
+    nodes.extend([other("c", 1), other("c", 2)]);
+    let volume = TempVolume::on_nodes(home, "128M", &nodes);
+    let mounted = volume.mount();
+    write(&mounted, 1);
+    mounted.unmount();
+    drop(mounted_disk);
+
+    let mounted = volume.mount();
+    write(&mounted, 2);
+    std::thread::sleep(Duration::from_millis(1500)); // several looks at it
+    assert_eq!(volume.status()["state"], "degraded");
+    assert_eq!(fs::read_dir(&disk).unwrap().count(), 0, "nothing below it");
+    let _mounted_disk = mount_disk();
+    volume.await_healthy();
+    mounted.unmount();
+    volume.check();
 }

@@ -45,14 +45,23 @@ impl TempVolume {
     /// gone and nothing makes it again: the way a disk goes that is unplugged.
     pub(crate) fn on_disks(size: &str, disks_per_zone: usize) -> TempVolume {
         let home = temp_directory();
-        let volume = home.path().join("volume");
-        let mut more = SMALL.map(str::to_owned).to_vec();
+        let mut nodes = Vec::new();
         for zone in ["a", "b", "c"] {
             for number in 1..=disks_per_zone {
                 let disk = home.path().join(format!("zone-{zone}/disk{number}"));
                 fs::create_dir_all(&disk).unwrap();
-                more.extend(["--node".into(), format!("{zone}={}/node", disk.display())]);
+                nodes.push((zone, disk.join("node")));
             }
+        }
+        TempVolume::on_nodes(home, size, &nodes)
+    }
+
+    /// A volume with small groups and these node directories, each after its zone's letter.
+    pub(crate) fn on_nodes(home: TempDir, size: &str, nodes: &[(&str, PathBuf)]) -> TempVolume {
+        let volume = home.path().join("volume");
+        let mut more = SMALL.map(str::to_owned).to_vec();
+        for (zone, node) in nodes {
+            more.extend(["--node".into(), format!("{zone}={}", node.display())]);
         }
         let more: Vec<_> = more.iter().map(String::as_str).collect();
         create(&volume, size, &more);

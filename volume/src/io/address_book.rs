@@ -39,8 +39,8 @@ pub struct AddressBook {
 pub struct Address {
     /// The zone that it fails with.
     pub zone: ZoneId,
-    /// Identity of the file system that the directory was made in, to tell a directory that was
-    /// deleted from one whose disk is not mounted.
+    /// Identity of the file system that the directory itself lies in, to tell a directory that
+    /// was deleted or emptied from one whose disk is not mounted.
     pub file_system: u64,
     /// The node directory: absolute, or relative to the volume's directory.
     pub path: PathBuf,

@@ -100,12 +100,25 @@ pub fn free_bytes(directory: &Path) -> io::Result<u64> {
         .saturating_mul(numbers.fragment_size()))
 }
 
-/// Identity of the file system that a directory lies in.
+/// Identity of the file system that a directory lies in, be it mounted right there.
 ///
 /// # Errors
 /// As the operating system says.
 pub fn file_system_id(directory: &Path) -> io::Result<u64> {
     Ok(statvfs(directory)?.filesystem_id())
+}
+
+/// Identity of the file system that a node's directory lies in, or would be made in.
+///
+/// # Errors
+/// As the operating system says: also when neither it nor its parent is there.
+pub fn file_system_of_node(directory: &Path) -> io::Result<u64> {
+    match file_system_id(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            file_system_id(directory.parent().unwrap_or(directory))
+        }
+        found => found,
+    }
 }
 
 /// Whether nothing is there, or an empty directory.
@@ -189,8 +202,8 @@ fn address_book(layout: &CreateLayout, paths: &[PathBuf]) -> Result<AddressBook,
     };
     let config = &first.superblock.config;
     let address = |(path, node): (&PathBuf, &NewNode)| {
-        let parent = path.parent().unwrap_or(path);
-        let file_system = file_system_id(parent).map_err(|error| cannot("read", parent, error))?;
+        // The directory's own: it may be where a disk is mounted.
+        let file_system = file_system_id(path).map_err(|error| cannot("read", path, error))?;
         Ok(Address {
             zone: config.nodes[node.superblock.node.index()].zone,
             file_system,

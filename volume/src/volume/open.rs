@@ -173,13 +173,14 @@ pub(super) fn open_node(
     if !path.exists() {
         return Err(Unusable::Missing);
     }
+    let open_extents = open_extents_per_node(book.nodes.len());
+    // Before the lock, whose file is made: what is no node's directory is left as it is.
+    let mut directory = NodeDirectory::open(&path, open_extents)
+        .map_err(|error| Unusable::Damaged(error.to_string()))?;
     let lock = NodeLock::acquire(&path).map_err(|error| match error {
         VolumeError::Locked { .. } => Unusable::Fatal(error),
         error => Unusable::Damaged(error.to_string()),
     })?;
-    let open_extents = open_extents_per_node(book.nodes.len());
-    let mut directory = NodeDirectory::open(&path, open_extents)
-        .map_err(|error| Unusable::Damaged(error.to_string()))?;
     let superblock = directory.read_superblock().map_err(|error| match error {
         SuperblockError::Newer(version) => Unusable::Fatal(VolumeError::Newer {
             path: path.clone(),

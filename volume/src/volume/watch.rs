@@ -7,7 +7,7 @@ use super::open::{Unusable, open_node};
 use crate::error::VolumeError;
 use crate::ids::{Incarnation, NodeId};
 use crate::io::node_directory::NodeDirectory;
-use crate::io::volume_directory::file_system_id;
+use crate::io::volume_directory::file_system_of_node;
 use crate::limits;
 use crate::status::VolumeState;
 use std::path::Path;
@@ -137,8 +137,8 @@ fn bring_back(driver: &Driver, node: NodeId) {
     }
 }
 
-/// Makes a node's directory anew, if its parent is there and on the file system that it was on: a
-/// disk that is not mounted is not an empty one. The new directory counts nowhere until the other
+/// Makes a node's directory anew, if that would be on the file system that it was on: a disk that
+/// is not mounted is not an empty one. The new directory counts nowhere until the other
 /// nodes have admitted it. With fewer than three others nothing could fill it.
 fn rebuild(driver: &Driver, node: NodeId) {
     let state = driver.figures().state;
@@ -147,9 +147,8 @@ fn rebuild(driver: &Driver, node: NodeId) {
     }
     let address = &driver.book.nodes[node.index()];
     let path = driver.book.paths(driver.path()).swap_remove(node.index());
-    let Some(parent) = path.parent() else { return };
-    if file_system_id(parent).ok() != Some(address.file_system) {
-        let reason = "its directory is missing, and so is its parent or the disk that it was on";
+    if file_system_of_node(&path).ok() != Some(address.file_system) {
+        let reason = "its parent is missing, or the disk that it was on is not mounted there";
         driver.reasons.lock().insert(node, reason.to_owned());
         return;
     }
