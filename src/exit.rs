@@ -16,7 +16,8 @@ impl Exit {
     pub(crate) const FAILURE: Exit = Exit(1);
     /// The command line or a value in it cannot be.
     pub(crate) const USAGE: Exit = Exit(2);
-    /// `status --check`: fewer than six copies, still writable.
+    /// `status --check`: fewer than six copies, still writable. `fsck`: fewer than six copies could
+    /// be compared.
     pub(crate) const DEGRADED: Exit = Exit(3);
     /// `status --check`: three copies left of some group.
     pub(crate) const READ_ONLY: Exit = Exit(4);

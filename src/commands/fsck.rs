@@ -25,7 +25,8 @@ struct Checked<'a> {
     missing_nodes: &'a [String],
 }
 
-/// Checks the volume; exit code 26 when damage remains.
+/// Checks the volume; exit code 26 when damage remains, 3 when not all six copies were there to be
+/// compared.
 pub(crate) fn run(fsck: &Fsck, global: &Global, output: Output) -> anyhow::Result<Exit> {
     let path = super::existing_volume(&fsck.volume)?;
     let volume = Volume::open(&path, OpenOptions::default())?;
@@ -48,18 +49,24 @@ pub(crate) fn run(fsck: &Fsck, global: &Global, output: Output) -> anyhow::Resul
     for line in lines(&fsck.volume.display().to_string(), &report, output) {
         output.line(line)?;
     }
-    Ok(if report.damage.is_empty() {
-        Exit::OK
-    } else {
+    Ok(outcome(&report))
+}
+
+fn outcome(report: &VerifyReport) -> Exit {
+    if !report.damage.is_empty() {
         Exit::DAMAGED
-    })
+    } else if !report.missing_nodes.is_empty() {
+        Exit::DEGRADED
+    } else {
+        Exit::OK
+    }
 }
 
 fn lines(name: &str, report: &VerifyReport, output: Output) -> Vec<String> {
     let mut lines: Vec<String> = report.damage.clone();
     if !report.missing_nodes.is_empty() {
         lines.push(format!(
-            "redoubt: {} {}: not all six copies are there; bring the directories back, or mount the volume to have them made again",
+            "redoubt: {} {}: not all six copies are there, so these were not compared; bring the directories back, or mount the volume to have them made again",
             output.paint("missing", Color::Yellow),
             report.missing_nodes.join(", ")
         ));
@@ -70,8 +77,10 @@ fn lines(name: &str, report: &VerifyReport, output: Output) -> Vec<String> {
         iec(report.blocks.saturating_mul(BLOCK_BYTES as u64)),
         report.copies_read
     );
+    let complete = report.missing_nodes.is_empty();
     lines.push(match report.damage.len() {
-        0 => format!("redoubt: {name} is {}: {read}, all agree", output.paint("clean", Color::Green)),
+        0 if complete => format!("redoubt: {name} is {}: {read}, all agree", output.paint("clean", Color::Green)),
+        0 => format!("redoubt: {name} is {}: {read}, all that are there agree", output.paint("incomplete", Color::Yellow)),
         count => format!(
             "redoubt: {name} is {}: {read}, {count} do not check; what is left is readable from other copies",
             output.paint("damaged", Color::Red)
@@ -117,5 +126,22 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_six_copies_that_agree_are_clean() {
+        let report = |damage: &[&str], missing: &[&str]| VerifyReport {
+            damage: damage.iter().map(|line| (*line).to_owned()).collect(),
+            missing_nodes: missing.iter().map(|name| (*name).to_owned()).collect(),
+            ..VerifyReport::default()
+        };
+        assert_eq!(outcome(&report(&[], &[])), Exit::OK);
+        assert_eq!(outcome(&report(&[], &["a1"])), Exit::DEGRADED);
+        assert_eq!(outcome(&report(&["bad"], &["a1"])), Exit::DAMAGED);
     }
 }

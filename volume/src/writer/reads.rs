@@ -398,6 +398,30 @@ impl Writer {
         self.ask_presence(id, ticket, group, leaf, Vec::new());
     }
 
+    /// Which blocks of a leaf one node has, and its next leaf: for comparing copies.
+    pub fn presence_of_copy(&mut self, ticket: Ticket, node: NodeId, group: GroupId, leaf: u32) {
+        let current = self.groups.get(&group).filter(|view| view.is_current(node));
+        let Some(members) = current.map(|view| view.members) else {
+            return self.complete(ticket, Err(IoFailure::Unreadable));
+        };
+        let id = self.new_request();
+        // Nobody is left to be asked when this node fails.
+        let others = members.into_iter().filter(|member| *member != node);
+        let asked = others.chain([node]).collect();
+        self.reads.presence.insert(id, (ticket, group, leaf, asked));
+        let (epoch, vdl) = (self.epoch, self.vdl);
+        self.send(
+            node,
+            Request::Presence {
+                epoch,
+                id,
+                group,
+                leaf,
+                vdl,
+            },
+        );
+    }
+
     fn ask_presence(
         &mut self,
         id: RequestId,
