@@ -179,6 +179,7 @@ fn open_options(options: &MountOptions) -> OpenOptions {
         },
         index_bytes: options.index_bytes,
         read_only: options.read_only,
+        make_anew: true,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::output::{Color, Output, note};
 use crate::size::iec;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use redoubt_volume::geometry::BLOCK_BYTES;
+use redoubt_volume::status::NodeStatus;
 use redoubt_volume::volume::{OpenOptions, VerifyReport, Volume};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -29,11 +30,9 @@ struct Checked<'a> {
 /// compared.
 pub(crate) fn run(fsck: &Fsck, global: &Global, output: Output) -> anyhow::Result<Exit> {
     let path = super::existing_volume(&fsck.volume)?;
-    let volume = Volume::open(&path, OpenOptions::default())?;
-    if !volume.wait_settled(CATCH_UP) && !global.quiet {
-        note("not all six copies could be brought up to date; those that are there are checked");
-    }
+    let volume = Volume::open(&path, options())?;
     let mut progress = Progress::new(global.quiet);
+    volume.wait_filled(CATCH_UP, &mut |nodes| progress.show_filling(nodes));
     let verified = volume.verify(&mut |done, total| progress.show(done, total));
     progress.finish();
     volume.close()?;
@@ -50,6 +49,16 @@ pub(crate) fn run(fsck: &Fsck, global: &Global, output: Output) -> anyhow::Resul
         output.line(line)?;
     }
     Ok(outcome(&report))
+}
+
+/// An open begins a new epoch, and copies that are behind catch up, as always; but nothing of the
+/// user's is changed, and a node that is not there is not made anew: it may be all that is left.
+fn options() -> OpenOptions {
+    OpenOptions {
+        read_only: true,
+        make_anew: false,
+        ..OpenOptions::default()
+    }
 }
 
 fn outcome(report: &VerifyReport) -> Exit {
@@ -100,7 +109,7 @@ impl Progress {
     fn new(quiet: bool) -> Progress {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template(
-                "checking {bar:30} {percent}% {pos}/{len} blocks, {eta} to go",
+                "checking {bar:30} {percent}% {pos}/{len} blocks, {eta} to go {msg}",
             );
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(4));
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
@@ -112,12 +121,31 @@ impl Progress {
         }
     }
 
+    /// Copies that are behind are being brought up to date.
+    fn show_filling(&mut self, nodes: &[NodeStatus]) {
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        let message = format!("{} catching up first", names.join(", "));
+        if let Some(bar) = &self.bar {
+            bar.set_message(message);
+            bar.tick();
+        } else {
+            self.line_when_due(message);
+        }
+    }
+
     fn show(&mut self, done: u64, total: u64) {
         if let Some(bar) = &self.bar {
+            bar.set_message("");
             bar.set_length(total);
             bar.set_position(done);
-        } else if !self.quiet && Instant::now() >= self.next_line {
-            note(format!("checked {done} of {total} blocks"));
+        } else {
+            self.line_when_due(format!("checked {done} of {total} blocks"));
+        }
+    }
+
+    fn line_when_due(&mut self, line: String) {
+        if !self.quiet && Instant::now() >= self.next_line {
+            note(line);
             self.next_line = Instant::now() + LINE_INTERVAL;
         }
     }

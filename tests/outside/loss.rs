@@ -7,7 +7,7 @@ use crate::support::{
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DATA: usize = 24 << 20;
 
@@ -233,4 +233,30 @@ fn a_disk_that_is_not_mounted_is_not_an_empty_one() {
     volume.await_healthy();
     mounted.unmount();
     volume.check();
+}
+
+#[test]
+fn a_check_without_a_disk_ends_soon_and_says_what_it_did_not_see() {
+    let Some(_turn) = fuse(&[]) else { return };
+    let volume = TempVolume::on_disks("128M", 2);
+    let mounted = volume.mount();
+    write(&mounted, 1);
+    mounted.unmount();
+    volume.take_away("zone-a/disk1");
+    fs::remove_dir_all(volume.home().join("zone-c/disk2/node")).unwrap();
+    let began = Instant::now();
+    let checked = redoubt(["fsck"]).arg(volume.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(3), "{said}");
+    assert!(said.contains("missing a1, c2"), "{said}");
+    assert!(said.contains("incomplete") && !said.contains("clean"));
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+    let made = volume.home().join("zone-c/disk2/node");
+    assert!(!made.exists(), "a check makes nothing anew");
+    volume.bring_back("zone-a/disk1");
+    assert_reads(&volume.mount(), 1);
 }

@@ -82,6 +82,7 @@ pub(super) struct Driver {
     pub(super) book: AddressBook,
     pub(super) locks: Mutex<HashMap<NodeId, NodeLock>>,
     pub(super) index_bytes_per_node: usize,
+    pub(super) make_anew: bool,
     pub(super) reasons: Mutex<HashMap<NodeId, String>>,
     reads_under_way: AtomicUsize,
     disk_bytes: AtomicU64,
@@ -100,6 +101,7 @@ pub(super) struct Parts {
     pub(super) locks: HashMap<NodeId, NodeLock>,
     pub(super) reasons: HashMap<NodeId, String>,
     pub(super) index_bytes_per_node: usize,
+    pub(super) make_anew: bool,
     pub(super) started: std::time::Instant,
 }
 
@@ -124,6 +126,7 @@ impl Driver {
             book: parts.book,
             locks: Mutex::new(parts.locks),
             index_bytes_per_node: parts.index_bytes_per_node,
+            make_anew: parts.make_anew,
             reasons: Mutex::new(parts.reasons),
             reads_under_way: AtomicUsize::new(0),
             disk_bytes,

@@ -38,6 +38,9 @@ pub struct OpenOptions {
     pub index_bytes: usize,
     /// Writes are refused.
     pub read_only: bool,
+    /// Node directories that are gone or damaged are made anew and filled. Without it a node that
+    /// is not there stays away, and nothing is erased.
+    pub make_anew: bool,
 }
 
 impl Default for OpenOptions {
@@ -47,6 +50,7 @@ impl Default for OpenOptions {
             on_quorum_loss: QuorumLoss::After(limits::QUORUM_WAIT),
             index_bytes: limits::INDEX_BYTES,
             read_only: false,
+            make_anew: true,
         }
     }
 }
@@ -163,16 +167,19 @@ impl Volume {
         Ok(())
     }
 
-    /// Waits until six of six segments hold everything; `false` when that took too long.
-    pub fn wait_settled(&self, patience: Duration) -> bool {
+    /// Waits until no copy is being filled any more; `progress` is told now and then which ones
+    /// are. Gives up when that takes longer than `patience`.
+    pub fn wait_filled(&self, patience: Duration, progress: &mut dyn FnMut(&[NodeStatus])) {
         let deadline = Instant::now() + patience;
-        while self.driver.figures().state != VolumeState::Healthy {
-            if Instant::now() > deadline {
-                return false;
+        loop {
+            let mut nodes = self.status().nodes;
+            nodes.retain(|node| matches!(node.state, NodeState::Rebuilding | NodeState::Lagging));
+            if nodes.is_empty() || Instant::now() > deadline {
+                return;
             }
+            progress(&nodes);
             std::thread::sleep(Duration::from_millis(20));
         }
-        true
     }
 
     /// Reads every copy of every block and compares them. Blocks the caller; `progress` is told

@@ -101,6 +101,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         locks,
         reasons,
         index_bytes_per_node,
+        make_anew: options.make_anew,
         started,
     })
     .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;

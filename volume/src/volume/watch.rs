@@ -142,7 +142,8 @@ fn bring_back(driver: &Driver, node: NodeId) {
 /// nodes have admitted it. With fewer than three others nothing could fill it.
 fn rebuild(driver: &Driver, node: NodeId) {
     let state = driver.figures().state;
-    if !matches!(state, VolumeState::Degraded | VolumeState::ReadOnly) {
+    let others_serve = matches!(state, VolumeState::Degraded | VolumeState::ReadOnly);
+    if !driver.make_anew || !others_serve {
         return;
     }
     let address = &driver.book.nodes[node.index()];
