@@ -31,8 +31,13 @@ enum Phase {
     Opening,
     /// The disk is in use.
     Mounted(Unmounter),
-    /// The disk is out of the tree, and served until its last file is closed.
+    /// A signal came: the disk is out of the tree, and served until its last file is closed.
     Detached,
+    /// Nobody uses the disk any more; what was written is being made durable.
+    Closing {
+        /// Whether a signal has asked for the end already.
+        asked: bool,
+    },
     /// Everything is flushed, or the error says why not.
     Closed(Result<(), String>),
 }
@@ -63,6 +68,7 @@ pub(crate) fn serve(
     mount_point::check(&request.mount_point)?;
     let volume = Volume::open(&request.volume, open_options(&request.options))?;
     let served = serve_open(request, &volume, &shared, ready);
+    shared.enter_closing();
     let closed = volume.close().context("the volume was not closed cleanly");
     shared.enter(Phase::Closed(as_told(&served, &closed)));
     // Dropping the server waits for the answers that this phase makes possible.
@@ -142,6 +148,13 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    fn enter_closing(&self) {
+        let mut phase = self.phase.lock();
+        let asked = matches!(*phase, Phase::Detached);
+        *phase = Phase::Closing { asked };
+        self.changed.notify_all();
+    }
+
     /// Who can unmount the disk, once it is mounted; `None` if it is not any more.
     fn unmounter(&self) -> Option<Unmounter> {
         let mut phase = self.phase.lock();
@@ -150,7 +163,7 @@ impl Shared {
         }
         match &*phase {
             Phase::Mounted(unmounter) => Some(unmounter.clone()),
-            Phase::Opening | Phase::Detached | Phase::Closed(_) => None,
+            Phase::Opening | Phase::Detached | Phase::Closing { .. } | Phase::Closed(_) => None,
         }
     }
 
@@ -205,12 +218,15 @@ fn watch_signals(signals: SigSet, shared: Arc<Shared>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Unmounts; the main thread goes on when that is done, flushes and ends.
+/// The first signal unmounts; the main thread goes on when that is done, flushes and ends. The
+/// second one ends the process, whatever it waits for.
 fn on_signal(signal: Signal, shared: &Shared) {
     let mut phase = shared.phase.lock();
+    if ends_at_once(&phase) {
+        log::warn!("{signal}: ending at once");
+        std::process::exit(128 + signal as i32);
+    }
     match &*phase {
-        // Nothing was promised yet, and an open may be cut short at any moment.
-        Phase::Opening => std::process::exit(128 + signal as i32),
         Phase::Mounted(unmounter) => {
             log::info!("{signal}: unmounting");
             if let Err(busy) = unmounter.unmount(Unmount::IfUnused) {
@@ -218,14 +234,23 @@ fn on_signal(signal: Signal, shared: &Shared) {
                     "{busy}; it is served until its last file is closed, or a second signal"
                 );
                 detach(unmounter);
-                *phase = Phase::Detached;
             }
+            *phase = Phase::Detached;
         }
-        Phase::Detached => {
-            log::warn!("{signal} again: ending with files open");
-            std::process::exit(128 + signal as i32);
+        Phase::Closing { .. } => {
+            log::info!("{signal}: closing already; a second signal ends at once");
+            *phase = Phase::Closing { asked: true };
         }
-        Phase::Closed(_) => {}
+        Phase::Opening | Phase::Detached | Phase::Closed(_) => {}
+    }
+}
+
+/// Whether a signal in this phase ends the process there and then: nothing was promised yet, and
+/// an open may be cut short at any moment; or it is not the first signal.
+fn ends_at_once(phase: &Phase) -> bool {
+    match phase {
+        Phase::Opening | Phase::Detached | Phase::Closing { asked: true } => true,
+        Phase::Mounted(_) | Phase::Closing { asked: false } | Phase::Closed(_) => false,
     }
 }
 
@@ -255,5 +280,27 @@ impl Service for ControlService {
             unmounter.unmount(Unmount::IfUnused)?;
         }
         self.shared.wait_until_closed().map_err(anyhow::Error::msg)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_signal_ends_what_the_first_one_began() {
+        let shared = |phase| Shared {
+            phase: Mutex::new(phase),
+            changed: Condvar::new(),
+        };
+        // After a signal that unmounted.
+        let ended = shared(Phase::Detached);
+        ended.enter_closing();
+        assert!(ends_at_once(&ended.phase.lock()));
+        // After an unmount by somebody else the first signal is only noted.
+        let unmounted = shared(Phase::Closing { asked: false });
+        assert!(!ends_at_once(&unmounted.phase.lock()));
+        on_signal(Signal::SIGTERM, &unmounted);
+        assert!(ends_at_once(&unmounted.phase.lock()));
     }
 }

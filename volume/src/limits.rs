@@ -67,6 +67,10 @@ pub const RECOVERY_STALL: Duration = Duration::from_secs(10);
 /// How long requests wait for a lost quorum before they fail, unless the user chooses another.
 pub const QUORUM_WAIT: Duration = Duration::from_secs(60);
 
+/// How long closing a volume waits for what was written to be durable, also where requests wait
+/// for a quorum for ever: shorter than the 90 seconds after which systemd kills a service.
+pub const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How often nodes check that their directory is still the one they opened (they must notice
 /// within a second).
 pub const DIRECTORY_CHECK: Duration = Duration::from_millis(400);

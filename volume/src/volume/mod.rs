@@ -24,7 +24,7 @@ use crate::writer::{Answer, WriterFigures};
 use driver::{Callback, Caller, Driver};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How a volume is opened.
@@ -217,14 +217,24 @@ impl Volume {
     /// the directories. Requests after it fail.
     ///
     /// # Errors
-    /// [`VolumeError::Request`] when not everything could be made durable.
+    /// [`VolumeError::Request`] when not everything could be made durable in
+    /// [`limits::CLOSE_PATIENCE`].
     pub fn close(&self) -> Result<(), VolumeError> {
+        self.close_within(limits::CLOSE_PATIENCE)
+    }
+
+    fn close_within(&self, patience: Duration) -> Result<(), VolumeError> {
         let (sender, receiver) = channel();
         self.flush(Box::new(move |result| {
             // Nobody waits any more when the receiver is gone.
             let _ = sender.send(result);
         }));
-        let flushed = receiver.recv().unwrap_or(Err(IoFailure::Closed));
+        let flushed = receiver.recv_timeout(patience).unwrap_or_else(|error| {
+            Err(match error {
+                RecvTimeoutError::Timeout => IoFailure::QuorumLost,
+                RecvTimeoutError::Disconnected => IoFailure::Closed,
+            })
+        });
         self.driver.close();
         Ok(flushed?)
     }
@@ -262,4 +272,46 @@ fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(String, Str
 /// The answer of a request that only succeeds.
 fn done(answer: Result<Answer, IoFailure>) -> Result<(), IoFailure> {
     answer.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::NodeId;
+
+    #[test]
+    fn a_volume_that_lost_its_quorum_closes_all_the_same() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("v");
+        let options = CreateOptions {
+            disk_bytes: 16 << 20,
+            extent_bytes: 1 << 20,
+            ..CreateOptions::default()
+        };
+        create(&path, &options).unwrap();
+        let options = OpenOptions {
+            on_quorum_loss: QuorumLoss::Wait,
+            ..OpenOptions::default()
+        };
+        let volume = Volume::open(&path, options).unwrap();
+        // Three nodes are gone before they have taken what is written.
+        let ticket = crate::writer::Ticket(u64::MAX);
+        volume.driver.with_core(|core, now| {
+            let writer = &mut core.embedded.writer;
+            writer.write(now, ticket, cut(0, &[1; 4096]), false);
+            for node in [0, 1, 2] {
+                core.embedded.nodes[node] = None;
+                core.embedded
+                    .writer
+                    .node_down(now, NodeId(node as u16), "lost");
+            }
+        });
+        let began = Instant::now();
+        let closed = volume.close_within(Duration::from_millis(50));
+        assert!(
+            matches!(closed, Err(VolumeError::Request(IoFailure::QuorumLost))),
+            "{closed:?}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
 }
