@@ -294,6 +294,10 @@ mod tests {
             ..OpenOptions::default()
         };
         let volume = Volume::open(&path, options).unwrap();
+        volume
+            .driver
+            .ask(|writer, now, ticket| writer.write(now, ticket, cut(0, &[0; 4096]), true))
+            .unwrap();
         // Three nodes are gone before they have taken what is written.
         let ticket = crate::writer::Ticket(u64::MAX);
         volume.driver.with_core(|core, now| {
