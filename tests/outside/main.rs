@@ -21,3 +21,5 @@ mod space;
 mod sqlite;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod without_root;
