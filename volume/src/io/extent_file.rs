@@ -3,7 +3,7 @@
 use super::uring::supports_direct_io;
 use crate::ids::ExtentSlot;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::Mode;
 use std::collections::HashMap;
@@ -61,6 +61,28 @@ impl ExtentFile {
     /// was synced once since it was opened: a copy made just now may lie in memory still.
     pub fn shares_flush(&self) -> bool {
         self.may_share && self.settled.load(Ordering::Acquire)
+    }
+
+    /// Whether the file itself was synced since it was opened.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Whether reads and writes pass the page cache by.
+    pub(super) fn is_direct(&self) -> bool {
+        supports_direct_io(&self.file)
+    }
+
+    /// Syncs the file, and empties the page cache of it, so that what is read is on the disk.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub(super) fn stabilize(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        self.settle();
+        Ok(())
     }
 
     /// Takes in that the file itself was synced.

@@ -2,8 +2,8 @@
 //!
 //! Nothing in here knows a node or a writer: effects come in
 //! ([`NodeEffect`](crate::segment::effect::NodeEffect)), completions go out through [`Deliver`].
-//! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`] — the
-//! files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
+//! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`],
+//! [`node_remains`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
 //! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads.
 
 pub mod address_book;
@@ -12,6 +12,7 @@ pub mod disk_thread;
 pub mod extent_file;
 pub mod node_directory;
 pub mod node_lock;
+pub mod node_remains;
 pub mod read_plan;
 pub mod read_pool;
 mod thread_start;

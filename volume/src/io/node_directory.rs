@@ -4,6 +4,7 @@
 //! NODE/superblock             two slots, written in turn
 //! NODE/lock                   locked by the process that has the volume open; holds its id
 //! NODE/log/00000000.extent    the log, in files of one size
+//! NODE/former                 superblock and log that were replaced, until the node is filled
 //! ```
 //!
 //! Everything is opened relative to the directory that was opened first, and no link inside it is
@@ -11,6 +12,7 @@
 
 use super::extent_file::{ExtentFile, OpenExtents};
 use super::node_lock::LOCK_NAME;
+use super::node_remains::{FORMER_NAME, remove_file};
 use super::uring;
 use crate::error::VolumeError;
 use crate::format::superblock::{SLOT_BYTES, SLOTS, Superblock, SuperblockError};
@@ -21,17 +23,15 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use parking_lot::Mutex;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const SUPERBLOCK_NAME: &str = "superblock";
-const LOG_NAME: &str = "log";
+pub(super) const SUPERBLOCK_NAME: &str = "superblock";
+pub(super) const LOG_NAME: &str = "log";
 const EXTENT_SUFFIX: &str = ".extent";
 /// Bytes written at a time where the file system cannot allocate.
 const ZEROS_BYTES: u64 = 1 << 20;
@@ -50,12 +50,13 @@ pub struct NodeDirectory {
 
 impl NodeDirectory {
     /// Makes the directory (or fills an empty one) with the superblock in both slots, on stable
-    /// storage. What a failed creation leaves behind, [`NodeDirectory::erase`] removes.
+    /// storage; a former life that was set aside in it stays. What a failed creation leaves
+    /// behind, [`erase`](super::node_remains::erase) removes.
     ///
     /// # Errors
     /// [`VolumeError::Exists`] when there is something already.
     pub fn create(path: &Path, superblock: &Superblock) -> Result<(), VolumeError> {
-        if !super::volume_directory::is_free(path)? {
+        if !super::volume_directory::holds_at_most(path, FORMER_NAME)? {
             return Err(VolumeError::Exists(path.to_path_buf()));
         }
         fill_new(path, superblock)
@@ -101,19 +102,20 @@ impl NodeDirectory {
     /// The superblock that counts.
     ///
     /// # Errors
-    /// When no slot checks, or one is of a newer version.
-    pub fn read_superblock(&self) -> Result<Superblock, SuperblockError> {
-        newest_slot(self.superblock.file(), &self.path)
+    /// When a slot cannot be read: the other one may be of a time before a promise. Inside, when
+    /// no slot checks, or one is of a newer version.
+    pub fn read_superblock(&self) -> io::Result<Result<Superblock, SuperblockError>> {
+        newest_slot(self.superblock.file())
     }
 
     /// The superblock of the node directory at `path`, if there is a file of that name.
     ///
     /// # Errors
-    /// When it cannot be opened; inside, as [`NodeDirectory::read_superblock`].
+    /// When it cannot be opened or read; inside, as [`NodeDirectory::read_superblock`].
     pub fn peek(path: &Path) -> io::Result<Result<Superblock, SuperblockError>> {
         let folder = open_path(path)?;
         let file = ExtentFile::open(&folder, SUPERBLOCK_NAME, OFlag::empty())?;
-        Ok(newest_slot(file.file(), path))
+        newest_slot(file.file())
     }
 
     /// The superblock's file, for the writer of its slots.
@@ -140,6 +142,26 @@ impl NodeDirectory {
         }
         extents.sort_unstable();
         Ok(extents)
+    }
+
+    /// Puts everything that can be read of the node on stable storage, and lets go of what only
+    /// the page cache has: pages that failed to be written count as clean there, so that a later
+    /// sync succeeds without them.
+    ///
+    /// # Errors
+    /// As the operating system says: what is read is not proven to be stable.
+    pub fn stabilize(&self) -> io::Result<()> {
+        for (slot, _) in self.extents()? {
+            self.extent(slot)?.stabilize()?;
+        }
+        self.superblock.stabilize()?;
+        self.log.sync_all()?;
+        self.folder.sync_all()
+    }
+
+    /// Whether reads pass the page cache by.
+    pub fn reads_the_disk(&self) -> bool {
+        self.superblock.is_direct()
     }
 
     /// Whether the path still leads to what was opened, and its files are still in it: else the
@@ -250,44 +272,20 @@ impl NodeDirectory {
         self.extents.lock().remove(slot);
         remove_file(&self.log, &extent_name(slot))
     }
-
-    /// Removes what [`NodeDirectory::create`] and the log made in a node directory; the directory
-    /// itself stays. The superblock goes last, so that an interrupted removal can be repeated.
-    ///
-    /// # Errors
-    /// When a file could not be removed. A directory that is not there is as good.
-    pub fn erase(path: &Path) -> io::Result<()> {
-        let folder = match open_path(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => opened?,
-        };
-        match open_folder(&folder, LOG_NAME) {
-            Ok(log) => erase_log(&folder, &log)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        remove_file(&folder, LOCK_NAME)?;
-        remove_file(&folder, SUPERBLOCK_NAME)
-    }
 }
 
-/// The superblock that counts; a slot that cannot be read is one that does not check.
-fn newest_slot(file: &Arc<File>, path: &Path) -> Result<Superblock, SuperblockError> {
+/// The superblock that counts.
+fn newest_slot(file: &Arc<File>) -> io::Result<Result<Superblock, SuperblockError>> {
     let mut both = Vec::with_capacity(SLOTS * SLOT_BYTES);
     for slot in 0..SLOTS {
         let offset = (slot * SLOT_BYTES) as u64;
-        match uring::read_blocking(file, offset, SLOT_BYTES / PAGE_BYTES) {
-            Ok(pages) => both.extend_from_slice(pages.bytes()),
-            Err(error) => {
-                log::warn!("{}: superblock slot {slot}: {error}", path.display());
-                both.resize(both.len() + SLOT_BYTES, 0);
-            }
-        }
+        let pages = uring::read_blocking(file, offset, SLOT_BYTES / PAGE_BYTES)?;
+        both.extend_from_slice(pages.bytes());
     }
-    Superblock::newest(&both)
+    Ok(Superblock::newest(&both))
 }
 
-fn open_path(path: &Path) -> io::Result<File> {
+pub(super) fn open_path(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_DIRECTORY)
@@ -317,32 +315,9 @@ fn fill_new(path: &Path, superblock: &Superblock) -> io::Result<()> {
     super::volume_directory::sync_parent(path)
 }
 
-fn erase_log(folder: &File, log: &File) -> io::Result<()> {
-    let mut listing = Dir::openat(log, ".", OFlag::O_RDONLY, Mode::empty())?;
-    for entry in listing.iter() {
-        let entry = entry?;
-        if let Ok(name) = entry.file_name().to_str()
-            && parse_extent_name(name).is_some()
-        {
-            remove_file(log, name)?;
-        }
-    }
-    match unlinkat(folder, LOG_NAME, UnlinkatFlags::RemoveDir) {
-        Err(Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
-        removed => Ok(removed?),
-    }
-}
-
-fn open_folder(folder: &File, name: &str) -> io::Result<File> {
+pub(super) fn open_folder(folder: &File, name: &str) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(openat(folder, name, flags, Mode::empty())?.into())
-}
-
-fn remove_file(folder: impl AsFd, name: &str) -> io::Result<()> {
-    match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
-        Err(Errno::ENOENT) => Ok(()),
-        removed => Ok(removed?),
-    }
 }
 
 /// Device and number of a file: what makes it this one.
@@ -363,7 +338,7 @@ fn extent_name(slot: ExtentSlot) -> String {
     format!("{:08}{EXTENT_SUFFIX}", slot.0)
 }
 
-fn parse_extent_name(name: &str) -> Option<ExtentSlot> {
+pub(super) fn parse_extent_name(name: &str) -> Option<ExtentSlot> {
     let slot = ExtentSlot(name.strip_suffix(EXTENT_SUFFIX)?.parse().ok()?);
     (extent_name(slot) == name).then_some(slot)
 }

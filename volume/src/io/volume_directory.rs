@@ -3,6 +3,7 @@
 use super::address_book::{Address, AddressBook, BOOK_NAME};
 use super::node_directory::NodeDirectory;
 use super::node_lock::lock_all;
+use super::node_remains;
 use crate::error::VolumeError;
 use crate::format::superblock::{Superblock, SuperblockError};
 use nix::sys::statvfs::statvfs;
@@ -77,7 +78,7 @@ pub fn destroy(volume: &Path) -> Result<(), VolumeError> {
     }
     let _locks = lock_all(&nodes)?;
     for path in &nodes {
-        NodeDirectory::erase(path)
+        node_remains::erase(path)
             .and_then(|()| remove_if_empty(path))
             .map_err(|error| cannot("remove", path, error))?;
     }
@@ -122,9 +123,17 @@ pub fn file_system_of_node(directory: &Path) -> io::Result<u64> {
 }
 
 /// Whether nothing is there, or an empty directory.
-pub(super) fn is_free(path: &Path) -> Result<bool, VolumeError> {
+fn is_free(path: &Path) -> Result<bool, VolumeError> {
+    // No entry has an empty name.
+    holds_at_most(path, "")
+}
+
+/// Whether nothing is there, or a directory with at most an entry of this name.
+pub(super) fn holds_at_most(path: &Path, name: &str) -> Result<bool, VolumeError> {
     match std::fs::read_dir(path) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+        Ok(mut entries) => {
+            Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == name)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // A link that leads nowhere is not free.
             Ok(std::fs::symlink_metadata(path).is_err())
@@ -270,7 +279,7 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         for path in self.nodes.iter().rev() {
-            if let Err(error) = NodeDirectory::erase(path) {
+            if let Err(error) = node_remains::erase(path) {
                 log::warn!("cannot remove {}: {error}", path.display());
             }
         }

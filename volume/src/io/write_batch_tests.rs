@@ -97,6 +97,7 @@ fn a_superblock_is_written_to_its_slot() {
             .get(NodeId(3))
             .unwrap()
             .read_superblock()
+            .unwrap()
             .unwrap(),
         newer
     );

@@ -19,8 +19,8 @@ use crate::status::{NodeState, NodeStatus};
 use crate::time::Instant;
 use crate::writer::{Answer, ReadBytes, Ticket, Writer, WriterFigures};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -84,6 +84,8 @@ pub(super) struct Driver {
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
     pub(super) reasons: Mutex<HashMap<NodeId, String>>,
+    /// Nodes whose write or sync failed, until they are back.
+    pub(super) failed: Mutex<HashSet<NodeId>>,
     reads_under_way: AtomicUsize,
     disk_bytes: AtomicU64,
     live_bytes: AtomicU64,
@@ -128,6 +130,7 @@ impl Driver {
             index_bytes_per_node: parts.index_bytes_per_node,
             make_anew: parts.make_anew,
             reasons: Mutex::new(parts.reasons),
+            failed: Mutex::default(),
             reads_under_way: AtomicUsize::new(0),
             disk_bytes,
             live_bytes: AtomicU64::new(0),

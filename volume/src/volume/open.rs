@@ -6,7 +6,7 @@ use super::layout::random_u64;
 use super::watch;
 use crate::embedded::Embedded;
 use crate::error::VolumeError;
-use crate::format::superblock::SuperblockError;
+use crate::format::superblock::{Superblock, SuperblockError};
 use crate::ids::{ExtentSlot, NodeId};
 use crate::io::Directories;
 use crate::io::address_book::AddressBook;
@@ -18,23 +18,42 @@ use crate::segment::effect::DiskError;
 use crate::segment::node::Node;
 use crate::segment::recovery::LogReader;
 use crate::writer::{Writer, WriterPolicy};
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-impl LogReader for NodeDirectory {
+/// Reads a node's log, and keeps the first error of the operating system: one that says nothing
+/// of what is on the disk must not pass for damage.
+struct Reader<'a> {
+    directory: &'a NodeDirectory,
+    refused: RefCell<Option<io::Error>>,
+}
+
+impl Reader<'_> {
+    fn note(&self, error: io::Error) -> DiskError {
+        self.refused.borrow_mut().get_or_insert(error);
+        DiskError::Failed
+    }
+}
+
+impl LogReader for Reader<'_> {
     fn extents(&self) -> Result<Vec<(ExtentSlot, u64)>, DiskError> {
-        NodeDirectory::extents(self).map_err(|_| DiskError::Failed)
+        self.directory.extents().map_err(|error| self.note(error))
     }
 
     fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
-        self.read_at(slot, offset, pages)
-            .map_err(|_| DiskError::Failed)
+        self.directory
+            .read_at(slot, offset, pages)
+            .map_err(|error| self.note(error))
     }
 
     fn sync(&mut self, slot: ExtentSlot) -> Result<(), DiskError> {
-        let extent = self.extent(slot).map_err(|_| DiskError::Failed)?;
-        extent.file().sync_data().map_err(|_| DiskError::Failed)
+        let extent = self.directory.extent(slot);
+        extent
+            .and_then(|extent| extent.file().sync_data())
+            .map_err(|error| self.note(error))
     }
 }
 
@@ -51,6 +70,8 @@ pub(super) enum Unusable {
     Fatal(VolumeError),
     /// The directory is not there.
     Missing,
+    /// It cannot be looked at now; what is there may be as good as ever.
+    Unreachable(String),
     /// What is there cannot be used: it must be rebuilt.
     Damaged(String),
     /// It must be left alone: it is of something else.
@@ -77,7 +98,11 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
             Err(Unusable::Missing) => {
                 reasons.insert(id, "its directory is not there".to_owned());
             }
-            Err(Unusable::Damaged(reason) | Unusable::Foreign(reason)) => {
+            Err(
+                Unusable::Unreachable(reason)
+                | Unusable::Damaged(reason)
+                | Unusable::Foreign(reason),
+            ) => {
                 reasons.insert(id, reason);
             }
         }
@@ -151,7 +176,7 @@ fn open_nodes(
         let started: Vec<_> = (0..book.nodes.len())
             .map(|index| {
                 let id = NodeId(index as u16);
-                scope.spawn(move || open_node(path, book, id, index_bytes))
+                scope.spawn(move || open_node(path, book, id, index_bytes, Trust::AsFound))
             })
             .collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
@@ -163,28 +188,64 @@ fn open_nodes(
     })
 }
 
+/// What is known of a node directory before it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Nothing bad: what it holds is what it had put there.
+    AsFound,
+    /// A write or sync failed: what can be read is put on stable storage first.
+    AfterFailure,
+}
+
 /// Opens one node from its directory.
 pub(super) fn open_node(
     volume: &Path,
     book: &AddressBook,
     id: NodeId,
     index_bytes: usize,
+    trust: Trust,
 ) -> Result<OpenNode, Unusable> {
     let path = book.paths(volume).swap_remove(id.index());
-    if !path.exists() {
-        return Err(Unusable::Missing);
+    match std::fs::metadata(&path) {
+        Err(error) if is_absence(&error) => return Err(Unusable::Missing),
+        Err(error) => return Err(judge(&error)),
+        Ok(_) => {}
     }
     let open_extents = open_extents_per_node(book.nodes.len());
     // Before the lock, whose file is made: what is no node's directory is left as it is.
-    let mut directory = NodeDirectory::open(&path, open_extents)
-        .map_err(|error| Unusable::Damaged(error.to_string()))?;
+    let directory = NodeDirectory::open(&path, open_extents).map_err(judge_refusal)?;
     let lock = NodeLock::acquire(&path).map_err(|error| match error {
         VolumeError::Locked { .. } => Unusable::Fatal(error),
-        error => Unusable::Damaged(error.to_string()),
+        error => judge_refusal(error),
     })?;
-    let superblock = directory.read_superblock().map_err(|error| match error {
+    if trust == Trust::AfterFailure || !directory.reads_the_disk() {
+        directory.stabilize().map_err(|error| judge(&error))?;
+    }
+    let superblock = read_superblock(&directory, book, id)?;
+    let mut reader = Reader {
+        directory: &directory,
+        refused: RefCell::default(),
+    };
+    let node = Node::open(superblock, &mut reader, index_bytes);
+    if let Some(error) = reader.refused.take() {
+        return Err(judge(&error));
+    }
+    Ok(OpenNode {
+        node: node.map_err(|error| Unusable::Damaged(error.to_string()))?,
+        directory: Arc::new(directory),
+        lock,
+    })
+}
+
+fn read_superblock(
+    directory: &NodeDirectory,
+    book: &AddressBook,
+    id: NodeId,
+) -> Result<Superblock, Unusable> {
+    let found = directory.read_superblock().map_err(|error| judge(&error))?;
+    let superblock = found.map_err(|error| match error {
         SuperblockError::Newer(version) => Unusable::Fatal(VolumeError::Newer {
-            path: path.clone(),
+            path: directory.path().to_path_buf(),
             version,
         }),
         SuperblockError::Damaged => Unusable::Damaged("its superblock is damaged".to_owned()),
@@ -194,11 +255,50 @@ pub(super) fn open_node(
             "its directory belongs to another volume or node".into(),
         ));
     }
-    let node = Node::open(superblock, &mut directory, index_bytes)
-        .map_err(|error| Unusable::Damaged(error.to_string()))?;
-    Ok(OpenNode {
-        node,
-        directory: Arc::new(directory),
-        lock,
-    })
+    Ok(superblock)
+}
+
+fn judge_refusal(error: VolumeError) -> Unusable {
+    match error {
+        VolumeError::Io { source, .. } => judge(&source),
+        error => Unusable::Damaged(error.to_string()),
+    }
+}
+
+/// Only what is not there, or is something else, is lost for certain. Any other error (too many
+/// open files, a bus that was reset, a permission) may be gone at the next look.
+fn judge(error: &io::Error) -> Unusable {
+    // An error without a number is this program's own word for what it found.
+    if is_absence(error) || error.raw_os_error().is_none_or(|code| code == libc::ELOOP) {
+        Unusable::Damaged(format!("its directory is not complete: {error}"))
+    } else {
+        Unusable::Unreachable(format!("its directory cannot be read now: {error}"))
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_surely_lost_is_damaged() {
+        let judged = |code| judge(&io::Error::from_raw_os_error(code));
+        for code in [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::EIO,
+            libc::EACCES,
+            libc::ENOMEM,
+        ] {
+            assert!(matches!(judged(code), Unusable::Unreachable(_)), "{code}");
+        }
+        for code in [libc::ENOENT, libc::ENOTDIR, libc::ELOOP] {
+            assert!(matches!(judged(code), Unusable::Damaged(_)), "{code}");
+        }
+    }
 }

@@ -3,13 +3,14 @@
 
 use super::driver::{Driver, TICK};
 use super::layout::{new_superblock, random_u64};
-use super::open::{Unusable, open_node};
+use super::open::{Trust, Unusable, open_node};
 use crate::error::VolumeError;
 use crate::ids::{Incarnation, NodeId};
 use crate::io::node_directory::NodeDirectory;
+use crate::io::node_remains;
 use crate::io::volume_directory::file_system_of_node;
 use crate::limits;
-use crate::status::VolumeState;
+use crate::status::{NodeState, VolumeState};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -57,25 +58,34 @@ fn look_after_nodes(driver: &Driver) {
         let node = NodeId(index as u16);
         match driver.directories.get(node) {
             Some(directory) if !directory.still_there() => {
-                give_up(
-                    driver,
-                    node,
-                    "its directory was deleted, replaced or unmounted",
-                );
+                let reason = "its directory was deleted, replaced or unmounted";
+                give_up(driver, node, reason);
             }
-            Some(_) if must_be_rebuilt(driver, node) => {
-                give_up(
-                    driver,
-                    node,
-                    "its disk failed, or its directory is of an earlier life",
-                );
-                if driver.is_quiet(node) {
-                    rebuild(driver, node);
-                }
+            Some(directory) => look_after(driver, node, &directory),
+            // A late write would land in what is opened now.
+            None if !driver.is_quiet(node) => {}
+            None if driver.failed.lock().contains(&node) => bring_back_failed(driver, node),
+            None => bring_back(driver, node, Trust::AsFound),
+        }
+    }
+}
+
+fn look_after(driver: &Driver, node: NodeId, directory: &NodeDirectory) {
+    match fitness(driver, node) {
+        Fitness::Fit => forget_former_life(driver, node, directory),
+        Fitness::Failed => {
+            driver.failed.lock().insert(node);
+            give_up(
+                driver,
+                node,
+                "its disk failed, or what it holds was annulled",
+            );
+        }
+        Fitness::Replaced => {
+            give_up(driver, node, "its directory is of an earlier life");
+            if driver.is_quiet(node) {
+                rebuild(driver, node);
             }
-            Some(_) => {}
-            None if driver.is_quiet(node) => bring_back(driver, node),
-            None => {}
         }
     }
 }
@@ -96,28 +106,71 @@ fn give_up(driver: &Driver, node: NodeId, reason: &str) {
     });
 }
 
-/// A fenced node must not go on with what it has; a directory whose life is not the admitted one
-/// and that has data must not come back as if nothing had happened.
-fn must_be_rebuilt(driver: &Driver, node: NodeId) -> bool {
+/// Whether a node may go on with what it has.
+enum Fitness {
+    Fit,
+    /// It has fenced itself: a write or sync failed, or its index has what was annulled.
+    Failed,
+    /// Its life is not the admitted one, and it has data: it must not come back as if nothing had
+    /// happened.
+    Replaced,
+}
+
+fn fitness(driver: &Driver, node: NodeId) -> Fitness {
     driver.with_core(|core, _| {
         let admitted = core.embedded.writer.config().nodes[node.index()].incarnation;
-        core.embedded.nodes[node.index()]
-            .as_ref()
-            .is_some_and(|node| {
-                let superblock = node.superblock();
-                node.is_fenced() || (superblock.incarnation != admitted && !superblock.fresh)
-            })
+        match core.embedded.nodes[node.index()].as_ref() {
+            Some(node) if node.is_fenced() => Fitness::Failed,
+            Some(node) if node.superblock().fresh => Fitness::Fit,
+            Some(node) if node.superblock().incarnation != admitted => Fitness::Replaced,
+            _ => Fitness::Fit,
+        }
     })
 }
 
+/// What a node had before it was made anew is kept until it holds everything; or until there is
+/// no room for both, where four others hold everything.
+fn forget_former_life(driver: &Driver, node: NodeId, directory: &NodeDirectory) {
+    if !node_remains::has_former(directory.path()) {
+        return;
+    }
+    let (figures, full) = driver.with_core(|core, _| {
+        let writer = &core.embedded.writer;
+        (writer.figures(), writer.is_full(node))
+    });
+    let filled = figures.nodes[node.index()].0 == NodeState::Up;
+    if !(filled || full && figures.state == VolumeState::Degraded) {
+        return;
+    }
+    if let Err(error) = node_remains::remove_former(directory.path()) {
+        let path = directory.path().display();
+        log::warn!("node {path}: what it had before cannot be removed: {error}");
+    }
+}
+
+/// A node whose write or sync failed never counts again with what it claimed. It is made anew
+/// where the others can do without it; else, as when one flush failed for all of them, it comes
+/// back with what can still be read after all of that was synced.
+fn bring_back_failed(driver: &Driver, node: NodeId) {
+    let is_back = if driver.make_anew && others_suffice(driver, node) {
+        rebuild(driver, node)
+    } else {
+        bring_back(driver, node, Trust::AfterFailure);
+        driver.directories.get(node).is_some()
+    };
+    if is_back {
+        driver.failed.lock().remove(&node);
+    }
+}
+
+fn others_suffice(driver: &Driver, node: NodeId) -> bool {
+    driver.with_core(|core, _| core.embedded.writer.can_do_without(node))
+}
+
 /// Opens a node whose directory is there again; makes it anew where that is safe.
-fn bring_back(driver: &Driver, node: NodeId) {
-    match open_node(
-        driver.path(),
-        &driver.book,
-        node,
-        driver.index_bytes_per_node,
-    ) {
+fn bring_back(driver: &Driver, node: NodeId, trust: Trust) {
+    let index_bytes = driver.index_bytes_per_node;
+    match open_node(driver.path(), &driver.book, node, index_bytes, trust) {
         Ok(open) => {
             driver.locks.lock().insert(node, open.lock);
             driver.reasons.lock().remove(&node);
@@ -127,8 +180,14 @@ fn bring_back(driver: &Driver, node: NodeId) {
                 core.embedded.writer.node_up(now, node);
             });
         }
-        Err(Unusable::Missing | Unusable::Damaged(_)) => rebuild(driver, node),
-        Err(Unusable::Foreign(reason)) => {
+        Err(Unusable::Missing) => {
+            rebuild(driver, node);
+        }
+        Err(Unusable::Damaged(reason)) => {
+            driver.reasons.lock().insert(node, reason);
+            rebuild(driver, node);
+        }
+        Err(Unusable::Unreachable(reason) | Unusable::Foreign(reason)) => {
             driver.reasons.lock().insert(node, reason);
         }
         Err(Unusable::Fatal(error)) => {
@@ -138,33 +197,38 @@ fn bring_back(driver: &Driver, node: NodeId) {
 }
 
 /// Makes a node's directory anew, if that would be on the file system that it was on: a disk that
-/// is not mounted is not an empty one. The new directory counts nowhere until the other
-/// nodes have admitted it. With fewer than three others nothing could fill it.
-fn rebuild(driver: &Driver, node: NodeId) {
-    let state = driver.figures().state;
-    let others_serve = matches!(state, VolumeState::Degraded | VolumeState::ReadOnly);
-    if !driver.make_anew || !others_serve {
-        return;
+/// is not mounted is not an empty one. The new directory counts nowhere until the other nodes have
+/// admitted it; unless three others prove everything, nothing could fill it. `false` when nothing
+/// was made.
+fn rebuild(driver: &Driver, node: NodeId) -> bool {
+    if !driver.make_anew || !others_suffice(driver, node) {
+        return false;
     }
     let address = &driver.book.nodes[node.index()];
     let path = driver.book.paths(driver.path()).swap_remove(node.index());
     if file_system_of_node(&path).ok() != Some(address.file_system) {
         let reason = "its parent is missing, or the disk that it was on is not mounted there";
         driver.reasons.lock().insert(node, reason.to_owned());
-        return;
+        return false;
     }
-    if let Err(error) = make_anew(driver, node, &path) {
+    let made = make_anew(driver, node, &path);
+    if let Err(error) = &made {
         log::warn!("node {}: cannot be made anew: {error}", path.display());
         driver.reasons.lock().insert(node, error.to_string());
     }
+    made.is_ok()
 }
 
 fn make_anew(driver: &Driver, node: NodeId, path: &Path) -> Result<(), VolumeError> {
     let mut config = driver.with_core(|core, _| core.embedded.writer.config().clone());
     config.nodes[node.index()].incarnation = Incarnation(random_u64()?);
     if path.exists() {
-        NodeDirectory::erase(path)
+        node_remains::set_aside(path)
             .map_err(|error| VolumeError::io(format!("cannot empty {}", path.display()), error))?;
     }
     NodeDirectory::create(path, &new_superblock(&config, node, true))
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

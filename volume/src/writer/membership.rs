@@ -375,6 +375,10 @@ impl Writer {
         view.phase = Phase::Streaming;
         view.reason = None;
         view.outstanding_bytes = 0;
+        // What it reads of its own log it may take into its index only up to here; when all nodes
+        // come back there is nobody else to tell it.
+        let (epoch, vdl) = (self.epoch, self.vdl);
+        self.send(node, Request::Announce { epoch, vdl });
         self.resend_pending(node);
     }
 
@@ -444,6 +448,25 @@ impl Writer {
             READ_QUORUM => VolumeState::ReadOnly,
             _ => VolumeState::Unreadable,
         }
+    }
+
+    /// Whether three others of every group prove everything that is durable: the node may be made
+    /// anew, and they can fill it.
+    pub fn can_do_without(&self, node: NodeId) -> bool {
+        let serves = |other: NodeId| other != node && self.nodes[other.index()].is_reachable();
+        let mut held = (self.groups.values()).filter(|group| group.members.contains(&node));
+        self.is_open()
+            && self.fewest_of_a_placement(serves) >= READ_QUORUM
+            && held.all(|group| {
+                let members = group.members.iter();
+                let proven = members.filter(|other| serves(**other) && group.is_current(**other));
+                proven.count() >= READ_QUORUM
+            })
+    }
+
+    /// Whether a node's file system has no room left for its log.
+    pub fn is_full(&self, node: NodeId) -> bool {
+        self.nodes[node.index()].full
     }
 
     pub(super) fn node_state(&self, node: NodeId) -> (NodeState, Option<String>) {
