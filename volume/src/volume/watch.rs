@@ -19,21 +19,32 @@ pub(super) fn start_ticking(driver: &Arc<Driver>) -> std::io::Result<()> {
     start(driver, "redoubt-tick", TICK, Driver::tick)
 }
 
-/// Starts the thread that looks after the directories.
+/// Starts the threads that look after the directories: one a node, since a look at a disk that
+/// hangs does not come back, and the others must be noticed within a second all the same.
 pub(super) fn start_watching(driver: &Arc<Driver>) -> std::io::Result<()> {
-    start(
-        driver,
-        "redoubt-watch",
-        limits::DIRECTORY_CHECK,
-        look_after_nodes,
-    )
+    start_looking(driver, look_at_node)
+}
+
+fn start_looking(
+    driver: &Arc<Driver>,
+    look: impl Fn(&Driver, NodeId) + Copy + Send + 'static,
+) -> std::io::Result<()> {
+    (0..driver.book.nodes.len()).try_for_each(|index| {
+        let node = NodeId(index as u16);
+        start(
+            driver,
+            "redoubt-watch",
+            limits::DIRECTORY_CHECK,
+            move |driver| look(driver, node),
+        )
+    })
 }
 
 fn start(
     driver: &Arc<Driver>,
     name: &str,
     pause: std::time::Duration,
-    work: fn(&Driver),
+    work: impl Fn(&Driver) + Send + 'static,
 ) -> std::io::Result<()> {
     let driver: Weak<Driver> = Arc::downgrade(driver);
     let run = move || {
@@ -51,22 +62,19 @@ fn start(
         .map(|_| ())
 }
 
-/// One round: nodes whose directory is gone are given up; those that can be opened or made again
-/// are.
-fn look_after_nodes(driver: &Driver) {
-    for index in 0..driver.book.nodes.len() {
-        let node = NodeId(index as u16);
-        match driver.directories.get(node) {
-            Some(directory) if !directory.still_there() => {
-                let reason = "its directory was deleted, replaced or unmounted";
-                give_up(driver, node, reason);
-            }
-            Some(directory) => look_after(driver, node, &directory),
-            // A late write would land in what is opened now.
-            None if !driver.is_quiet(node) => {}
-            None if driver.failed.lock().contains(&node) => bring_back_failed(driver, node),
-            None => bring_back(driver, node, Trust::AsFound),
+/// One round of a node: it is given up if its directory is gone, and opened or made again if it
+/// can be.
+fn look_at_node(driver: &Driver, node: NodeId) {
+    match driver.directories.get(node) {
+        Some(directory) if !directory.still_there() => {
+            let reason = "its directory was deleted, replaced or unmounted";
+            give_up(driver, node, reason);
         }
+        Some(directory) => look_after(driver, node, &directory),
+        // A late write would land in what is opened now.
+        None if !driver.is_quiet(node) => {}
+        None if driver.failed.lock().contains(&node) => bring_back_failed(driver, node),
+        None => bring_back(driver, node, Trust::AsFound),
     }
 }
 

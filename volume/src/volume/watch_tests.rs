@@ -1,8 +1,11 @@
+use super::Driver;
 use crate::ids::{ExtentSlot, Incarnation, NodeId};
 use crate::io::node_directory::NodeDirectory;
 use crate::io::node_remains::has_former;
 use crate::status::VolumeState;
 use crate::volume::{CreateOptions, OpenOptions, Volume, create};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -66,7 +69,7 @@ fn fail(volume: &Volume, nodes: impl Fn(NodeId) -> bool) {
 }
 
 fn incarnations(volume: &Volume) -> Vec<Incarnation> {
-    let config = |core: &mut super::super::driver::Core| core.embedded.writer.config().clone();
+    let config = |core: &mut crate::volume::driver::Core| core.embedded.writer.config().clone();
     let config = volume.driver.with_core(|core, _| config(core));
     config.nodes.iter().map(|node| node.incarnation).collect()
 }
@@ -146,5 +149,25 @@ fn a_directory_that_cannot_be_read_now_is_left_as_it_is() {
     wait_healthy(&volume);
     let after = NodeDirectory::peek(&node).unwrap().unwrap();
     assert_eq!(after.incarnation, before.incarnation);
+    volume.close().unwrap();
+}
+
+#[test]
+fn a_disk_that_hangs_hides_no_other() {
+    let temp = tempfile::tempdir().unwrap();
+    let volume = open(&created(temp.path()));
+    let seen: &'static Mutex<BTreeSet<NodeId>> = Box::leak(Box::default());
+    let hangs: &'static Mutex<()> = Box::leak(Box::default());
+    let hang = hangs.lock();
+    let look = |_: &Driver, node: NodeId| {
+        if node == NodeId(0) {
+            drop(hangs.lock());
+        }
+        seen.lock().insert(node);
+    };
+    super::start_looking(&volume.driver, look).unwrap();
+    wait_until("a look at the others", || seen.lock().len() == 5);
+    assert!(!seen.lock().contains(&NodeId(0)));
+    drop(hang);
     volume.close().unwrap();
 }
