@@ -6,7 +6,7 @@ use crate::door::Door;
 use crate::errno::errno;
 use crate::file_range::{readable, writable};
 use crate::inodes::{Node, Shape};
-use crate::options::{CacheMode, MountOptions};
+use crate::options::MountOptions;
 use crate::texts::Texts;
 use fuser::{
     Errno, FileAttr, FileHandle, FopenFlags, INodeNo, OpenFlags, ReplyData, ReplyEmpty, ReplyWrite,
@@ -27,7 +27,6 @@ pub(crate) struct DiskFileSystem {
     mounted_at: SystemTime,
     pub(crate) texts: Texts,
     direct_io: bool,
-    write_through: bool,
 }
 
 impl DiskFileSystem {
@@ -47,7 +46,6 @@ impl DiskFileSystem {
             mounted_at: now,
             texts: Texts::default(),
             direct_io: options.direct_io,
-            write_through: options.cache == CacheMode::WriteThrough,
         }
     }
 
@@ -121,7 +119,7 @@ impl DiskFileSystem {
         };
         // The kernel follows direct writes with no FSYNC, whatever the file was opened with: what
         // it says here is the only sign.
-        let durable = self.write_through || flags.0 & (libc::O_DSYNC | libc::O_SYNC) != 0;
+        let durable = flags.0 & (libc::O_DSYNC | libc::O_SYNC) != 0;
         self.attributes.lock().touch(SystemTime::now());
         let done: Done<()> = Box::new(move |result| match result {
             Ok(()) => reply.written(fitting as u32),
@@ -133,16 +131,7 @@ impl DiskFileSystem {
     /// Makes a range read as zeros.
     pub(crate) fn discard(&self, offset: u64, length: u64, reply: ReplyEmpty) {
         self.attributes.lock().touch(SystemTime::now());
-        let done = answer(reply);
-        if !self.write_through {
-            return self.disk.discard(offset, length, done);
-        }
-        let disk = Arc::clone(&self.disk);
-        let flush: Done<()> = Box::new(move |result| match result {
-            Ok(()) => disk.flush(done),
-            failed => done(failed),
-        });
-        self.disk.discard(offset, length, flush);
+        self.disk.discard(offset, length, answer(reply));
     }
 
     /// The next data or hole; ENXIO past the last.
