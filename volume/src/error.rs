@@ -59,10 +59,8 @@ pub enum VolumeError {
         /// Its version.
         version: u16,
     },
-    /// Too few nodes to know what is durable.
-    #[error(
-        "the volume cannot be opened: fewer than three nodes of a group are usable ({0}); bring the missing directories back"
-    )]
+    /// Too few nodes to know or to settle what is durable. It says which, and why.
+    #[error("the volume cannot be opened: {0}; bring back the directories that are missing")]
     TooFewNodes(String),
     /// The operating system refused.
     #[error("{what}: {source}")]

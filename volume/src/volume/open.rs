@@ -110,14 +110,17 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     let config = nodes.iter().flatten().map(|node| &node.superblock().config);
     let config = config.max_by_key(|config| config.version).cloned();
     let config = config.filter(|config| config.nodes.len() == count);
-    let config = config.ok_or_else(|| VolumeError::TooFewNodes(list_reasons(&reasons, &book)))?;
+    let directories_text = list_reasons(&reasons, &book);
+    let config = config.ok_or_else(|| {
+        let reason = "no node directory can be opened".to_owned();
+        VolumeError::TooFewNodes(with_directories(reason, &directories_text))
+    })?;
     let policy = WriterPolicy {
         cache: options.cache,
         on_quorum_loss: options.on_quorum_loss,
         read_only: options.read_only,
     };
     let writer = Writer::new(config, random_u64()?, policy);
-    let reasons_text = list_reasons(&reasons, &book);
     let driver = Driver::new(Parts {
         embedded: Embedded { writer, nodes },
         directories: directories.into_iter().collect::<Directories>(),
@@ -132,11 +135,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     recover(&driver).map_err(|reason| {
         driver.close();
-        VolumeError::TooFewNodes(if reasons_text.is_empty() {
-            reason
-        } else {
-            reasons_text
-        })
+        VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
     watch::start_watching(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
@@ -155,6 +154,15 @@ fn recover(driver: &Arc<Driver>) -> Result<(), String> {
     driver.wait_opened()?;
     driver.refresh();
     Ok(())
+}
+
+/// Why the recovery refused, and which directories could not be opened: one need not be the cause
+/// of the other.
+fn with_directories(reason: String, directories: &str) -> String {
+    match directories {
+        "" => reason,
+        directories => format!("{reason} ({directories})"),
+    }
 }
 
 fn list_reasons(reasons: &HashMap<NodeId, String>, book: &AddressBook) -> String {
@@ -282,6 +290,29 @@ fn is_absence(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_says_its_own_reason_and_what_is_missing() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("v");
+        let options = crate::volume::CreateOptions {
+            disk_bytes: 1 << 20,
+            ..Default::default()
+        };
+        crate::volume::create(&path, &options).unwrap();
+        for node in ["a1", "a2", "b1", "b2"] {
+            std::fs::remove_dir_all(path.join("nodes").join(node)).unwrap();
+        }
+        let Err(refusal) = open(&path, &OpenOptions::default()) else {
+            panic!("two nodes prove nothing");
+        };
+        let text = refusal.to_string();
+        assert!(text.contains("incomplete: a1, a2, b1, b2"), "{text}");
+        assert!(
+            text.contains("nodes/b2: its directory is not there"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn only_what_is_surely_lost_is_damaged() {

@@ -312,7 +312,10 @@ impl Writer {
                 .is_none_or(|r| r.tail_damaged || r.segments.iter().any(|s| !s.complete))
         });
         let names: Vec<String> = missing.map(|node| self.config.node_name(node)).collect();
-        format!("missing, damaged or incomplete: {}", names.join(", "))
+        format!(
+            "fewer than three nodes of a group are usable; missing, damaged or incomplete: {}",
+            names.join(", ")
+        )
     }
 
     pub(super) fn refuse(&mut self, reason: String) {
