@@ -50,6 +50,11 @@ pub struct GroupBlock(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Incarnation(pub u64);
 
+impl Incarnation {
+    /// Of no directory: no life of the node is admitted.
+    pub const NONE: Incarnation = Incarnation(0);
+}
+
 /// A volume epoch: a number above every one seen, made unique by the writer's random id, and
 /// totally ordered (DESIGN §7.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

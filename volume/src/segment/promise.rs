@@ -2,6 +2,7 @@
 
 use crate::config::VolumeConfig;
 use crate::ids::{GroupId, VolumeEpoch};
+use crate::limits;
 use crate::lsn::{Lsn, TruncationList};
 use crate::message::{Reply, Report, SegmentReport, TailRecord};
 use crate::segment::effect::NodeEffect;
@@ -139,6 +140,10 @@ impl Node {
         }
         for segment in self.segments.values_mut() {
             segment.annul(&list);
+        }
+        if list.ranges.len() > limits::TRUNCATION_RANGES / 2 {
+            // Ranges are kept for what a replay may meet: the next one begins later.
+            self.want_checkpoint();
         }
         self.superblock.list = list;
         // What the recovery chose counts, also above what an earlier writer left here unfinished.

@@ -7,7 +7,7 @@ use super::groups::ProtectionGroup;
 use super::membership::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
-use crate::ids::{GroupId, NodeId, VolumeEpoch};
+use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
 use crate::message::{Report, Request, SegmentReport, TailRecord};
@@ -251,7 +251,11 @@ impl Writer {
             .collect();
         let vdl = durable_point(announced, &held, &tail);
         let anchors = anchors(&usable, &held, announced, vdl);
-        let everybody = usable.len() == self.config.nodes.len();
+        let absent: Vec<NodeId> = self
+            .config
+            .node_ids()
+            .filter(|node| !usable.contains_key(node))
+            .collect();
         let low = usable
             .values()
             .map(|report| report.replay_low)
@@ -259,8 +263,9 @@ impl Writer {
             .unwrap_or(Lsn::NONE);
         let held_top = held.top();
         let mut list = held;
-        if everybody {
-            // No node can meet again what these annul.
+        let is_full = list.ranges.len() >= limits::TRUNCATION_RANGES;
+        if absent.is_empty() || is_full {
+            // None of those that are here can meet again what these annul.
             list.ranges.retain(|range| range.high >= low);
         }
         list.epoch = self.epoch;
@@ -271,14 +276,29 @@ impl Writer {
         });
         if list.ranges.len() > limits::TRUNCATION_RANGES {
             return self.refuse(
-                "a node has been missing for too many opens; bring it back or rebuild it"
+                "more opens were cut short than a node can remember without a checkpoint"
                     .to_owned(),
             );
+        }
+        if is_full {
+            self.disown(&absent);
         }
         self.vdl = vdl;
         self.last_lsn = vdl;
         self.make_groups(&anchors);
         self.start_listing(now, list, anchors, announced);
+    }
+
+    /// These nodes have been away for so many opens that what was annulled meanwhile is not
+    /// remembered any longer, and may be in their logs: what they have counts as of an earlier
+    /// life. When they come back they are made anew.
+    fn disown(&mut self, absent: &[NodeId]) {
+        let mut config = self.config.clone();
+        for node in absent {
+            config.nodes[node.index()].incarnation = Incarnation::NONE;
+        }
+        config.version = (config.version + 1).max(self.epoch.number << 20);
+        self.set_config(config);
     }
 
     /// Three members of every group must have promised, complete and with an undamaged tail.

@@ -1,7 +1,10 @@
 //! Cases of opening that have names.
 
 use crate::cluster::{Cluster, File, Shape};
+use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::VolumeEpoch;
+use redoubt_volume::limits::TRUNCATION_RANGES;
+use redoubt_volume::lsn::{Lsn, TruncationRange};
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::NodeEffect;
 
@@ -379,4 +382,51 @@ fn a_larger_disk_stays_larger_and_its_discard_reaches_every_block() {
             .iter()
             .all(|byte| *byte == 0)
     );
+}
+
+/// Cuts the only range of every node's list into as many as a list can have.
+fn fill_lists(cluster: &mut Cluster) {
+    for disk in cluster.disks.iter_mut().flatten() {
+        let mut superblock = Superblock::newest(disk.superblock_file()).expect("it checks");
+        let range = superblock.list.ranges[0];
+        let width = (range.high.0 - range.low.0) / TRUNCATION_RANGES as u64;
+        let part = |number: u64| TruncationRange {
+            low: Lsn(range.low.0 + number * width),
+            // Two that touch would be one.
+            high: Lsn(range.low.0 + number * width + width - 2),
+        };
+        superblock.list.ranges = (0..TRUNCATION_RANGES as u64).map(part).collect();
+        let last = superblock.list.ranges.last_mut().expect("there are some");
+        last.high = range.high;
+        disk.write_superblock(&superblock);
+    }
+}
+
+#[test]
+fn a_node_that_is_gone_for_good_stops_no_open() {
+    let mut cluster = filled(17);
+    cluster.close();
+    assert_eq!(cluster.open(), Ok(()));
+    cluster.start_write(100 * 16384, &[5; 16384], true);
+    cluster.close();
+    fill_lists(&mut cluster);
+    let gone = cluster.disks[5].take().expect("it was there");
+    assert_eq!(cluster.open(), Ok(()));
+    expect_filled(&mut cluster);
+    let write = cluster.start_write(100 * 16384, &[6; 16384], true);
+    cluster.wait(write).expect("five are enough");
+    let lists = cluster.disks.iter().flatten().map(|disk| {
+        let superblock = Superblock::newest(disk.superblock_file()).expect("it checks");
+        superblock.list.ranges.len()
+    });
+    assert!(lists.max() < Some(10), "what nobody can meet is forgotten");
+    // It may hold what was annulled and is not remembered: it does not count, and is made anew.
+    cluster.return_node(5, gone);
+    cluster.quiesce(50);
+    assert_eq!(state(&mut cluster), "degraded");
+    cluster.lose_node(5);
+    cluster.replace_node(5);
+    cluster.quiesce(100);
+    assert_eq!(state(&mut cluster), "healthy");
+    assert_eq!(cluster.read(100 * 16384, 1), [6]);
 }

@@ -50,19 +50,26 @@ pub struct MemoryDisk {
 
 impl MemoryDisk {
     pub fn create(superblock: &Superblock) -> MemoryDisk {
-        let mut file = vec![0; SLOTS * SLOT_BYTES];
-        let start = superblock.slot() * SLOT_BYTES;
-        file[start..start + SLOT_BYTES].copy_from_slice(superblock.encode().bytes());
-        MemoryDisk {
-            stable: BTreeMap::from([(File::Superblock, file)]),
+        let mut disk = MemoryDisk {
+            stable: BTreeMap::from([(File::Superblock, vec![0; SLOTS * SLOT_BYTES])]),
             unsynced: Vec::new(),
             queue: Vec::new(),
             damage: Damage::default(),
-        }
+        };
+        disk.write_superblock(superblock);
+        disk
     }
 
     pub fn superblock_file(&self) -> &[u8] {
         &self.stable[&File::Superblock]
+    }
+
+    /// Puts a superblock into its slot.
+    pub fn write_superblock(&mut self, superblock: &Superblock) {
+        let start = superblock.slot() * SLOT_BYTES;
+        if let Some(file) = self.stable.get_mut(&File::Superblock) {
+            file[start..start + SLOT_BYTES].copy_from_slice(superblock.encode().bytes());
+        }
     }
 
     /// Bytes of all extent files.
