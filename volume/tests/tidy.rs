@@ -205,10 +205,16 @@ fn the_core_touches_nothing_outside() {
 /// Where `cargo` begins to read: libraries, the program, the test binaries.
 fn entry_points() -> Vec<PathBuf> {
     let root = root();
-    let mut entries: Vec<PathBuf> = ["src/main.rs", "volume/src/lib.rs", "mount/src/lib.rs"]
-        .map(|path| root.join(path))
-        .into();
-    for tests in ["tests", "volume/tests", "mount/tests"] {
+    let mut entries: Vec<PathBuf> = [
+        "src/main.rs",
+        "volume/src/lib.rs",
+        "mount/src/lib.rs",
+        "tests/model/src/lib.rs",
+        "tests/model/src/main.rs",
+    ]
+    .map(|path| root.join(path))
+    .into();
+    for tests in ["tests", "volume/tests", "mount/tests", "tests/model/tests"] {
         let tests = root.join(tests);
         let is_entry = |file: &PathBuf| {
             let folder = file.parent().expect("a folder");

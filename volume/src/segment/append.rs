@@ -286,6 +286,7 @@ impl Node {
     /// everything up to nothing, which is complete.
     pub(super) fn take_in_record(&mut self, entry: TailEntry) {
         let group = entry.record.group;
+        self.replay_low = self.replay_low.min(entry.record.lsn);
         self.tails.insert(group);
         let segment = self
             .segments

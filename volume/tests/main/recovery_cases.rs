@@ -3,10 +3,10 @@
 use crate::cluster::{Cluster, File, Shape};
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::VolumeEpoch;
-use redoubt_volume::limits::TRUNCATION_RANGES;
+use redoubt_volume::limits::{LSN_ALLOCATION_LIMIT, TRUNCATION_RANGES};
 use redoubt_volume::lsn::{Lsn, TruncationRange};
 use redoubt_volume::message::{Reply, Request};
-use redoubt_volume::segment::effect::NodeEffect;
+use redoubt_volume::segment::effect::{DiskCompletion, NodeEffect};
 
 fn filled(seed: u64) -> Cluster {
     let mut cluster = Cluster::create(Shape::default(), seed);
@@ -150,7 +150,7 @@ fn a_node_refuses_an_older_writer() {
         now,
         Request::Announce {
             epoch: old,
-            vdl: redoubt_volume::lsn::Lsn(u64::MAX),
+            vdl: Lsn(u64::MAX),
         },
     );
     let mut refused = false;
@@ -429,4 +429,32 @@ fn a_node_that_is_gone_for_good_stops_no_open() {
     cluster.quiesce(100);
     assert_eq!(state(&mut cluster), "healthy");
     assert_eq!(cluster.read(100 * 16384, 1), [6]);
+}
+
+/// A range is kept as long as a node could meet in its log what it annuls: also what came since
+/// the node was opened.
+#[test]
+fn a_report_counts_what_was_logged_since_the_open() {
+    let mut cluster = filled(17);
+    cluster.quiesce(3);
+    let now = cluster.now;
+    let node = cluster.core().nodes[0].as_mut().expect("it is there");
+    let promised = node.superblock().promised;
+    let number = promised.number + 1;
+    let epoch = VolumeEpoch { number, ..promised };
+    node.on_request(now, Request::Promise { epoch });
+    let mut low = None;
+    while let Some(effect) = node.poll() {
+        match effect {
+            NodeEffect::WriteSuperblock { operation, .. } => {
+                let result = Ok(());
+                node.on_disk(now, DiskCompletion::Done { operation, result });
+            }
+            NodeEffect::Send(Reply::Promised(report)) => low = Some(report.replay_low),
+            _ => {}
+        }
+    }
+    // The first record after the range of the first open.
+    let first = Lsn(LSN_ALLOCATION_LIMIT + 1);
+    assert_eq!(low, Some(first));
 }
