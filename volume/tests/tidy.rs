@@ -11,7 +11,7 @@ const FILE_LINES: usize = 600;
 const FUNCTION_LINES: usize = 70;
 
 /// What knows nothing but itself.
-const VOCABULARY: [&str; 11] = [
+const VOCABULARY: [&str; 12] = [
     "config",
     "error",
     "geometry",
@@ -20,6 +20,7 @@ const VOCABULARY: [&str; 11] = [
     "limits",
     "lsn",
     "page",
+    "page_run",
     "quorum",
     "status",
     "time",
@@ -205,16 +206,10 @@ fn the_core_touches_nothing_outside() {
 /// Where `cargo` begins to read: libraries, the program, the test binaries.
 fn entry_points() -> Vec<PathBuf> {
     let root = root();
-    let mut entries: Vec<PathBuf> = [
-        "src/main.rs",
-        "volume/src/lib.rs",
-        "mount/src/lib.rs",
-        "tests/model/src/lib.rs",
-        "tests/model/src/main.rs",
-    ]
-    .map(|path| root.join(path))
-    .into();
-    for tests in ["tests", "volume/tests", "mount/tests", "tests/model/tests"] {
+    let mut entries: Vec<PathBuf> = ["src/main.rs", "volume/src/lib.rs", "mount/src/lib.rs"]
+        .map(|path| root.join(path))
+        .into();
+    for tests in ["tests", "volume/tests", "mount/tests"] {
         let tests = root.join(tests);
         let is_entry = |file: &PathBuf| {
             let folder = file.parent().expect("a folder");

@@ -221,12 +221,7 @@ impl Writer {
         let Some(recovery) = &mut self.recovery else {
             return;
         };
-        let lists = recovery.reports.values().map(|report| &report.list);
-        let newest = lists.max_by_key(|list| list.epoch);
-        let held = newest.cloned().unwrap_or_default();
-        // They proved what they know to a volume that was given up.
-        let reports = &mut recovery.reports;
-        reports.retain(|_, report| !report.is_abandoned_by(&held));
+        let held = newest_list(&mut recovery.reports);
         let newest = recovery.reports.values().map(|report| &report.config);
         let Some(config) = newest.max_by_key(|config| config.version).cloned() else {
             return self.refuse("no node answers".to_owned());
@@ -456,6 +451,16 @@ fn segment_of(report: &Report, group: GroupId) -> Option<&SegmentReport> {
 /// not name may have been in what is lost.
 fn can_vote(report: &Report, group: GroupId) -> bool {
     segment_of(report, group).map_or(!report.tail_damaged, |segment| segment.complete)
+}
+
+/// The list of the newest epoch. Reports whose index has what it annuls are dropped: they proved
+/// what they know to a volume that was given up.
+fn newest_list(reports: &mut BTreeMap<NodeId, Report>) -> TruncationList {
+    let lists = reports.values().map(|report| &report.list);
+    let newest = lists.max_by_key(|list| list.epoch);
+    let held = newest.cloned().unwrap_or_default();
+    reports.retain(|_, report| !report.is_abandoned_by(&held));
+    held
 }
 
 /// The VDL: from the highest announced one up, as long as the next LSN is there (or annulled),
