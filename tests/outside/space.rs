@@ -1,8 +1,8 @@
 //! Space: discards and overwrites give it back on every node; a full disk harms nothing.
 
 use crate::support::{
-    FileSystem, LoopDevice, MIB, Mounted, TempVolume, await_that, disk_usage, fuse, fuse_alone,
-    pattern, read_direct, root, shell, temp_directory,
+    FileSystem, LoopDevice, MIB, Mounted, Random, TempVolume, await_that, disk_usage, fuse,
+    fuse_alone, pattern, read_direct, root, shell, temp_directory,
 };
 use nix::libc;
 use std::fs::File;
@@ -157,4 +157,50 @@ fn a_full_disk_loses_nothing_and_works_again_when_there_is_space() {
     assert!(read_direct(&mounted.disk(), 4 * MIB, 8 << 20) == pattern(6, 8 << 20));
     mounted.unmount();
     volume.check();
+}
+
+#[test]
+fn discards_make_room_on_a_full_volume_with_extents_as_long_as_its_disk() {
+    let Some(_turn) = root(&["fallocate"]) else {
+        return;
+    };
+    let home = temp_directory();
+    let small = FileSystem::in_memory(&home.path().join("small"), 700);
+    let volume = TempVolume::with_defaults_in(small.directory(), "256M");
+    let mounted = volume.mount();
+    let file = mounted.open(libc::O_DSYNC);
+    let mut random = Random(9);
+    let mut count = 0_u64;
+    let error = loop {
+        let offset = random.below(256 << 8) << 12;
+        if let Err(error) = file.write_all_at(&pattern(count, 4096), offset) {
+            break error;
+        }
+        count += 1;
+    };
+    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+    assert!(count > 40 << 8, "only {} MiB fitted", count >> 8);
+    let punch = "for part in 0 2 4 6; do
+        fallocate -p -o $((part << 25)) -l $((1 << 25)) \"$disk\"; done";
+    shell(punch, &[("disk", &mounted.disk())]);
+    await_that("MiB after MiB after the discards", 60, || {
+        (0..16).all(|index| {
+            let bytes = pattern(index, MIB as usize);
+            file.write_all_at(&bytes, index * MIB).is_ok()
+        })
+    });
+}
+
+#[test]
+fn overwriting_goes_on_in_a_small_file_system() {
+    let Some(_turn) = root(&[]) else { return };
+    let home = temp_directory();
+    let small = FileSystem::in_memory(&home.path().join("small"), 900);
+    let volume = TempVolume::with_defaults_in(small.directory(), "64M");
+    let mounted = volume.mount();
+    let file = mounted.open(0);
+    for round in 0..8 {
+        write_mib(&file, round, 64);
+    }
+    file.sync_all().unwrap();
 }

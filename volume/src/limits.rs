@@ -42,6 +42,13 @@ pub const EXTENT_BYTES: u32 = 64 << 20;
 /// The first allocation of an extent, so that six nodes of an empty volume stay under 100 MiB.
 pub const FIRST_ALLOCATION_BYTES: u64 = 8 << 20;
 
+/// The smallest allocation: what is tried last when the file system below has little space.
+pub const LEAST_ALLOCATION_BYTES: u64 = 1 << 20;
+
+/// How long a request waits for room that collection may win before it fails: far longer than
+/// emptying an extent takes, shorter than the two minutes after which kernels complain.
+pub const SPACE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Allocated, unused log bytes that a busy node keeps ahead of the writer: one whole backlog.
 pub const ROOM_AHEAD_BYTES: u64 = BACKLOG_BYTES as u64;
 

@@ -240,6 +240,37 @@ pub enum NodeFailure {
     OutOfService,
 }
 
+/// What a node can surely append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Bytes of frames of discards, which may take more: they are what makes room.
+    pub for_discards: u64,
+    /// Whether there may be more.
+    pub space: Space,
+}
+
+impl Room {
+    /// Takes away what was appended.
+    pub fn take(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.for_discards = self.for_discards.saturating_sub(bytes);
+    }
+}
+
+/// Whether a node can be expected to have more room soon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Space {
+    /// The file system below gives what the log needs.
+    #[default]
+    Ample,
+    /// The file system below is full; there is garbage, and collection is at it.
+    Short,
+    /// The file system below is full, and so is the log, with what is needed.
+    Full,
+}
+
 /// From a node to the writer.
 #[derive(Clone, Debug)]
 pub enum Reply {
@@ -256,8 +287,8 @@ pub enum Reply {
         epoch: VolumeEpoch,
         /// SCLs of all segments.
         scls: Vec<(GroupId, Lsn)>,
-        /// Bytes that the node can surely append.
-        room: u64,
+        /// What the node can surely append.
+        room: Room,
     },
     /// The configuration is held, durably.
     Configured {
@@ -274,18 +305,11 @@ pub enum Reply {
         scls: Vec<(GroupId, Lsn)>,
         /// Frame bytes that this ack answers.
         bytes: u64,
-        /// Bytes that the node can surely append.
-        room: u64,
-        /// No room can be made: the file system below is full.
-        full: bool,
+        /// What the node can surely append.
+        room: Room,
     },
     /// The node's room changed.
-    Room {
-        /// Bytes that the node can surely append.
-        room: u64,
-        /// No room can be made: the file system below is full.
-        full: bool,
-    },
+    Room(Room),
     /// Answer to `Read`.
     Pages {
         /// Of the request.

@@ -25,7 +25,7 @@ impl LoopDevice {
         shell("mount \"$loop\" \"$directory\"", &variables);
         FileSystem {
             directory: directory.into(),
-            _device: self,
+            _device: Some(self),
         }
     }
 }
@@ -37,13 +37,24 @@ impl Drop for LoopDevice {
     }
 }
 
-/// A mounted file system on a loop device.
+/// A mounted file system, on a loop device or in memory.
 pub(crate) struct FileSystem {
     directory: PathBuf,
-    _device: LoopDevice,
+    _device: Option<LoopDevice>,
 }
 
 impl FileSystem {
+    /// Mounts one in memory (tmpfs) of so many MiB.
+    pub(crate) fn in_memory(directory: &Path, mib: u64) -> FileSystem {
+        std::fs::create_dir_all(directory).unwrap();
+        let mount = format!("mount -t tmpfs -o size={mib}m tmpfs \"$directory\"");
+        shell(&mount, &[("directory", directory)]);
+        FileSystem {
+            directory: directory.into(),
+            _device: None,
+        }
+    }
+
     /// Where it is mounted.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory

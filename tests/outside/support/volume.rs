@@ -78,6 +78,16 @@ impl TempVolume {
         }
     }
 
+    /// A volume with all defaults and all its nodes below `directory`, which somebody else removes.
+    pub(crate) fn with_defaults_in(directory: &Path, size: &str) -> TempVolume {
+        let volume = directory.join("volume");
+        create(&volume, size, &[]);
+        TempVolume {
+            home: temp_directory(),
+            volume,
+        }
+    }
+
     /// The directory around the volume, for the test's own files.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()

@@ -7,12 +7,11 @@ use crate::format::index_page::{Location, LogPoint};
 use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp};
 use crate::format::redo_record::{RecordHeader, RecordKind, flags};
 use crate::ids::GroupId;
-use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{Reply, RequestId};
 use crate::page::{PAGE_BYTES, PageBuf, Pages};
 use crate::segment::effect::NodeEffect;
-use crate::segment::hot_log::PADDING_PAGES;
+use crate::segment::hot_log::{PADDING_PAGES, Placement};
 use crate::segment::lsn_chain::{Segment, TailEntry};
 use crate::segment::node::{Node, Operation};
 use crate::segment::promise::Answer;
@@ -46,6 +45,23 @@ struct Queued {
     then: Then,
 }
 
+impl Queued {
+    fn is_of_writer(&self) -> bool {
+        matches!(self.then, Then::Acknowledge)
+    }
+
+    /// Whether it is part of collecting garbage: moves, checkpoints and the discards that these
+    /// need in the log before them.
+    fn makes_room(&self) -> bool {
+        let is_discard = |record: &RecordHeader| record.kind == RecordKind::Discard;
+        match self.then {
+            Then::Moved | Then::Folded | Then::Checkpoint => true,
+            Then::Local => self.frame.records.iter().all(is_discard),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct InFlight {
     queued: Queued,
@@ -74,6 +90,11 @@ impl AppendQueue {
 
     pub(super) fn is_appending(&self) -> bool {
         self.in_flight.is_some()
+    }
+
+    /// Bytes of the frames that wait.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
     }
 
     /// A frame waits for room and none is under way.
@@ -159,13 +180,7 @@ impl Node {
         if self.append.in_flight.is_some() {
             return;
         }
-        let Some(queued) = self.append.waiting.front() else {
-            return;
-        };
-        let Some(placement) = self.log.place(queued.frame.pages() as u32) else {
-            return;
-        };
-        let Some(queued) = self.append.waiting.pop_front() else {
+        let Some((queued, placement)) = self.place_next() else {
             return;
         };
         self.append.waiting_bytes -= queued.frame.bytes() as u64;
@@ -200,6 +215,23 @@ impl Node {
         });
     }
 
+    /// Takes the next frame that has a place out of the queue. When the writer's have none, what
+    /// makes room goes before them: it would have come into the log first had they come later.
+    fn place_next(&mut self) -> Option<(Queued, Placement)> {
+        let reserve = self.housekeeping_reserve();
+        let waiting = &self.append.waiting;
+        let front = waiting.front()?;
+        let pages = front.frame.pages() as u32;
+        let fits = !front.is_of_writer() || self.log.room() >= front.frame.bytes() as u64 + reserve;
+        if let Some(placement) = fits.then(|| self.log.place(pages)).flatten() {
+            return Some((self.append.waiting.pop_front()?, placement));
+        }
+        let local = waiting.iter().position(|queued| !queued.is_of_writer())?;
+        let queued = waiting.get(local).filter(|queued| queued.makes_room())?;
+        let placement = self.log.place(queued.frame.pages() as u32)?;
+        Some((self.append.waiting.remove(local)?, placement))
+    }
+
     /// The frame under way is on stable storage.
     pub(super) fn on_appended(&mut self) {
         let Some(InFlight {
@@ -216,6 +248,7 @@ impl Node {
         }
         match then {
             Then::Acknowledge => {
+                self.cleaning.begin_anew();
                 self.cleaning.on_foreground(self.now, frame.bytes() as u64);
                 self.take_in(&frame, point, number);
             }
@@ -277,7 +310,6 @@ impl Node {
             scls: groups.iter().filter_map(acked).collect(),
             bytes: frame.bytes() as u64,
             room: self.room(),
-            full: self.log.is_full(),
         };
         self.send(reply);
     }
@@ -312,53 +344,6 @@ impl Node {
         {
             self.folding.finished(record.group, record.block);
         }
-    }
-
-    /// Bytes that the node can surely append beyond what is queued. What collection needs to
-    /// move is kept back: without it a full log could never be emptied.
-    pub(super) fn room(&self) -> u64 {
-        self.log
-            .room()
-            .saturating_sub(self.append.waiting_bytes + self.cleaning_reserve())
-    }
-
-    /// One frame's bytes, kept back from the writer.
-    pub(super) fn cleaning_reserve(&self) -> u64 {
-        (limits::FRAME_PAYLOAD_BYTES as u64).min(self.log.extent_bytes() / 8)
-    }
-
-    /// Allocates ahead of the writer.
-    pub(super) fn allocate_next(&mut self) {
-        let ahead = if self.is_quiet() {
-            limits::QUIET_AHEAD_BYTES
-        } else {
-            self.log.busy_ahead()
-        };
-        let ahead = ahead + self.cleaning_reserve();
-        if self.log.room() >= ahead {
-            return;
-        }
-        let may_grow = self.log_may_grow();
-        if let Some(allocation) = self.log.wanted(ahead, may_grow) {
-            let operation = self.begin(Operation::Allocate);
-            let (slot, bytes) = (allocation.slot, allocation.bytes);
-            self.push_effect(NodeEffect::Allocate {
-                operation,
-                slot,
-                bytes,
-            });
-        }
-    }
-
-    pub(super) fn on_allocated(&mut self, made: bool) {
-        self.log.allocated(made);
-        self.tell_room();
-    }
-
-    /// Tells the writer how much may come.
-    pub(super) fn tell_room(&mut self) {
-        let (room, full) = (self.room(), self.log.is_full());
-        self.send(Reply::Room { room, full });
     }
 }
 

@@ -8,6 +8,7 @@
 use crate::format::index_page::{Fragment, IndexIdentity, LEAF_BLOCKS, Location, decode_leaf};
 use crate::ids::{GroupBlock, GroupId};
 use crate::lsn::Lsn;
+use crate::page::PAGE_BYTES;
 use crate::segment::coverage::recency;
 use crate::segment::extent_usage::ExtentUsage;
 use crate::segment::leaf::Leaf;
@@ -66,6 +67,11 @@ impl BlockIndex {
     /// Memory that only a checkpoint can free.
     pub fn dirty_bytes(&self) -> usize {
         self.leaves.dirty_bytes()
+    }
+
+    /// Bytes that the leaves of a checkpoint take now, about: each is filled up to whole pages.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        (self.leaves.dirty_count() * PAGE_BYTES + self.dirty_bytes()) as u64
     }
 
     /// Whether a checkpoint is due: the dirty leaves take more than half of what leaves may take,

@@ -19,16 +19,16 @@ use crate::segment::effect::{DiskError, NodeEffect};
 use crate::segment::node::{Node, Operation, Parked};
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-/// Quiet time after which collection may take all of the disk.
-const IDLE_AFTER: Duration = Duration::from_millis(500);
 
 /// A page of the index that was live where the pass found it.
 type IndexPage = (RecordKind, GroupId, u32, Location);
 
 /// Frames of moved records that may be on their way while the next chunk is read.
 const MOVES_AHEAD: u64 = 2;
+
+/// Checkpoints without more room after which a full log is left as it is: what is written anew
+/// (index pages, ends of extents) is as much as what is won.
+const FRUITLESS_CHECKPOINTS: u32 = 8;
 
 /// The extent being emptied.
 #[derive(Debug)]
@@ -76,10 +76,30 @@ pub(super) struct Cleaning {
     quarantined: BTreeSet<ExtentSequence>,
     /// Foreground bytes not yet matched by collection.
     credit: u64,
-    last_foreground: Instant,
+    /// The most room that there was after a checkpoint since the writer's last frame, and how
+    /// many checkpoints gave no more.
+    most_room: u64,
+    fruitless: u32,
+    pub(super) last_foreground: Instant,
 }
 
 impl Cleaning {
+    /// The writer has changed what is needed: collection may win something again.
+    pub(super) fn begin_anew(&mut self) {
+        self.most_room = 0;
+        self.fruitless = 0;
+    }
+
+    /// A checkpoint has freed what it could, and there is so much room now.
+    pub(super) fn on_checkpoint(&mut self, room: u64) {
+        self.fruitless = if room > self.most_room {
+            0
+        } else {
+            self.fruitless.saturating_add(1)
+        };
+        self.most_room = self.most_room.max(room);
+    }
+
     pub(super) fn moves_done(&mut self) {
         self.moves_done += 1;
     }
@@ -92,33 +112,13 @@ impl Cleaning {
 }
 
 impl Node {
-    pub(super) fn is_quiet(&self) -> bool {
-        self.now.since(self.cleaning.last_foreground) >= IDLE_AFTER
-    }
-
-    /// Bytes that extents should not exceed at rest: live data, a third more, two extents.
-    fn rest_bytes(&self) -> u64 {
-        let live = self.usage.total();
-        live + live / 3 + 2 * self.log.extent_bytes()
-    }
-
-    /// Bytes that the log may take under load: garbage is cheapest to collect when it is old.
-    pub(super) fn log_may_grow(&self) -> bool {
-        let live = self.usage.total();
-        let most = 2 * live + 8 * self.log.extent_bytes();
-        self.log.total_bytes() + self.log.extent_bytes() <= most || self.append.starved()
-    }
-
-    /// Room is short and the log may not grow.
-    fn is_starving(&self) -> bool {
-        self.log.room() < limits::QUIET_AHEAD_BYTES + self.cleaning_reserve()
-            && (self.log.is_full() || !self.log_may_grow())
-    }
-
     /// Takes garbage collection one bounded step further.
     pub(super) fn clean_next(&mut self) {
         let moving = self.cleaning.moves_begun - self.cleaning.moves_done;
         if self.cleaning.reading || self.cleaning.parked || moving > MOVES_AHEAD {
+            return;
+        }
+        if self.is_fruitless() {
             return;
         }
         if self.is_starving() {
@@ -156,7 +156,7 @@ impl Node {
                 self.checkpoint.wanted = true;
             }
         }
-        let ahead = limits::QUIET_AHEAD_BYTES + self.cleaning_reserve();
+        let ahead = limits::QUIET_AHEAD_BYTES + self.reserves();
         while self.is_quiet()
             && let Some(slot) = self.log.shed(ahead)
         {
@@ -177,22 +177,10 @@ impl Node {
         if self.log.used_bytes() <= due && !self.is_starving() {
             return false;
         }
-        let Some(before) = self.log.position().map(|point| point.extent) else {
-            return false;
-        };
-        let oldest_tail = self.replay_start().0.extent;
-        let candidates = self.log.sealed().filter(|(extent, bytes, inherited)| {
-            let known_dead = !inherited && self.usage.get(*extent) == 0;
-            *extent < before.min(oldest_tail)
-                && !known_dead
-                && !self.cleaning.proven.contains_key(extent)
-                && !self.cleaning.quarantined.contains(extent)
-                && self.usage.get(*extent) < bytes / 8 * 7
-        });
-        let victim = candidates.min_by_key(|(extent, bytes, _)| {
-            self.usage.get(*extent) * 1024 / bytes.max(&1).to_owned()
-        });
-        let Some((extent, bytes, _)) = victim else {
+        if self.best_victim().is_none() && self.may_seal() {
+            self.log.seal();
+        }
+        let Some((extent, bytes)) = self.best_victim() else {
             return false;
         };
         self.cleaning.victim = Some(Victim {
@@ -208,6 +196,65 @@ impl Node {
             skipped: false,
         });
         true
+    }
+
+    /// The sealed extent with the least live share that is worth being emptied, and its bytes.
+    /// When the log cannot grow it must be worth more, and its live records must fit.
+    fn best_victim(&self) -> Option<(ExtentSequence, u64)> {
+        let before = self
+            .log
+            .position()?
+            .extent
+            .min(self.replay_start().0.extent);
+        let is_full = self.log.is_full();
+        let candidates = self.log.sealed().filter(|(extent, bytes, inherited)| {
+            let live = self.usage.get(*extent);
+            let worth = if is_full {
+                live < bytes / 4 * 3 && self.has_room_to_move(live)
+            } else {
+                live < bytes / 8 * 7
+            };
+            *extent < before
+                && worth
+                && (*inherited || live > 0)
+                && !self.cleaning.proven.contains_key(extent)
+                && !self.cleaning.quarantined.contains(extent)
+        });
+        let share =
+            |extent: ExtentSequence, bytes: u64| self.usage.get(extent) * 1024 / bytes.max(1);
+        let victim = candidates.min_by_key(|(extent, bytes, _)| share(*extent, *bytes));
+        victim.map(|(extent, bytes, _)| (extent, bytes))
+    }
+
+    /// Whether the active extent is the one with garbage, in a log that cannot grow.
+    fn may_seal(&self) -> bool {
+        let Some((extent, used, free)) = self.log.active() else {
+            return false;
+        };
+        let live = self.usage.get(extent);
+        self.log.is_full() && live < used / 4 * 3 && used >= free / 4 && live < free / 4 * 3
+    }
+
+    fn is_fruitless(&self) -> bool {
+        self.log.is_full() && self.cleaning.fruitless >= FRUITLESS_CHECKPOINTS
+    }
+
+    /// Whether collection, if the log cannot grow, has something left that gives room.
+    pub(super) fn can_win_room(&self) -> bool {
+        if self.is_fruitless() {
+            return false;
+        }
+        let is_dead = |(extent, _, inherited): (ExtentSequence, u64, bool)| {
+            !inherited && self.usage.get(extent) == 0
+        };
+        self.cleaning.victim.is_some()
+            || self.cleaning.moves_begun > self.cleaning.moves_done
+            || !self.cleaning.proven.is_empty()
+            || !self.checkpoint.is_idle()
+            || self.checkpoint.wanted
+            || self.best_victim().is_some()
+            || self.may_seal()
+            || self.log.sealed().any(is_dead)
     }
 
     fn read_chunk(&mut self) {

@@ -58,6 +58,9 @@ fn padding(pages: u32, end: u32, allocated: u64) -> u32 {
     }
 }
 
+/// A log that is not small has this many files at least.
+const FILES: u64 = 8;
+
 /// Frames up to this (128 KiB) are small.
 const SMALL_FRAME_PAGES: u32 = 32;
 /// Zeros written ahead of small frames: 1 MiB.
@@ -77,7 +80,9 @@ pub struct HotLog {
     /// says of it can then not be said of another, and a late removal meets nothing new.
     next_slot: ExtentSlot,
     allocating: Option<Allocation>,
-    /// The file system below refused the last allocation.
+    /// Bytes that one allocation adds at most: halved when the file system below refuses.
+    step_bytes: u64,
+    /// The file system below refused even the smallest step.
     full: bool,
     /// It did, and was not asked again since.
     refused: bool,
@@ -86,6 +91,7 @@ pub struct HotLog {
     free_room: u64,
     total_bytes: u64,
     used_bytes: u64,
+    longest_file: u64,
 }
 
 impl HotLog {
@@ -99,12 +105,14 @@ impl HotLog {
             next_sequence: ExtentSequence(1),
             next_slot: ExtentSlot(0),
             allocating: None,
+            step_bytes: u64::from(extent_bytes),
             full: false,
             refused: false,
             appended_bytes: 0,
             free_room: 0,
             total_bytes: 0,
             used_bytes: 0,
+            longest_file: 0,
         }
     }
 
@@ -144,6 +152,8 @@ impl HotLog {
         self.total_bytes = self.files.values().map(|file| file.allocated).sum();
         let used = self.files.values().filter(|file| file.sequence.0 != 0);
         self.used_bytes = used.map(|file| file.allocated).sum();
+        let lengths = self.files.values().map(|file| file.allocated);
+        self.longest_file = lengths.max().unwrap_or(0);
     }
 
     /// Goes on behind the last frame found at open.
@@ -181,7 +191,7 @@ impl HotLog {
         }
         let active_can_grow = self.active.is_some_and(|(slot, page)| {
             let end = u64::from(page + pages) * PAGE_BYTES as u64;
-            end <= self.extent_bytes && self.files[&slot].allocated < self.extent_bytes
+            end <= self.file_limit() && self.files[&slot].allocated < self.file_limit()
         });
         if active_can_grow && !self.full {
             return None;
@@ -251,7 +261,7 @@ impl HotLog {
         self.free_room + active
     }
 
-    /// Whether the file system below refused the last allocation.
+    /// Whether the file system below refused the last allocation, the smallest that makes sense.
     pub fn is_full(&self) -> bool {
         self.full
     }
@@ -285,7 +295,7 @@ impl HotLog {
     fn extension(&self) -> Option<Allocation> {
         let active = self.active.map(|(slot, _)| slot);
         let growing = |slot: &ExtentSlot, file: &ExtentFile| {
-            file.allocated < self.extent_bytes && (file.sequence.0 == 0 || active == Some(*slot))
+            file.allocated < self.file_limit() && (file.sequence.0 == 0 || active == Some(*slot))
         };
         let (slot, file) = self.files.iter().find(|(slot, file)| growing(slot, file))?;
         Some(Allocation {
@@ -301,21 +311,31 @@ impl HotLog {
         }
     }
 
-    fn step(&self, allocated: u64) -> u64 {
-        if self.appended_bytes < limits::FIRST_ALLOCATION_BYTES {
-            (allocated + limits::FIRST_ALLOCATION_BYTES).min(self.extent_bytes)
-        } else {
-            self.extent_bytes
-        }
+    /// How long files may become: a small log has short ones, so that emptying one of them never
+    /// takes more than a small share of the log. Doubles, so that files grow in few steps.
+    fn file_limit(&self) -> u64 {
+        let share = (self.total_bytes / FILES).max(limits::FIRST_ALLOCATION_BYTES);
+        (1 << share.ilog2()).min(self.extent_bytes)
     }
 
-    /// The wanted allocation was made, or the file system is full.
+    /// The length that a file of `allocated` bytes is given next.
+    fn step(&self, allocated: u64) -> u64 {
+        let usual = if self.appended_bytes < limits::FIRST_ALLOCATION_BYTES {
+            limits::FIRST_ALLOCATION_BYTES
+        } else {
+            self.extent_bytes
+        };
+        (allocated + usual.min(self.step_bytes)).min(self.file_limit())
+    }
+
+    /// The wanted allocation was made, or the file system has no room for it: then a smaller one
+    /// may still fit.
     pub fn allocated(&mut self, made: bool) {
         let Some(allocation) = self.allocating.take() else {
             return;
         };
-        self.full = !made;
-        self.refused = !made;
+        let former = self.files.get(&allocation.slot);
+        let step = allocation.bytes - former.map_or(0, |file| file.allocated);
         if made {
             let fresh = ExtentFile {
                 sequence: ExtentSequence(0),
@@ -326,7 +346,34 @@ impl HotLog {
             self.files.entry(allocation.slot).or_insert(fresh).allocated = allocation.bytes;
             self.retire(allocation.slot);
             self.recount();
+            self.full = false;
+            self.step_bytes = (2 * self.step_bytes).min(self.extent_bytes);
+        } else if step > limits::LEAST_ALLOCATION_BYTES {
+            let half = step / 2 / PAGE_BYTES as u64 * PAGE_BYTES as u64;
+            self.step_bytes = half.max(limits::LEAST_ALLOCATION_BYTES);
+        } else {
+            self.full = true;
+            self.refused = true;
         }
+    }
+
+    /// Length of the longest file.
+    pub fn longest_file(&self) -> u64 {
+        self.longest_file
+    }
+
+    /// The active extent, its bytes that were appended to, and the longest free file's length.
+    pub fn active(&self) -> Option<(ExtentSequence, u64, u64)> {
+        let (slot, page) = self.active?;
+        let file = self.files.get(&slot)?;
+        let free = self.files.values().filter(|file| file.sequence.0 == 0);
+        let longest = free.map(|file| file.allocated).max().unwrap_or(0);
+        Some((file.sequence, u64::from(page) * PAGE_BYTES as u64, longest))
+    }
+
+    /// Goes on in a free file, so that the active extent can be emptied.
+    pub fn seal(&mut self) {
+        self.activate_free(0);
     }
 
     /// Lets an extent's file be used again.
@@ -335,7 +382,6 @@ impl HotLog {
             && let Some(file) = self.files.get_mut(&slot)
         {
             file.sequence = ExtentSequence(0);
-            self.full = false;
             self.recount();
         }
     }
@@ -403,88 +449,5 @@ impl HotLog {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn allocate(log: &mut HotLog) -> Allocation {
-        let wanted = log.wanted(1 << 20, true).expect("room is short");
-        log.allocated(true);
-        wanted
-    }
-
-    #[test]
-    fn frames_follow_each_other_and_never_cross_an_extents_end() {
-        let mut log = HotLog::new(1 << 20);
-        assert_eq!(log.place(1), None);
-        assert_eq!(
-            allocate(&mut log),
-            Allocation {
-                slot: ExtentSlot(0),
-                bytes: 1 << 20
-            }
-        );
-        let first = log.place(200).unwrap();
-        assert_eq!(
-            first.point,
-            LogPoint {
-                extent: ExtentSequence(1),
-                page: 0
-            }
-        );
-        assert!(!first.overwrites);
-        assert_eq!(
-            log.place(57),
-            None,
-            "56 pages are left, and no other extent"
-        );
-        assert_eq!(allocate(&mut log).slot, ExtentSlot(1));
-        let second = log.place(57).unwrap();
-        assert_eq!(
-            second.point,
-            LogPoint {
-                extent: ExtentSequence(2),
-                page: 0
-            }
-        );
-    }
-
-    #[test]
-    fn a_freed_file_is_used_again_under_a_new_number() {
-        let mut log = HotLog::new(1 << 20);
-        allocate(&mut log);
-        log.place(256).unwrap();
-        allocate(&mut log);
-        log.place(256).unwrap();
-        log.free(ExtentSequence(1));
-        let again = log.place(10).unwrap();
-        assert_eq!(again.slot, ExtentSlot(0));
-        assert_eq!(again.point.extent, ExtentSequence(3));
-        assert!(again.overwrites);
-    }
-
-    #[test]
-    fn a_slot_names_one_file_for_ever() {
-        let mut log = HotLog::new(1 << 20);
-        allocate(&mut log);
-        log.allocated(true);
-        assert_eq!(log.shed(0), Some(ExtentSlot(0)));
-        assert_eq!(allocate(&mut log).slot, ExtentSlot(1));
-        let mut reopened = HotLog::new(1 << 20);
-        reopened.retire(ExtentSlot(6));
-        reopened.adopt(ExtentSlot(3), 1 << 20, None);
-        assert_eq!(allocate(&mut reopened).slot, ExtentSlot(7));
-    }
-
-    #[test]
-    fn a_full_disk_is_told_and_ends_when_an_extent_is_freed() {
-        let mut log = HotLog::new(1 << 20);
-        allocate(&mut log);
-        log.place(256).unwrap();
-        log.wanted(1 << 20, true).unwrap();
-        log.allocated(false);
-        assert!(log.is_full());
-        assert_eq!(log.place(1), None);
-        log.free(ExtentSequence(1));
-        assert!(!log.is_full());
-    }
-}
+#[path = "hot_log_tests.rs"]
+mod tests;

@@ -54,6 +54,11 @@ impl LeafCache {
         self.dirty_bytes
     }
 
+    /// How many are dirty.
+    pub fn dirty_count(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// A leaf, if it is in memory.
     pub fn get(&self, id: LeafId) -> Option<&Leaf> {
         self.slots.get(&id).map(|slot| &slot.leaf)

@@ -21,6 +21,7 @@ pub mod node;
 mod promise;
 pub mod recovery;
 mod serve;
+mod space;
 mod tombstone;
 
 #[cfg(test)]

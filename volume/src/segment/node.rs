@@ -14,7 +14,7 @@ use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::Superblock;
 use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
-use crate::message::{NodeFailure, Reply, Request};
+use crate::message::{NodeFailure, Reply, Request, Space};
 use crate::page::Pages;
 use crate::segment::append::{AppendQueue, Then};
 use crate::segment::block_index::{BlockIndex, MissingLeaf};
@@ -80,6 +80,8 @@ pub struct Node {
     pub(super) tail_damaged: bool,
     pub(super) replay_low: Lsn,
     pub(super) fenced: bool,
+    /// What the writer was told last of the node's space.
+    pub(super) told_space: Space,
     pub(super) now: Instant,
     operations: HashMap<OperationId, Operation>,
     pinned: HashMap<OperationId, Vec<ExtentSequence>>,
@@ -124,6 +126,7 @@ impl Node {
             tail_damaged: false,
             replay_low: Lsn::MAX,
             fenced: false,
+            told_space: Space::default(),
             now: Instant::default(),
             operations: HashMap::new(),
             pinned: HashMap::new(),
@@ -231,6 +234,7 @@ impl Node {
         self.clean_next();
         self.append_next();
         self.allocate_next();
+        self.tell_space();
     }
 
     fn on_done(&mut self, operation: OperationId, result: Result<(), DiskError>) {

@@ -1,6 +1,7 @@
 //! What may enter the volatile cache. A request that may not is parked, never a blocked thread;
 //! what was admitted is never dropped (law 9).
 
+use super::membership::NodeView;
 use super::payload::{Piece, cut};
 use super::pending::PendingRecord;
 use super::{Answer, CacheMode, QuorumLoss, Ticket, Writer};
@@ -11,6 +12,7 @@ use crate::groups_of_range::{GroupRun, runs_of_range};
 use crate::ids::{DiskBlock, GroupId};
 use crate::limits;
 use crate::lsn::Lsn;
+use crate::message::Space;
 use crate::page::{PAGE_BYTES, Pages};
 use crate::quorum::WRITE_QUORUM;
 use crate::time::Instant;
@@ -22,6 +24,8 @@ pub(super) struct Change {
     pieces: Vec<Piece>,
     discard: Option<(DiskBlock, DiskBlock)>,
     durable: bool,
+    /// It gives space back: it may take what is reserved for that.
+    is_discard: bool,
 }
 
 /// A request that waits to be admitted.
@@ -35,6 +39,8 @@ pub(super) struct Parked {
 enum Verdict {
     Admit,
     Park,
+    /// Parked, for room.
+    AwaitRoom,
     Fail(IoFailure),
 }
 
@@ -50,6 +56,7 @@ impl Writer {
                 pieces,
                 discard: None,
                 durable,
+                is_discard: false,
             },
         );
     }
@@ -91,6 +98,7 @@ impl Writer {
                 pieces,
                 discard,
                 durable,
+                is_discard: true,
             },
         );
     }
@@ -110,15 +118,8 @@ impl Writer {
 
     fn change(&mut self, now: Instant, change: Change) {
         self.now = now;
-        if self.parked.is_empty() {
-            match self.verdict(&change) {
-                Verdict::Admit => self.admit(now, change),
-                Verdict::Park => self.parked.push_back(Parked { change, since: now }),
-                Verdict::Fail(failure) => self.complete(change.ticket, Err(failure)),
-            }
-        } else {
-            self.parked.push_back(Parked { change, since: now });
-        }
+        self.parked.push_back(Parked { change, since: now });
+        self.unpark(now);
         self.send_frames();
     }
 
@@ -127,8 +128,13 @@ impl Writer {
         while let Some(parked) = self.parked.front() {
             match self.verdict(&parked.change) {
                 Verdict::Park => return,
+                Verdict::AwaitRoom => {
+                    self.short_since.get_or_insert(now);
+                    return self.unpark_discards(now);
+                }
                 Verdict::Admit => {
                     if let Some(parked) = self.parked.pop_front() {
+                        self.short_since = None;
                         self.admit(now, parked.change);
                     }
                 }
@@ -137,6 +143,20 @@ impl Writer {
                         self.complete(parked.change.ticket, Err(failure));
                     }
                 }
+            }
+        }
+    }
+
+    /// Admits discards before the writes that wait for the room that they may make. None of these
+    /// is answered yet, so no order among them was promised.
+    fn unpark_discards(&mut self, now: Instant) {
+        let mut place = 0;
+        while let Some(parked) = self.parked.get(place) {
+            let admitted =
+                parked.change.is_discard && matches!(self.verdict(&parked.change), Verdict::Admit);
+            match admitted.then(|| self.parked.remove(place)).flatten() {
+                Some(parked) => self.admit(now, parked.change),
+                None => place += 1,
             }
         }
     }
@@ -171,28 +191,45 @@ impl Writer {
         if self.next_lsn > self.vdl.plus(limits::LSN_ALLOCATION_LIMIT / 2) {
             return Verdict::Park;
         }
-        self.verdict_of_space(bytes)
+        self.verdict_of_space(bytes, change.is_discard)
     }
 
-    /// Four members of every group must surely have room for all that is on its way.
-    fn verdict_of_space(&self, bytes: usize) -> Verdict {
+    /// Four members of every group must surely have room for all that is on its way. While
+    /// collection may win some, the request waits for it.
+    fn verdict_of_space(&self, bytes: usize, is_discard: bool) -> Verdict {
         let needed = (self.pending.unsent_bytes() + bytes) as u64 * 9 / 8 + 64 * PAGE_BYTES as u64;
         let mut verdict = Verdict::Admit;
         for members in &self.placements {
             let views = members.iter().map(|node| &self.nodes[node.index()]);
             let streaming: Vec<_> = views.filter(|view| view.is_streaming()).collect();
-            let roomy = streaming.iter().filter(|view| view.room >= needed).count();
-            let not_full = streaming
-                .iter()
-                .filter(|view| view.room >= needed || !view.full);
-            if not_full.count() < WRITE_QUORUM && self.pending.is_empty() {
+            let has_room = |view: &&&NodeView| {
+                let room = &view.room;
+                let bytes = if is_discard {
+                    room.for_discards
+                } else {
+                    room.bytes
+                };
+                bytes >= needed
+            };
+            let roomy = streaming.iter().filter(has_room).count();
+            let may_have = |view: &&&NodeView| has_room(view) || view.room.space != Space::Full;
+            let hopeful = streaming.iter().filter(may_have);
+            // A discard is never hopeless: it is garbage itself as soon as it has taken effect.
+            let is_full = hopeful.count() < WRITE_QUORUM && !is_discard;
+            let hopeless = is_full || self.patience_is_over();
+            if roomy < WRITE_QUORUM && hopeless && self.pending.is_empty() {
                 return Verdict::Fail(IoFailure::NoSpace);
             }
             if roomy < WRITE_QUORUM {
-                verdict = Verdict::Park;
+                verdict = Verdict::AwaitRoom;
             }
         }
         verdict
+    }
+
+    fn patience_is_over(&self) -> bool {
+        self.short_since
+            .is_some_and(|since| self.now.since(since) >= limits::SPACE_PATIENCE)
     }
 
     fn admit(&mut self, now: Instant, change: Change) {

@@ -8,12 +8,15 @@ use crate::config::{SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
-use crate::message::{Report, Request};
+use crate::message::{Report, Request, Room, Space};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+/// Why a node takes nothing, or soon takes nothing any more.
+const NO_SPACE: &str = "the file system of its directory is full";
 
 /// How far a node has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,9 +43,8 @@ pub(super) enum Phase {
 pub(super) struct NodeView {
     pub(super) phase: Phase,
     pub(super) incarnation: Option<Incarnation>,
-    /// Bytes that it can surely append.
-    pub(super) room: u64,
-    pub(super) full: bool,
+    /// What it can surely append.
+    pub(super) room: Room,
     /// Frame bytes sent and not acknowledged.
     pub(super) outstanding_bytes: u64,
     fresh: bool,
@@ -126,7 +128,11 @@ impl Writer {
     pub(super) fn leave_behind(&mut self, node: NodeId) {
         let view = &mut self.nodes[node.index()];
         view.phase = Phase::Behind;
-        view.reason = Some("its disk is slower than the others".to_owned());
+        let reason = match view.room.space {
+            Space::Ample => "its disk is slower than the others",
+            Space::Short | Space::Full => NO_SPACE,
+        };
+        view.reason = Some(reason.to_owned());
         self.review(self.now);
     }
 
@@ -478,7 +484,12 @@ impl Writer {
             Phase::Streaming => NodeState::Up,
             _ => NodeState::Rebuilding,
         };
-        (state, view.reason.clone())
+        let is_full = view.is_streaming() && view.room.space == Space::Full;
+        let reason = view.reason.clone();
+        (
+            state,
+            reason.or_else(|| is_full.then(|| NO_SPACE.to_owned())),
+        )
     }
 
     pub(super) fn on_segment_damaged(&mut self, from: NodeId, group: GroupId) {

@@ -138,6 +138,8 @@ pub struct Writer {
     /// Who waits for the VDL to reach an LSN, in its order.
     waiting: VecDeque<(Lsn, Ticket, Instant)>,
     parked: VecDeque<Parked>,
+    /// Since when a request waits for room, and none was admitted.
+    short_since: Option<Instant>,
     reads: Reads,
     recovery: Option<Recovery>,
     catch_up: CatchUp,
@@ -200,6 +202,7 @@ impl Writer {
             batches: VecDeque::new(),
             waiting: VecDeque::new(),
             parked: VecDeque::new(),
+            short_since: None,
             reads: Reads::default(),
             recovery: None,
             catch_up: CatchUp::default(),
@@ -261,15 +264,14 @@ impl Writer {
                 scls,
                 bytes,
                 room,
-                full,
             } => {
-                self.on_room(from, room, full);
+                self.on_room(from, room);
                 if epoch == self.epoch && self.nodes[from.index()].incarnation == Some(incarnation)
                 {
                     self.on_acked(from, &scls, bytes);
                 }
             }
-            Reply::Room { room, full } => self.on_room(from, room, full),
+            Reply::Room(room) => self.on_room(from, room),
             Reply::Pages { id, result } => self.on_pages(now, from, id, result),
             Reply::Present { id, result } => self.on_present(now, id, result),
             Reply::Records { id, result } => self.on_records(id, result),

@@ -10,7 +10,7 @@ use super::{Writer, WriterEffect};
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
-use crate::message::{Report, Request, SegmentReport, TailRecord};
+use crate::message::{Report, Request, Room, SegmentReport, TailRecord};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,7 +110,7 @@ impl Writer {
         from: NodeId,
         epoch: VolumeEpoch,
         scls: Vec<(GroupId, Lsn)>,
-        room: u64,
+        room: Room,
     ) {
         if epoch != self.epoch {
             return;

@@ -10,7 +10,7 @@ use crate::format::log_frame::{Frame, FrameStamp, payload_pages_limit};
 use crate::ids::{GroupId, NodeId};
 use crate::limits;
 use crate::lsn::Lsn;
-use crate::message::Request;
+use crate::message::{Request, Room};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl Writer {
             return self.leave_behind(node);
         }
         view.outstanding_bytes += frame.bytes() as u64;
-        view.room = view.room.saturating_sub(frame.bytes() as u64);
+        view.room.take(frame.bytes() as u64);
         self.send(node, Request::Append { frame });
     }
 
@@ -121,10 +121,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn on_room(&mut self, from: NodeId, room: u64, full: bool) {
-        let view = &mut self.nodes[from.index()];
-        view.room = room;
-        view.full = full;
+    pub(super) fn on_room(&mut self, from: NodeId, room: Room) {
+        self.nodes[from.index()].room = room;
     }
 
     /// A node has everything up to these SCLs on stable storage.

@@ -10,4 +10,5 @@ mod cluster;
 mod crash_points;
 mod recovery_cases;
 mod reference_model;
+mod space_cases;
 mod two_lines;
