@@ -218,11 +218,12 @@ impl Node {
     /// Takes the next frame that has a place out of the queue. When the writer's have none, what
     /// makes room goes before them: it would have come into the log first had they come later.
     fn place_next(&mut self) -> Option<(Queued, Placement)> {
-        let reserve = self.housekeeping_reserve();
         let waiting = &self.append.waiting;
         let front = waiting.front()?;
         let pages = front.frame.pages() as u32;
-        let fits = !front.is_of_writer() || self.log.room() >= front.frame.bytes() as u64 + reserve;
+        let with_reserve = front.frame.bytes() as u64 + self.housekeeping_reserve();
+        // A frame that was admitted is kept out of the reserve only while that can give room.
+        let fits = !front.is_of_writer() || self.log.room() >= with_reserve || !self.can_win_room();
         if let Some(placement) = fits.then(|| self.log.place(pages)).flatten() {
             return Some((self.append.waiting.pop_front()?, placement));
         }

@@ -239,9 +239,9 @@ impl Node {
         self.log.is_full() && self.cleaning.fruitless >= FRUITLESS_CHECKPOINTS
     }
 
-    /// Whether collection, if the log cannot grow, has something left that gives room.
+    /// Whether the log cannot grow, and collection has something left that gives room.
     pub(super) fn can_win_room(&self) -> bool {
-        if self.is_fruitless() {
+        if !self.log.is_full() || self.is_fruitless() {
             return false;
         }
         let is_dead = |(extent, _, inherited): (ExtentSequence, u64, bool)| {
