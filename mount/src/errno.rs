@@ -13,6 +13,7 @@ pub(crate) fn errno(failure: IoFailure) -> Errno {
         // that lies outside it is a fault, not the caller's doing.
         IoFailure::QuorumLost
         | IoFailure::Unreadable
+        | IoFailure::TooManyWaiting
         | IoFailure::Closed
         | IoFailure::OutOfBounds => Errno::EIO,
     }

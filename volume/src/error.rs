@@ -20,6 +20,9 @@ pub enum IoFailure {
     /// The volume was opened for reading only.
     #[error("the volume is open for reading only")]
     ReadOnly,
+    /// More requests wait than memory is given to ([`crate::limits::PARKED_BYTES`]).
+    #[error("too many requests wait already")]
+    TooManyWaiting,
     /// The volume is being closed.
     #[error("the volume is closed")]
     Closed,

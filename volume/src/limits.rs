@@ -10,6 +10,10 @@ pub const LSN_ALLOCATION_LIMIT: u64 = 10_000_000;
 /// WRITE requests are parked.
 pub const BACKLOG_BYTES: usize = 64 << 20;
 
+/// Bytes of requests that wait to be admitted: twice what the kernel has under way of one mount
+/// (256 requests of 1 MiB). More fail: they were promised nothing, and must not fill the memory.
+pub const PARKED_BYTES: usize = 512 << 20;
+
 /// Payload bytes of one log frame at most; large enough for one 1 MiB FUSE write and its like,
 /// small enough that a reader can hold a frame. Extents smaller than 8 of these take an eighth.
 pub const FRAME_PAYLOAD_BYTES: usize = 2 << 20;

@@ -28,6 +28,14 @@ pub(super) struct Change {
     is_discard: bool,
 }
 
+impl Change {
+    /// Memory that it holds, and room that it takes in the log.
+    fn bytes(&self) -> usize {
+        let pages = self.pieces.iter().map(|piece| piece.pages.page_count());
+        (pages.sum::<usize>() + 1) * PAGE_BYTES + 128 * self.pieces.len()
+    }
+}
+
 /// A request that waits to be admitted.
 #[derive(Debug)]
 pub(super) struct Parked {
@@ -118,29 +126,41 @@ impl Writer {
 
     fn change(&mut self, now: Instant, change: Change) {
         self.now = now;
+        self.parked_bytes += change.bytes();
         self.parked.push_back(Parked { change, since: now });
         self.unpark(now);
+        if self.parked_bytes > limits::PARKED_BYTES
+            && let Some(newest) = self.take_parked(self.parked.len() - 1)
+        {
+            self.complete(newest.ticket, Err(IoFailure::TooManyWaiting));
+        }
         self.send_frames();
+    }
+
+    fn take_parked(&mut self, place: usize) -> Option<Change> {
+        let change = self.parked.remove(place)?.change;
+        self.parked_bytes -= change.bytes();
+        Some(change)
     }
 
     /// Admits, in order, what can be admitted now.
     pub(super) fn unpark(&mut self, now: Instant) {
         while let Some(parked) = self.parked.front() {
-            match self.verdict(&parked.change) {
+            match self.verdict(parked) {
                 Verdict::Park => return,
                 Verdict::AwaitRoom => {
                     self.short_since.get_or_insert(now);
                     return self.unpark_discards(now);
                 }
                 Verdict::Admit => {
-                    if let Some(parked) = self.parked.pop_front() {
+                    if let Some(change) = self.take_parked(0) {
                         self.short_since = None;
-                        self.admit(now, parked.change);
+                        self.admit(now, change);
                     }
                 }
                 Verdict::Fail(failure) => {
-                    if let Some(parked) = self.parked.pop_front() {
-                        self.complete(parked.change.ticket, Err(failure));
+                    if let Some(change) = self.take_parked(0) {
+                        self.complete(change.ticket, Err(failure));
                     }
                 }
             }
@@ -153,15 +173,16 @@ impl Writer {
         let mut place = 0;
         while let Some(parked) = self.parked.get(place) {
             let admitted =
-                parked.change.is_discard && matches!(self.verdict(&parked.change), Verdict::Admit);
-            match admitted.then(|| self.parked.remove(place)).flatten() {
-                Some(parked) => self.admit(now, parked.change),
+                parked.change.is_discard && matches!(self.verdict(parked), Verdict::Admit);
+            match admitted.then(|| self.take_parked(place)).flatten() {
+                Some(change) => self.admit(now, change),
                 None => place += 1,
             }
         }
     }
 
-    fn verdict(&self, change: &Change) -> Verdict {
+    fn verdict(&self, parked: &Parked) -> Verdict {
+        let change = &parked.change;
         if self.policy.read_only {
             return Verdict::Fail(IoFailure::ReadOnly);
         }
@@ -178,12 +199,7 @@ impl Writer {
                 _ => Verdict::Park,
             };
         }
-        let pages: usize = change
-            .pieces
-            .iter()
-            .map(|piece| piece.pages.page_count())
-            .sum();
-        let bytes = (pages + 1) * PAGE_BYTES + 128 * change.pieces.len();
+        let bytes = change.bytes();
         let backlog = self.pending.bytes();
         if backlog > 0 && backlog + bytes > limits::BACKLOG_BYTES {
             return Verdict::Park;
@@ -191,12 +207,13 @@ impl Writer {
         if self.next_lsn > self.vdl.plus(limits::LSN_ALLOCATION_LIMIT / 2) {
             return Verdict::Park;
         }
-        self.verdict_of_space(bytes, change.is_discard)
+        self.verdict_of_space(bytes, parked)
     }
 
     /// Four members of every group must surely have room for all that is on its way. While
     /// collection may win some, the request waits for it.
-    fn verdict_of_space(&self, bytes: usize, is_discard: bool) -> Verdict {
+    fn verdict_of_space(&self, bytes: usize, parked: &Parked) -> Verdict {
+        let is_discard = parked.change.is_discard;
         let needed = (self.pending.unsent_bytes() + bytes) as u64 * 9 / 8 + 64 * PAGE_BYTES as u64;
         let mut verdict = Verdict::Admit;
         for members in &self.placements {
@@ -216,7 +233,7 @@ impl Writer {
             let hopeful = streaming.iter().filter(may_have);
             // A discard is never hopeless: it is garbage itself as soon as it has taken effect.
             let is_full = hopeful.count() < WRITE_QUORUM && !is_discard;
-            let hopeless = is_full || self.patience_is_over();
+            let hopeless = is_full || self.patience_is_over(parked);
             if roomy < WRITE_QUORUM && hopeless && self.pending.is_empty() {
                 return Verdict::Fail(IoFailure::NoSpace);
             }
@@ -227,9 +244,14 @@ impl Writer {
         verdict
     }
 
-    fn patience_is_over(&self) -> bool {
-        self.short_since
-            .is_some_and(|since| self.now.since(since) >= limits::SPACE_PATIENCE)
+    /// Writes wait together until nothing was admitted for too long; a discard for itself.
+    fn patience_is_over(&self, parked: &Parked) -> bool {
+        let since = if parked.change.is_discard {
+            Some(parked.since)
+        } else {
+            self.short_since
+        };
+        since.is_some_and(|since| self.now.since(since) >= limits::SPACE_PATIENCE)
     }
 
     fn admit(&mut self, now: Instant, change: Change) {
@@ -332,8 +354,8 @@ impl Writer {
             .front()
             .is_some_and(|parked| overdue(parked.since))
         {
-            if let Some(parked) = self.parked.pop_front() {
-                self.complete(parked.change.ticket, Err(IoFailure::QuorumLost));
+            if let Some(change) = self.take_parked(0) {
+                self.complete(change.ticket, Err(IoFailure::QuorumLost));
             }
         }
         while self

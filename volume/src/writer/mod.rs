@@ -138,6 +138,8 @@ pub struct Writer {
     /// Who waits for the VDL to reach an LSN, in its order.
     waiting: VecDeque<(Lsn, Ticket, Instant)>,
     parked: VecDeque<Parked>,
+    /// Memory that these hold.
+    parked_bytes: usize,
     /// Since when a request waits for room, and none was admitted.
     short_since: Option<Instant>,
     reads: Reads,
@@ -202,6 +204,7 @@ impl Writer {
             batches: VecDeque::new(),
             waiting: VecDeque::new(),
             parked: VecDeque::new(),
+            parked_bytes: 0,
             short_since: None,
             reads: Reads::default(),
             recovery: None,

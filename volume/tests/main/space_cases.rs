@@ -129,3 +129,30 @@ fn a_node_whose_disk_is_full_says_so() {
     let state = cluster.core().writer.figures().state;
     assert_eq!(state.word(), "healthy");
 }
+
+#[test]
+fn requests_that_wait_are_bounded_and_the_others_are_answered() {
+    let mut cluster = cluster_on_small_disks(9, 240 * MIB);
+    let lost: Vec<_> = (0..3).map(|index| cluster.lose_node(index)).collect();
+    let mut tickets = Vec::new();
+    for offset in (0..600).map(|index| index % 60 * MIB as u64) {
+        tickets.push(cluster.start_write(offset, &vec![1; MIB], false));
+    }
+    let refused = tickets
+        .iter()
+        .filter(|ticket| cluster.answers.contains_key(ticket));
+    let refused = refused.count();
+    assert!((80..100).contains(&refused), "{refused} refused");
+    for (index, disk) in lost.into_iter().enumerate() {
+        cluster.return_node(index, disk.expect("it was there"));
+    }
+    for (index, ticket) in tickets.into_iter().enumerate() {
+        let result = cluster.wait(ticket).map(drop);
+        let expected = if index < 600 - refused {
+            Ok(())
+        } else {
+            Err(IoFailure::TooManyWaiting)
+        };
+        assert_eq!(result, expected, "request {index}");
+    }
+}
