@@ -472,7 +472,7 @@ impl Writer {
 
     /// Whether a node's file system has no room left for its log.
     pub fn is_full(&self, node: NodeId) -> bool {
-        self.nodes[node.index()].full
+        self.nodes[node.index()].room.space == Space::Full
     }
 
     pub(super) fn node_state(&self, node: NodeId) -> (NodeState, Option<String>) {
