@@ -236,6 +236,21 @@ impl Writer {
         self.vdl
     }
 
+    /// Volume complete LSN.
+    pub fn vcl(&self) -> Lsn {
+        self.vcl
+    }
+
+    /// The last LSN that was given out.
+    pub fn last_lsn(&self) -> Lsn {
+        self.last_lsn
+    }
+
+    /// Its epoch; number zero before it opens and when it could not.
+    pub fn epoch(&self) -> VolumeEpoch {
+        self.epoch
+    }
+
     /// The groups that exist, ascending.
     pub fn existing_groups(&self) -> Vec<GroupId> {
         self.groups.keys().copied().collect()
