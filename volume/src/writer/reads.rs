@@ -61,7 +61,28 @@ pub(super) struct Reads {
     parts: BTreeMap<RequestId, Part>,
     /// Later asks of the same part: the first request is its name.
     aliases: HashMap<RequestId, RequestId>,
-    presence: BTreeMap<RequestId, (Ticket, GroupId, u32, Vec<NodeId>)>,
+    presence: BTreeMap<RequestId, PresenceQuery>,
+}
+
+/// A question of presence.
+#[derive(Clone, Debug)]
+struct PresenceQuery {
+    ticket: Ticket,
+    group: GroupId,
+    leaf: u32,
+    /// What was pending when it was asked: by the time of the answer it may be durable, and the
+    /// node that answers may have looked before that.
+    pending: PendingPresence,
+    asked: Vec<NodeId>,
+}
+
+/// What pending records make of the presence of a leaf's blocks.
+#[derive(Clone, Copy, Debug, Default)]
+struct PendingPresence {
+    written: u64,
+    discarded: u64,
+    /// The next leaf that they write to.
+    next: Option<u32>,
 }
 
 impl Writer {
@@ -378,24 +399,31 @@ impl Writer {
         let lost = self
             .reads
             .presence
-            .extract_if(.., |_, (.., asked)| asked.last() == Some(&node));
+            .extract_if(.., |_, query| query.asked.last() == Some(&node));
         let lost: Vec<_> = lost.collect();
-        for (id, (ticket, group, leaf, asked)) in lost {
-            self.ask_presence(id, ticket, group, leaf, asked);
+        for (id, query) in lost {
+            self.ask_presence(id, query);
         }
     }
 
     /// Which blocks of a leaf exist, pending records included, and the group's next leaf.
     pub fn presence(&mut self, ticket: Ticket, group: GroupId, leaf: u32) {
+        let query = PresenceQuery {
+            ticket,
+            group,
+            leaf,
+            pending: self.pending_presence(group, leaf),
+            asked: Vec::new(),
+        };
         let exists = self
             .groups
             .get(&group)
             .is_some_and(|view| view.tip.is_some());
         if !exists {
-            return self.present(ticket, group, leaf, 0, None);
+            return self.present(&query, 0, None);
         }
         let id = self.new_request();
-        self.ask_presence(id, ticket, group, leaf, Vec::new());
+        self.ask_presence(id, query);
     }
 
     /// Which blocks of a leaf one node has, and its next leaf: for comparing copies.
@@ -408,7 +436,14 @@ impl Writer {
         // Nobody is left to be asked when this node fails.
         let others = members.into_iter().filter(|member| *member != node);
         let asked = others.chain([node]).collect();
-        self.reads.presence.insert(id, (ticket, group, leaf, asked));
+        let query = PresenceQuery {
+            ticket,
+            group,
+            leaf,
+            pending: self.pending_presence(group, leaf),
+            asked,
+        };
+        self.reads.presence.insert(id, query);
         let (epoch, vdl) = (self.epoch, self.vdl);
         self.send(
             node,
@@ -422,19 +457,13 @@ impl Writer {
         );
     }
 
-    fn ask_presence(
-        &mut self,
-        id: RequestId,
-        ticket: Ticket,
-        group: GroupId,
-        leaf: u32,
-        mut asked: Vec<NodeId>,
-    ) {
-        let Some((node, _)) = self.reader_of(group, leaf, &asked) else {
-            return self.complete(ticket, Err(IoFailure::Unreadable));
+    fn ask_presence(&mut self, id: RequestId, mut query: PresenceQuery) {
+        let (group, leaf) = (query.group, query.leaf);
+        let Some((node, _)) = self.reader_of(group, leaf, &query.asked) else {
+            return self.complete(query.ticket, Err(IoFailure::Unreadable));
         };
-        asked.push(node);
-        self.reads.presence.insert(id, (ticket, group, leaf, asked));
+        query.asked.push(node);
+        self.reads.presence.insert(id, query);
         let (epoch, vdl) = (self.epoch, self.vdl);
         self.send(
             node,
@@ -454,40 +483,39 @@ impl Writer {
         id: RequestId,
         result: Result<(u64, Option<u32>), NodeFailure>,
     ) {
-        let Some((ticket, group, leaf, asked)) = self.reads.presence.remove(&id) else {
+        let Some(query) = self.reads.presence.remove(&id) else {
             return;
         };
         match result {
-            Ok((bits, next)) => self.present(ticket, group, leaf, bits, next),
-            Err(_) => self.ask_presence(id, ticket, group, leaf, asked),
+            Ok((bits, next)) => self.present(&query, bits, next),
+            Err(_) => self.ask_presence(id, query),
         }
     }
 
-    fn present(
-        &mut self,
-        ticket: Ticket,
-        group: GroupId,
-        leaf: u32,
-        mut bits: u64,
-        next: Option<u32>,
-    ) {
+    fn pending_presence(&self, group: GroupId, leaf: u32) -> PendingPresence {
         let first = leaf * LEAF_BLOCKS;
+        let mut pending = PendingPresence {
+            next: self.pending.next_leaf(group, leaf + 1),
+            ..PendingPresence::default()
+        };
         for offset in 0..LEAF_BLOCKS {
             let (overlays, _) = self
                 .pending
                 .overlays(group, PageRun::of_blocks(GroupBlock(first + offset), 1));
-            if let Some(newest) = overlays.last() {
-                let bit = 1 << offset;
-                bits = if newest.source.is_some() {
-                    bits | bit
-                } else {
-                    bits & !bit
-                };
+            match overlays.last() {
+                Some(newest) if newest.source.is_some() => pending.written |= 1 << offset,
+                Some(_) => pending.discarded |= 1 << offset,
+                None => {}
             }
         }
-        let pending_next = self.pending.next_leaf(group, leaf + 1);
-        let next = next.into_iter().chain(pending_next).min();
-        self.complete(ticket, Ok(Answer::Present(bits, next)));
+        pending
+    }
+
+    fn present(&mut self, query: &PresenceQuery, bits: u64, next: Option<u32>) {
+        let pending = query.pending;
+        let bits = (bits | pending.written) & !pending.discarded;
+        let next = next.into_iter().chain(pending.next).min();
+        self.complete(query.ticket, Ok(Answer::Present(bits, next)));
     }
 }
 
