@@ -71,6 +71,10 @@ pub const RECOVERY_GRACE: Duration = Duration::from_millis(300);
 /// How long a node may take to give a peer what that lacks, before another node is asked.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long an answer that must come may be missing before it is asked for again: messages can be
+/// lost. Longer than a healthy disk ever takes, and some of these fit into a recovery's stall.
+pub const REPLY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a recovery may come no further before it ends with the reason: longer than a disk's
 /// error recovery takes.
 pub const RECOVERY_STALL: Duration = Duration::from_secs(10);

@@ -13,9 +13,16 @@ use crate::page::Pages;
 use crate::page_run::PageRun;
 use std::sync::Arc;
 
-/// Ties an answer to its question.
+/// Ties an answer to its question. Never given out twice, since the epoch is part of it: the
+/// answer to a question of an earlier writer is never taken for one to a later writer's. Of two
+/// requests the later one has the greater id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(pub u64);
+pub struct RequestId {
+    /// Epoch of the writer that asks.
+    pub epoch: VolumeEpoch,
+    /// Rises with every question.
+    pub number: u64,
+}
 
 /// A block copied to a segment that catches up.
 #[derive(Clone, Debug)]
@@ -136,6 +143,9 @@ pub enum Request {
     BeginCatchUp {
         /// Epoch of the writer.
         epoch: VolumeEpoch,
+        /// Names the copy that begins. One that is not newer than the copy that a segment is
+        /// being made by came late, and changes nothing.
+        copy: RequestId,
         /// Groups and their bases.
         groups: Vec<(GroupId, Lsn)>,
     },
@@ -145,17 +155,21 @@ pub enum Request {
         epoch: VolumeEpoch,
         /// Named in the answer.
         id: RequestId,
+        /// The copy that it is a part of.
+        copy: RequestId,
         /// The group.
         group: GroupId,
         /// The LSN that the segment will be complete as of.
         base: Lsn,
         /// The run.
-        copy: LeafCopy,
+        leaves: LeafCopy,
     },
     /// Everything was put: the segment is complete as of `base`.
     CompleteGroup {
         /// Epoch of the writer.
         epoch: VolumeEpoch,
+        /// The copy that has ended.
+        copy: RequestId,
         /// The group.
         group: GroupId,
         /// Its base.
@@ -340,8 +354,8 @@ pub enum Reply {
     },
     /// The catch-up has begun, durably.
     CatchUpBegun {
-        /// Groups.
-        groups: Vec<GroupId>,
+        /// Of the request.
+        copy: RequestId,
     },
     /// The run of leaves is held, durably.
     LeavesHeld {
@@ -350,6 +364,8 @@ pub enum Reply {
     },
     /// The segment is complete, durably.
     GroupCompleted {
+        /// The copy that made it complete.
+        copy: RequestId,
         /// The group.
         group: GroupId,
         /// Its SCL.

@@ -32,11 +32,11 @@ pub(super) enum Then {
     /// Index pages of a checkpoint.
     Checkpoint,
     /// Segments are marked incomplete.
-    CatchUpBegun(Vec<GroupId>),
+    CatchUpBegun(RequestId),
     /// Copied leaves; the last frame of a run names its request.
     LeavesPut(Option<RequestId>),
-    /// A segment is marked complete as of its base.
-    Completed(GroupId, Lsn),
+    /// A segment is marked complete.
+    Completed(GroupId, RequestId),
 }
 
 #[derive(Debug)]
@@ -264,9 +264,9 @@ impl Node {
                 self.rewrite_done();
             }
             Then::Checkpoint => self.on_checkpoint_pages(&frame, point),
-            Then::CatchUpBegun(groups) => {
+            Then::CatchUpBegun(copy) => {
                 self.superblock.fresh = false;
-                self.write_superblock(Answer::CatchUpBegun(groups));
+                self.write_superblock(Answer::CatchUpBegun(copy));
             }
             Then::LeavesPut(id) => {
                 self.take_in_local(&frame, point);
@@ -274,7 +274,7 @@ impl Node {
                     self.send(Reply::LeavesHeld { id });
                 }
             }
-            Then::Completed(group, base) => self.on_completed(group, base),
+            Then::Completed(group, copy) => self.on_completed(group, copy),
         }
         if let Some(epoch) = self.superblock_writer.postponed_promise.take() {
             self.on_promise(epoch);

@@ -17,46 +17,56 @@ use crate::page::Pages;
 use crate::segment::append::Then;
 use crate::segment::lsn_chain::Segment;
 use crate::segment::node::Node;
+use crate::segment::promise::Answer;
 
 impl Node {
     /// Marks segments incomplete, durably, before anything in them is changed.
-    pub(super) fn on_begin_catch_up(&mut self, groups: Vec<(GroupId, Lsn)>) {
+    pub(super) fn on_begin_catch_up(&mut self, copy: RequestId, groups: Vec<(GroupId, Lsn)>) {
+        let is_empty = groups.is_empty();
         let mut records = Vec::with_capacity(groups.len());
-        for (group, base) in &groups {
+        for (group, base) in groups {
             // The base is durable: what the segment has up to it, the copy counts on.
-            self.announce(*base);
+            self.announce(base);
             let segment = self
                 .segments
-                .entry(*group)
-                .or_insert_with(|| Segment::new(*base, false));
-            segment.restart(*base);
-            let record = RecordHeader::bare(RecordKind::Incomplete, *base, *group, GroupBlock(0));
+                .entry(group)
+                .or_insert_with(|| Segment::new(base, false));
+            if !segment.begin_copy(copy) {
+                continue;
+            }
+            segment.restart(base);
+            let record = RecordHeader::bare(RecordKind::Incomplete, base, group, GroupBlock(0));
             records.push((record, Pages::empty()));
-            self.apply(*group);
+            self.apply(group);
         }
-        let mut names: Vec<GroupId> = groups.into_iter().map(|(group, _)| group).collect();
         while records.len() > limits::FRAME_RECORDS {
             let rest = records.split_off(limits::FRAME_RECORDS);
             let now = std::mem::replace(&mut records, rest);
             self.enqueue_local(now, Then::Local);
         }
-        if records.is_empty() {
+        if is_empty {
             self.superblock.fresh = false;
-            let answer = crate::segment::promise::Answer::CatchUpBegun(std::mem::take(&mut names));
-            return self.write_superblock(answer);
+            self.write_superblock(Answer::CatchUpBegun(copy));
+        } else if !records.is_empty() {
+            self.enqueue_local(records, Then::CatchUpBegun(copy));
         }
-        self.enqueue_local(records, Then::CatchUpBegun(names));
     }
 
     /// Takes a run of leaves from a peer.
     pub(super) fn on_put_leaves(
         &mut self,
         id: RequestId,
+        copy: RequestId,
         group: GroupId,
         base: Lsn,
-        copy: LeafCopy,
+        leaves: LeafCopy,
     ) {
-        let parts = self.records_of_copy(group, base, copy);
+        let segment = self.segments.get(&group);
+        if !segment.is_some_and(|segment| segment.is_copied_by(copy) && !segment.complete) {
+            // Of a copy that is over.
+            return;
+        }
+        let parts = self.records_of_copy(group, base, leaves);
         let page_limit = payload_pages_limit(self.config().extent_bytes);
         let mut frame = Vec::new();
         let mut pages = 0;
@@ -103,24 +113,30 @@ impl Node {
     }
 
     /// The last leaf was put: the segment is complete, durably, before it says so.
-    pub(super) fn on_complete_group(&mut self, group: GroupId, base: Lsn) {
-        if !self
-            .segments
-            .get(&group)
-            .is_some_and(|segment| segment.is_filled_by(base))
-        {
+    pub(super) fn on_complete_group(&mut self, copy: RequestId, group: GroupId, base: Lsn) {
+        let Some(segment) = self.segments.get(&group) else {
             return self.send(Reply::SegmentDamaged { group });
+        };
+        if segment.is_filled_by(copy) {
+            let record = RecordHeader::bare(RecordKind::Complete, base, group, GroupBlock(0));
+            self.enqueue_local(vec![(record, Pages::empty())], Then::Completed(group, copy));
+        } else if segment.is_copied_by(copy) {
+            // It is complete already, and said so; or it lost something meanwhile.
+            let scl = segment.scl;
+            self.send(if segment.complete {
+                Reply::GroupCompleted { copy, group, scl }
+            } else {
+                Reply::SegmentDamaged { group }
+            });
         }
-        let record = RecordHeader::bare(RecordKind::Complete, base, group, GroupBlock(0));
-        self.enqueue_local(vec![(record, Pages::empty())], Then::Completed(group, base));
     }
 
-    pub(super) fn on_completed(&mut self, group: GroupId, base: Lsn) {
+    pub(super) fn on_completed(&mut self, group: GroupId, copy: RequestId) {
         let segment = self.segments.get_mut(&group);
-        if let Some(segment) = segment.filter(|segment| segment.is_filled_by(base)) {
+        if let Some(segment) = segment.filter(|segment| segment.is_filled_by(copy)) {
             segment.complete = true;
             let scl = segment.scl;
-            self.send(Reply::GroupCompleted { group, scl });
+            self.send(Reply::GroupCompleted { copy, group, scl });
             // What is damaged is not needed any more: the next open begins behind it.
             self.checkpoint.wanted |=
                 self.tail_damaged && self.segments.values().all(|segment| segment.complete);

@@ -7,6 +7,7 @@
 use crate::format::index_page::{Location, LogPoint};
 use crate::format::redo_record::RecordHeader;
 use crate::lsn::{Lsn, TruncationList};
+use crate::message::RequestId;
 use std::collections::BTreeMap;
 
 /// A record of the tail.
@@ -34,6 +35,8 @@ pub struct Segment {
     pub applied: Lsn,
     /// What blocks are copied as of, if they are.
     base: Lsn,
+    /// The copy that was begun last since the node was opened.
+    copy: Option<RequestId>,
     /// Something was lost since the copying began: what was copied does not make it complete.
     spoiled: bool,
     tail: BTreeMap<Lsn, TailEntry>,
@@ -47,6 +50,7 @@ impl Segment {
             scl: applied,
             applied,
             base: applied,
+            copy: None,
             spoiled: false,
             tail: BTreeMap::new(),
         }
@@ -103,6 +107,14 @@ impl Segment {
         self.advance();
     }
 
+    /// Whether a copy was begun after every other one: an order to begin that came late, or twice,
+    /// must not undo what a newer copy has done.
+    pub fn begin_copy(&mut self, copy: RequestId) -> bool {
+        let is_new = self.copy < Some(copy);
+        self.copy = self.copy.max(Some(copy));
+        is_new
+    }
+
     /// Something that the segment had is lost: it is incomplete, and is not made complete by a
     /// copy that began before.
     pub fn spoil(&mut self) {
@@ -120,9 +132,14 @@ impl Segment {
         !self.complete && discard > self.base
     }
 
-    /// Whether a copy as of `base` is the one under way, and nothing was lost meanwhile.
-    pub fn is_filled_by(&self, base: Lsn) -> bool {
-        !self.complete && !self.spoiled && self.base == base
+    /// Whether this copy is the one that was begun last.
+    pub fn is_copied_by(&self, copy: RequestId) -> bool {
+        self.copy == Some(copy)
+    }
+
+    /// Whether this copy is under way, and nothing was lost meanwhile.
+    pub fn is_filled_by(&self, copy: RequestId) -> bool {
+        !self.complete && !self.spoiled && self.is_copied_by(copy)
     }
 
     /// The records above what the index has taken in, ascending.

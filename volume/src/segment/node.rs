@@ -313,19 +313,25 @@ impl Node {
             Request::Promise { .. } => {}
             Request::HoldList { list, config, .. } => self.on_hold_list(list, config),
             Request::Append { frame } => self.on_append(frame),
-            Request::Announce { vdl, .. } => self.announce(vdl),
+            Request::Announce { vdl, .. } => {
+                self.announce(vdl);
+                self.tell_room();
+            }
             Request::Configure { config, .. } => self.on_configure(config),
-            Request::BeginCatchUp { groups, .. } => self.on_begin_catch_up(groups),
+            Request::BeginCatchUp { copy, groups, .. } => self.on_begin_catch_up(copy, groups),
             Request::PutLeaves {
                 id,
+                copy,
                 group,
                 base,
-                copy,
+                leaves,
                 ..
             } => {
-                self.on_put_leaves(id, group, base, copy);
+                self.on_put_leaves(id, copy, group, base, leaves);
             }
-            Request::CompleteGroup { group, base, .. } => self.on_complete_group(group, base),
+            Request::CompleteGroup {
+                copy, group, base, ..
+            } => self.on_complete_group(copy, group, base),
             Request::Read { .. }
             | Request::Presence { .. }
             | Request::Fetch { .. }

@@ -4,7 +4,7 @@ use crate::config::VolumeConfig;
 use crate::ids::{GroupId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList};
-use crate::message::{Reply, Report, SegmentReport, TailRecord};
+use crate::message::{Reply, Report, RequestId, SegmentReport, TailRecord};
 use crate::segment::effect::NodeEffect;
 use crate::segment::node::{Node, Operation};
 
@@ -14,7 +14,7 @@ pub(super) enum Answer {
     Promised(VolumeEpoch),
     ListHeld(VolumeEpoch),
     Configured(u64),
-    CatchUpBegun(Vec<GroupId>),
+    CatchUpBegun(RequestId),
     Checkpointed,
 }
 
@@ -61,7 +61,7 @@ impl Node {
                     self.send(Reply::ListHeld { epoch, scls, room });
                 }
                 Answer::Configured(version) => self.send(Reply::Configured { version }),
-                Answer::CatchUpBegun(groups) => self.send(Reply::CatchUpBegun { groups }),
+                Answer::CatchUpBegun(copy) => self.send(Reply::CatchUpBegun { copy }),
                 Answer::Checkpointed => self.on_checkpoint_durable(),
             }
         }
@@ -138,6 +138,7 @@ impl Node {
         if segments.any(|segment| list.annuls(segment.applied)) {
             return self.fence();
         }
+        let is_held = self.superblock.list.epoch == epoch;
         for segment in self.segments.values_mut() {
             segment.annul(&list);
         }
@@ -146,8 +147,10 @@ impl Node {
             self.want_checkpoint();
         }
         self.superblock.list = list;
-        // What the recovery chose counts, also above what an earlier writer left here unfinished.
-        if self.is_of_this_volume(&config) {
+        // What the recovery chose counts, also above what an earlier writer left here unfinished;
+        // when it comes again, or late, this writer may have chosen anew since.
+        let is_newer = !is_held || config.version > self.superblock.config.version;
+        if is_newer && self.is_of_this_volume(&config) {
             self.superblock.config = config;
         }
         self.write_superblock(Answer::ListHeld(epoch));

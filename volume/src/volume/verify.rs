@@ -179,23 +179,35 @@ mod tests {
     /// Makes a node believe that the first leaf of a group is empty.
     fn lose_first_leaf(volume: &Volume, node: NodeId, group: GroupId) {
         let figures = volume.driver.figures();
-        let (epoch, base, id) = (figures.epoch, figures.vdl, RequestId(u64::MAX));
-        let copy = LeafCopy {
+        let (epoch, base) = (figures.epoch, figures.vdl);
+        let number = u64::MAX;
+        let copy = RequestId { epoch, number };
+        let leaves = LeafCopy {
             first_leaf: 0,
             end_leaf: 1,
             blocks: Vec::new(),
         };
         let groups = vec![(group, base)];
         let requests = [
-            Request::BeginCatchUp { epoch, groups },
+            Request::BeginCatchUp {
+                epoch,
+                copy,
+                groups,
+            },
             Request::PutLeaves {
                 epoch,
-                id,
+                id: copy,
+                copy,
                 group,
                 base,
-                copy,
+                leaves,
             },
-            Request::CompleteGroup { epoch, group, base },
+            Request::CompleteGroup {
+                epoch,
+                copy,
+                group,
+                base,
+            },
         ];
         for request in requests {
             volume.driver.with_core(|core, now| {

@@ -34,8 +34,8 @@ enum Step {
     Ready,
     /// A leaf is being fetched.
     Fetching,
-    /// A leaf is being put.
-    Putting,
+    /// The run of leaves from this one on is being put.
+    Putting(u32),
     /// Every leaf was put. The group's last durable record then: everything up to it was sent
     /// before the segment was told to be complete.
     Completing(Lsn),
@@ -45,10 +45,12 @@ enum Step {
 struct Task {
     lack: Lack,
     base: Lsn,
+    /// Names the copy to the segment.
+    copy: RequestId,
     source: Option<NodeId>,
     /// Fetches that failed: the next one asks another peer.
     failures: usize,
-    /// When the last fetch began.
+    /// When what is waited for was asked.
     asked_at: Instant,
     next_leaf: u32,
     step: Step,
@@ -63,7 +65,7 @@ impl Task {
     }
 
     fn is_copying(&self) -> bool {
-        matches!(self.step, Step::Fetching | Step::Putting)
+        matches!(self.step, Step::Fetching | Step::Putting(_))
     }
 }
 
@@ -85,13 +87,14 @@ impl CatchUp {
     }
 
     /// Notes a segment that is being told to mark itself.
-    pub(super) fn begun(&mut self, lack: Lack, base: Lsn) {
+    pub(super) fn begun(&mut self, lack: Lack, base: Lsn, copy: RequestId, now: Instant) {
         let task = Task {
             lack,
             base,
+            copy,
             source: None,
             failures: 0,
-            asked_at: Instant::default(),
+            asked_at: now,
             next_leaf: 0,
             step: Step::Marking,
         };
@@ -134,15 +137,29 @@ impl CatchUp {
         self.requests.retain(|_, key| *key != (node, group));
     }
 
-    /// Gives up fetches from peers that do not answer; others are asked.
-    fn give_up_late(&mut self, now: Instant) {
+    /// Gives up fetches from peers that do not answer; others are asked. What was not put in time
+    /// is fetched again. Returns what is to be begun again, and what to be ended again.
+    fn give_up_late(&mut self, now: Instant) -> (Vec<Lack>, Vec<(NodeId, GroupId)>) {
+        let (mut unmarked, mut unended) = (Vec::new(), Vec::new());
         for (key, task) in &mut self.tasks {
-            let late = now.since(task.asked_at) > limits::COPY_PATIENCE;
-            if task.step == Step::Fetching && late {
-                task.fetch_failed();
-                self.requests.retain(|_, asked| asked != key);
+            let waited = now.since(task.asked_at);
+            let late = waited > limits::REPLY_PATIENCE;
+            match task.step {
+                Step::Fetching if waited > limits::COPY_PATIENCE => {
+                    task.fetch_failed();
+                    self.requests.retain(|_, asked| asked != key);
+                }
+                Step::Putting(from) if late => {
+                    task.next_leaf = from;
+                    task.step = Step::Ready;
+                    self.requests.retain(|_, asked| asked != key);
+                }
+                Step::Marking if late => unmarked.push(task.lack),
+                Step::Completing(_) if late => unended.push(*key),
+                _ => {}
             }
         }
+        (unmarked, unended)
     }
 
     /// What a segment is being filled as of, if it is.
@@ -152,6 +169,11 @@ impl CatchUp {
 
     pub(super) fn is_filling(&self, node: NodeId, group: GroupId) -> bool {
         self.tasks.contains_key(&(node, group))
+    }
+
+    /// Whether a segment is being filled, or is going to be.
+    pub(super) fn is_lacking(&self, node: NodeId, group: GroupId) -> bool {
+        self.is_filling(node, group) || self.wanted.contains_key(&(node, group))
     }
 
     pub(super) fn is_busy_with(&self, node: NodeId) -> bool {
@@ -180,7 +202,7 @@ impl CatchUp {
 impl Writer {
     /// Starts what can be started.
     pub(super) fn catch_up_next(&mut self, now: Instant) {
-        self.catch_up.give_up_late(now);
+        self.begin_late_again(now);
         for node in self.streaming_nodes() {
             while let Some(lack) = self.next_lack(node) {
                 self.catch_up.wanted.remove(&(node, lack.group));
@@ -233,22 +255,64 @@ impl Writer {
             return;
         }
         group.forget(lack.node);
-        self.catch_up.begun(lack, base);
+        let copy = self.new_request();
+        self.catch_up.begun(lack, base, copy, now);
         let (epoch, groups) = (self.epoch, vec![(lack.group, base)]);
-        self.send(lack.node, Request::BeginCatchUp { epoch, groups });
+        self.send(
+            lack.node,
+            Request::BeginCatchUp {
+                epoch,
+                copy,
+                groups,
+            },
+        );
         self.review(now);
     }
 
-    pub(super) fn on_catch_up_begun(&mut self, now: Instant, from: NodeId, groups: &[GroupId]) {
+    /// What was asked and not answered in time is asked again.
+    fn begin_late_again(&mut self, now: Instant) {
+        let (unmarked, unended) = self.catch_up.give_up_late(now);
+        for lack in unmarked {
+            self.catch_up.give_up(lack.node, lack.group);
+            // A recovery finds out by itself what it needs.
+            if self.is_open() {
+                self.catch_up.want(lack);
+            }
+        }
+        for key in unended {
+            self.end_copy(now, key);
+        }
+    }
+
+    /// Every leaf was put: the segment is to be complete.
+    fn end_copy(&mut self, now: Instant, key: (NodeId, GroupId)) {
+        let tip = self.groups.get(&key.1).map_or(Lsn::NONE, |group| group.tip);
+        let epoch = self.epoch;
+        if let Some(task) = self.catch_up.tasks.get_mut(&key) {
+            task.step = Step::Completing(tip);
+            task.asked_at = now;
+            let (copy, base) = (task.copy, task.base);
+            let group = key.1;
+            self.send(
+                key.0,
+                Request::CompleteGroup {
+                    epoch,
+                    copy,
+                    group,
+                    base,
+                },
+            );
+        }
+    }
+
+    pub(super) fn on_catch_up_begun(&mut self, now: Instant, from: NodeId, copy: RequestId) {
         self.recovery_progress();
-        for group in groups {
-            if let Some(task) = self.catch_up.tasks.get_mut(&(from, *group))
-                && task.step == Step::Marking
-            {
+        for task in self.catch_up.tasks.values_mut() {
+            if task.copy == copy && task.step == Step::Marking {
                 task.step = Step::Ready;
             }
         }
-        self.marked(now, from);
+        self.marked(now, from, copy);
         if self.is_open() {
             self.catch_up_next(now);
         } else {
@@ -306,25 +370,33 @@ impl Writer {
             return;
         };
         let leaves = self.config.geometry.group_blocks / LEAF_BLOCKS;
-        let (epoch, put) = (self.epoch, self.new_request());
+        let (epoch, put, now) = (self.epoch, self.new_request(), self.now);
         let Some(task) = self.catch_up.tasks.get_mut(&key) else {
             return;
         };
-        let Ok(copy) = result else {
-            return task.fetch_failed();
+        let run = match result {
+            Ok(run) => run,
+            Err(failure) => {
+                if failure == NodeFailure::Behind {
+                    self.suspects.extend(task.source);
+                }
+                return task.fetch_failed();
+            }
         };
-        task.step = Step::Putting;
-        task.next_leaf = copy.end_leaf.min(leaves);
-        let base = task.base;
+        task.step = Step::Putting(task.next_leaf);
+        task.next_leaf = run.end_leaf.min(leaves);
+        task.asked_at = now;
+        let (copy, base) = (task.copy, task.base);
         self.catch_up.requests.insert(put, key);
         self.send(
             key.0,
             Request::PutLeaves {
                 epoch,
                 id: put,
+                copy,
                 group: key.1,
                 base,
-                copy,
+                leaves: run,
             },
         );
         self.recovery_progress();
@@ -343,17 +415,7 @@ impl Writer {
             task.step = Step::Ready;
             return self.continue_filling(now);
         }
-        let tip = self.groups.get(&key.1).map_or(Lsn::NONE, |group| group.tip);
-        task.step = Step::Completing(tip);
-        let (epoch, base) = (self.epoch, task.base);
-        self.send(
-            key.0,
-            Request::CompleteGroup {
-                epoch,
-                group: key.1,
-                base,
-            },
-        );
+        self.end_copy(now, key);
     }
 
     fn continue_filling(&mut self, now: Instant) {
@@ -368,16 +430,18 @@ impl Writer {
         &mut self,
         now: Instant,
         from: NodeId,
+        copy: RequestId,
         group: GroupId,
         scl: Lsn,
     ) {
         let task = self.catch_up.tasks.get(&(from, group));
+        let task = task.filter(|task| task.copy == copy);
         let Some(Step::Completing(tip)) = task.map(|task| task.step) else {
             return;
         };
         self.catch_up.tasks.remove(&(from, group));
         self.recovery_progress();
-        self.on_scl(from, group, scl);
+        self.on_complete(from, group, scl);
         // While the writer writes there is always a newer record than the segment has said.
         if self.is_open() && scl < tip {
             // It missed records after its base.

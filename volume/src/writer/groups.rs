@@ -12,6 +12,8 @@ pub(super) struct ProtectionGroup {
     /// What each member's segment has proved, while it is complete.
     scls: [Lsn; SEGMENTS],
     complete: [bool; SEGMENTS],
+    /// What the members had proved, and the last record, when it was last looked for laggards.
+    looked: ([Lsn; SEGMENTS], Lsn),
     /// The last record that was given out for the group.
     pub(super) last: Lsn,
     /// The last record at or below the VDL.
@@ -27,6 +29,7 @@ impl ProtectionGroup {
             members,
             scls: [Lsn::NONE; SEGMENTS],
             complete: [!tip.is_some(); SEGMENTS],
+            looked: ([Lsn::NONE; SEGMENTS], Lsn::NONE),
             last: tip,
             tip,
             pgcl: tip,
@@ -37,13 +40,32 @@ impl ProtectionGroup {
         self.members.iter().position(|member| *member == node)
     }
 
-    /// A complete segment has proved this SCL.
-    pub(super) fn on_scl(&mut self, node: NodeId, scl: Lsn) {
+    /// The segment is complete, and has proved this SCL.
+    pub(super) fn on_complete(&mut self, node: NodeId, scl: Lsn) {
         if let Some(place) = self.place(node) {
             self.complete[place] = true;
+            self.on_scl(node, scl);
+        }
+    }
+
+    /// A complete segment has proved this SCL. From one that is not complete (any more) that came
+    /// late, and counts for nothing.
+    pub(super) fn on_scl(&mut self, node: NodeId, scl: Lsn) {
+        if let Some(place) = self.place(node).filter(|place| self.complete[*place]) {
             self.scls[place] = self.scls[place].max(scl);
             self.pgcl = self.pgcl.max(group_complete(self.scls));
         }
+    }
+
+    /// The members whose complete segment lacks what there was at the last look, and has proved
+    /// nothing since: something did not reach them. Looks.
+    pub(super) fn laggards(&mut self) -> Vec<NodeId> {
+        let (scls, last) = std::mem::replace(&mut self.looked, (self.scls, self.last));
+        let stands = |place: &usize| {
+            self.complete[*place] && self.scls[*place] < last && self.scls[*place] == scls[*place]
+        };
+        let places = (0..SEGMENTS).filter(stands);
+        places.map(|place| self.members[place]).collect()
     }
 
     /// The segment is gone, or being filled: it proves nothing any more. What was durable stays

@@ -8,7 +8,7 @@ use crate::config::{SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
-use crate::message::{Report, Request, Room, Space};
+use crate::message::{Report, Request, RequestId, Room, Space};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
@@ -47,7 +47,11 @@ pub(super) struct NodeView {
     pub(super) room: Room,
     /// Frame bytes sent and not acknowledged.
     pub(super) outstanding_bytes: u64,
-    fresh: bool,
+    pub(super) fresh: bool,
+    /// It was asked what it has while it takes frames, and has not answered.
+    pub(super) is_examined: bool,
+    /// The copy that begins with its marks.
+    marking: Option<RequestId>,
     reason: Option<String>,
     latency_ns: u64,
 }
@@ -80,8 +84,8 @@ impl NodeView {
 #[derive(Debug)]
 pub(super) struct Reconfiguration {
     config: VolumeConfig,
-    held_by: BTreeSet<NodeId>,
-    asked: BTreeSet<NodeId>,
+    pub(super) held_by: BTreeSet<NodeId>,
+    pub(super) asked: BTreeSet<NodeId>,
     then: AfterReconfiguration,
 }
 
@@ -139,11 +143,9 @@ impl Writer {
     /// Lets a node that was left behind join again when it has worked off what it had.
     pub(super) fn rejoin_nodes(&mut self) {
         for node in self.config.node_ids() {
-            let view = &mut self.nodes[node.index()];
+            let view = &self.nodes[node.index()];
             if view.phase == Phase::Behind && view.outstanding_bytes == 0 {
-                view.phase = Phase::Promising;
-                let epoch = self.epoch;
-                self.send(node, Request::Promise { epoch });
+                self.ask_to_join(node);
             }
         }
         let waiting = self
@@ -153,6 +155,12 @@ impl Writer {
         if let (Some(node), None) = (waiting, &self.reconfiguring) {
             self.admit_incarnation(node);
         }
+    }
+
+    pub(super) fn ask_to_join(&mut self, node: NodeId) {
+        self.nodes[node.index()].phase = Phase::Promising;
+        let epoch = self.epoch;
+        self.send(node, Request::Promise { epoch });
     }
 
     /// A node that joins has promised.
@@ -177,6 +185,10 @@ impl Writer {
 
     pub(super) fn hold_list(&mut self, node: NodeId) {
         self.nodes[node.index()].phase = Phase::Listing;
+        self.send_list(node);
+    }
+
+    pub(super) fn send_list(&mut self, node: NodeId) {
         let (epoch, list, config) = (self.epoch, self.list.clone(), self.config.clone());
         self.send(
             node,
@@ -307,6 +319,11 @@ impl Writer {
 
     /// A node that joins holds the list.
     pub(super) fn joined(&mut self, now: Instant, node: NodeId, scls: &[(GroupId, Lsn)]) {
+        let view = &mut self.nodes[node.index()];
+        let was_examined = std::mem::take(&mut view.is_examined);
+        if view.phase != Phase::Listing && !(was_examined && view.is_streaming()) {
+            return;
+        }
         if self.nodes[node.index()].fresh {
             return self.mark_fresh(node);
         }
@@ -325,7 +342,7 @@ impl Writer {
             return;
         };
         match scl {
-            Some(scl) => view.on_scl(node, scl),
+            Some(scl) => view.on_complete(node, scl),
             None if view.tip.is_some() => view.forget(node),
             None => {}
         }
@@ -344,6 +361,8 @@ impl Writer {
             .iter()
             .map(|group| (*group, tip(group)))
             .collect();
+        let (copy, now) = (self.new_request(), self.now);
+        self.nodes[node.index()].marking = Some(copy);
         for (group, base) in &groups {
             if let Some(view) = self.groups.get_mut(group) {
                 view.forget(node);
@@ -353,15 +372,23 @@ impl Writer {
                 group: *group,
                 since: Lsn::NONE,
             };
-            self.catch_up.begun(lack, *base);
+            self.catch_up.begun(lack, *base, copy, now);
         }
         let epoch = self.epoch;
-        self.send(node, Request::BeginCatchUp { epoch, groups });
+        self.send(
+            node,
+            Request::BeginCatchUp {
+                epoch,
+                copy,
+                groups,
+            },
+        );
     }
 
     /// The marks of a fresh directory are durable: it takes frames from here on.
-    pub(super) fn marked(&mut self, now: Instant, node: NodeId) {
-        if self.nodes[node.index()].phase == Phase::Marking {
+    pub(super) fn marked(&mut self, now: Instant, node: NodeId, copy: RequestId) {
+        let view = &self.nodes[node.index()];
+        if view.phase == Phase::Marking && view.marking == Some(copy) {
             self.nodes[node.index()].fresh = false;
             self.stream(node);
             // Records that became durable since the marks were sent came to it neither way.

@@ -4,12 +4,14 @@
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
-//! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack.
+//! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
+//! `patience` — asking again.
 
 mod admission;
 mod catch_up;
 mod groups;
 mod membership;
+mod patience;
 pub mod payload;
 mod pending;
 mod reads;
@@ -32,7 +34,7 @@ use membership::NodeView;
 use pending::Pending;
 use reads::Reads;
 use recovery::Recovery;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Ties a completion to the request of the disk's user.
@@ -152,6 +154,10 @@ pub struct Writer {
     unwritable_since: Option<Instant>,
     announced: Lsn,
     next_request: u64,
+    /// Nodes that could not prove what they had proved once.
+    suspects: BTreeSet<NodeId>,
+    /// When it was last looked for what was not answered.
+    asked_again: Instant,
     /// The time of the event being handled.
     now: Instant,
     wall_time_ns: u64,
@@ -214,6 +220,8 @@ impl Writer {
             unwritable_since: None,
             announced: Lsn::NONE,
             next_request: 0,
+            suspects: BTreeSet::new(),
+            asked_again: Instant::default(),
             now: Instant::default(),
             wall_time_ns: 0,
             written_bytes: 0,
@@ -294,10 +302,10 @@ impl Writer {
             Reply::Present { id, result } => self.on_present(now, id, result),
             Reply::Records { id, result } => self.on_records(id, result),
             Reply::Leaves { id, result } => self.on_leaves(id, result),
-            Reply::CatchUpBegun { groups } => self.on_catch_up_begun(now, from, &groups),
+            Reply::CatchUpBegun { copy } => self.on_catch_up_begun(now, from, copy),
             Reply::LeavesHeld { id } => self.on_leaves_held(now, id),
-            Reply::GroupCompleted { group, scl } => {
-                self.on_group_completed(now, from, group, scl);
+            Reply::GroupCompleted { copy, group, scl } => {
+                self.on_group_completed(now, from, copy, group, scl);
             }
             Reply::SegmentDamaged { group } => self.on_segment_damaged(from, group),
             Reply::Fenced => {
@@ -315,6 +323,7 @@ impl Writer {
         self.recovery_tick(now);
         if self.is_open() {
             self.hedge_reads(now);
+            self.ask_again(now);
             self.rejoin_nodes();
             self.reconfigure_next();
             self.catch_up_next(now);
@@ -335,7 +344,10 @@ impl Writer {
 
     fn new_request(&mut self) -> RequestId {
         self.next_request += 1;
-        RequestId(self.next_request)
+        RequestId {
+            epoch: self.epoch,
+            number: self.next_request,
+        }
     }
 
     fn send(&mut self, to: NodeId, request: Request) {

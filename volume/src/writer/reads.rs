@@ -8,6 +8,7 @@ use crate::format::index_page::LEAF_BLOCKS;
 use crate::geometry::PAGES_PER_BLOCK;
 use crate::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
 use crate::message::{NodeFailure, Request, RequestId};
+use crate::limits;
 use crate::page::{PAGE_BYTES, PageBuf};
 use crate::page_run::PageRun;
 use crate::time::Instant;
@@ -74,6 +75,7 @@ struct PresenceQuery {
     /// node that answers may have looked before that.
     pending: PendingPresence,
     asked: Vec<NodeId>,
+    since: Instant,
 }
 
 /// What pending records make of the presence of a leaf's blocks.
@@ -247,7 +249,11 @@ impl Writer {
                     self.finish_job(part.ticket);
                 }
             }
-            Err(_) => {
+            Err(failure) => {
+                if failure == NodeFailure::Behind {
+                    // It was asked because it had proved that it is not.
+                    self.suspects.insert(from);
+                }
                 if !self.ask(id)
                     && self
                         .reads
@@ -315,6 +321,32 @@ impl Writer {
                 self.nodes[node.index()].on_latency(HEDGE_AFTER);
             }
             self.ask(id);
+        }
+    }
+
+    /// Asks again for what no node has answered: the question or the answer may be lost.
+    pub(super) fn reask_reads(&mut self, now: Instant) {
+        let is_late = |since: Instant| now.since(since) > limits::REPLY_PATIENCE;
+        let parts = self.reads.parts.iter_mut();
+        let late = parts.filter(|(_, part)| !part.open.is_empty() && is_late(part.since));
+        let late: Vec<RequestId> = late
+            .map(|(id, part)| {
+                let open = std::mem::take(&mut part.open);
+                part.asked.retain(|node| !open.contains(node));
+                part.since = now;
+                *id
+            })
+            .collect();
+        for id in late {
+            if !self.ask(id) {
+                self.part_failed(id);
+            }
+        }
+        let unanswered = |_: &RequestId, query: &mut PresenceQuery| is_late(query.since);
+        let late: Vec<_> = self.reads.presence.extract_if(.., unanswered).collect();
+        for (id, mut query) in late {
+            query.asked.pop();
+            self.ask_presence(id, query);
         }
     }
 
@@ -414,6 +446,7 @@ impl Writer {
             leaf,
             pending: self.pending_presence(group, leaf),
             asked: Vec::new(),
+            since: self.now,
         };
         let exists = self
             .groups
@@ -442,6 +475,7 @@ impl Writer {
             leaf,
             pending: self.pending_presence(group, leaf),
             asked,
+            since: self.now,
         };
         self.reads.presence.insert(id, query);
         let (epoch, vdl) = (self.epoch, self.vdl);
@@ -463,6 +497,7 @@ impl Writer {
             return self.complete(query.ticket, Err(IoFailure::Unreadable));
         };
         query.asked.push(node);
+        query.since = self.now;
         self.reads.presence.insert(id, query);
         let (epoch, vdl) = (self.epoch, self.vdl);
         self.send(

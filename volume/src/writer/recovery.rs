@@ -16,7 +16,7 @@ use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// Waiting for promises and reports.
     Promising,
     /// The range is decided; waiting for nodes to hold the list.
@@ -28,13 +28,13 @@ enum Step {
 /// A recovery under way.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    step: Step,
+    pub(super) step: Step,
     /// When the step began.
     since: Instant,
     /// When a node last said something that took it further.
     progress: Instant,
     /// Nodes that were asked and may still answer.
-    asked: BTreeSet<NodeId>,
+    pub(super) asked: BTreeSet<NodeId>,
     pub(super) reports: BTreeMap<NodeId, Report>,
     /// Nodes that hold the new list.
     pub(super) listed: BTreeSet<NodeId>,
@@ -131,7 +131,7 @@ impl Writer {
                 let none: Vec<GroupId> = recovery.anchors.keys().filter(unknown).copied().collect();
                 let none = none.into_iter().map(|group| (group, Lsn::NONE));
                 for (group, scl) in scls.into_iter().chain(none) {
-                    self.on_scl(from, group, scl);
+                    self.on_complete(from, group, scl);
                 }
             }
             None => self.joined(now, from, &scls),
@@ -150,6 +150,7 @@ impl Writer {
     pub(super) fn recovery_tick(&mut self, now: Instant) {
         if let Some(recovery) = &mut self.recovery {
             recovery.settling.tick(now);
+            self.ask_recovery_again(now);
         }
         let Some(recovery) = &self.recovery else {
             return;

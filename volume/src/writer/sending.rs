@@ -146,6 +146,15 @@ impl Writer {
         }
     }
 
+    /// A segment says that it is complete, with this SCL, unless it is being filled.
+    pub(super) fn on_complete(&mut self, from: NodeId, group: GroupId, scl: Lsn) {
+        if !self.catch_up.is_filling(from, group)
+            && let Some(view) = self.groups.get_mut(&group)
+        {
+            view.on_complete(from, scl);
+        }
+    }
+
     /// Moves VCL and VDL over every record that its group's PGCL covers. VCL is the lowest LSN
     /// that is not durable, minus one: not the minimum of the PGCLs.
     pub(super) fn advance(&mut self) {

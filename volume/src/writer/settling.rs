@@ -36,8 +36,8 @@ struct Fetch {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tried {
-    /// The records are on their way.
-    Given,
+    /// The records are on their way, since then.
+    Given(Instant),
     /// No peer has them in its tail any more.
     NotThere,
 }
@@ -61,6 +61,11 @@ impl Settling {
         let late_ones = self.fetches.values().filter(|fetch| late(fetch));
         self.slow.extend(late_ones.map(|fetch| fetch.source));
         self.drop_fetches(late);
+        // The records may not have arrived.
+        self.tried.retain(|_, tried| match tried {
+            Tried::Given(at) => now.since(*at) <= limits::REPLY_PATIENCE,
+            Tried::NotThere => true,
+        });
     }
 }
 
@@ -132,7 +137,7 @@ impl Writer {
             return true;
         }
         let tried = recovery.settling.tried.get(&(node, group)).copied();
-        if self.catch_up.is_filling(node, group) || tried == Some(Tried::Given) {
+        if self.catch_up.is_filling(node, group) || matches!(tried, Some(Tried::Given(_))) {
             return !enough;
         }
         let scl = view.scl(node);
@@ -161,7 +166,7 @@ impl Writer {
     }
 
     fn fetch_tail(&mut self, fetch: Fetch, after: Lsn, upto: Lsn) {
-        let (id, epoch) = (self.new_request(), self.epoch);
+        let (id, epoch, now) = (self.new_request(), self.epoch, self.now);
         let Fetch {
             source,
             target,
@@ -172,7 +177,7 @@ impl Writer {
             recovery
                 .settling
                 .tried
-                .insert((target, group), Tried::Given);
+                .insert((target, group), Tried::Given(now));
             recovery.settling.fetches.insert(id, fetch);
         }
         self.send(
@@ -217,11 +222,14 @@ impl Writer {
                 },
             );
         }
-        self.catch_up.begun(Lack { node, group, since }, base);
+        let (copy, now) = (self.new_request(), self.now);
+        let lack = Lack { node, group, since };
+        self.catch_up.begun(lack, base, copy, now);
         self.send(
             node,
             Request::BeginCatchUp {
                 epoch,
+                copy,
                 groups: vec![(group, base)],
             },
         );
