@@ -47,8 +47,27 @@ struct Victim {
     index_pages: Vec<IndexPage>,
     /// A live record did not check, or a stretch was no frame: it must not be freed.
     damaged: bool,
-    /// A stretch that was no frame was passed over.
-    skipped: bool,
+    /// Where the stretch began that was no frame and was passed over.
+    skipped_from: Option<u32>,
+    /// That stretch was read a second time: it is no frame.
+    looked_twice: bool,
+}
+
+impl Victim {
+    /// A stretch without frames at an extent's end is what was never written, or what the disk gave
+    /// in the place of frames that are there: it is read once more before the extent counts as
+    /// looked through.
+    fn looks_again(&mut self) -> bool {
+        match self.skipped_from.take() {
+            Some(page) if !self.looked_twice && !self.damaged => {
+                self.looked_twice = true;
+                self.page = page;
+                self.records_done = 0;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What must be over before an extent that a pass went through holds nothing live.
@@ -193,7 +212,8 @@ impl Node {
             moves: Vec::new(),
             index_pages: Vec::new(),
             damaged: false,
-            skipped: false,
+            skipped_from: None,
+            looked_twice: false,
         });
         true
     }
@@ -318,7 +338,7 @@ impl Node {
             return self.load_leaf(leaf, Parked::Cleaning);
         }
         victim.chunk = None;
-        let at_end = victim.page >= victim.end_page;
+        let at_end = victim.page >= victim.end_page && !victim.looks_again();
         self.cleaning.victim = Some(victim);
         self.append_moves(moves);
         if at_end {
@@ -365,7 +385,7 @@ impl Node {
                         return Ok(());
                     }
                     self.look_at_frame(victim, &frame, &chunk, victim.page - first)?;
-                    victim.damaged |= victim.skipped;
+                    victim.damaged |= victim.skipped_from.is_some();
                     victim.records_done = 0;
                     victim.page += frame.pages() as u32;
                 }
@@ -375,7 +395,7 @@ impl Node {
                 }
                 // Frames follow each other without a gap: one behind a gap means damage before it.
                 Ok(_) | Err(_) => {
-                    victim.skipped = true;
+                    victim.skipped_from.get_or_insert(victim.page);
                     victim.page += 1;
                 }
             }
