@@ -189,11 +189,13 @@ impl HotLog {
         if let Some(placement) = self.place_in_active(pages) {
             return Some(placement);
         }
-        let active_can_grow = self.active.is_some_and(|(slot, page)| {
+        // With room in other files nothing else would make the active one grow.
+        let active_grows = self.active.is_some_and(|(slot, page)| {
             let end = u64::from(page + pages) * PAGE_BYTES as u64;
-            end <= self.file_limit() && self.files[&slot].allocated < self.file_limit()
+            let allocating = self.allocating.filter(|allocation| allocation.slot == slot);
+            allocating.is_some_and(|allocation| end <= allocation.bytes)
         });
-        if active_can_grow && !self.full {
+        if active_grows {
             return None;
         }
         self.activate_free(pages)?;

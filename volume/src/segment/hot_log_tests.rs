@@ -120,3 +120,23 @@ fn files_are_short_while_the_log_is_small() {
     }
     assert_eq!(log.longest_file(), 64 << 20);
 }
+
+#[test]
+fn a_short_active_file_does_not_stop_the_log_while_others_have_room() {
+    let mut log = HotLog::new(1 << 20);
+    for (slot, sequence, bytes) in [(0, 7, 16 << 10), (1, 0, 1 << 20), (2, 0, 1 << 20)] {
+        let state = ExtentState {
+            slot: ExtentSlot(slot),
+            sequence: ExtentSequence(sequence),
+            live_bytes: 0,
+            written_pages: 0,
+        };
+        log.adopt(ExtentSlot(slot), bytes, Some(state));
+    }
+    log.resume(LogPoint {
+        extent: ExtentSequence(7),
+        page: 3,
+    });
+    assert_eq!(log.wanted(1 << 20, true), None, "there is room");
+    assert!(log.place(2).is_some());
+}
