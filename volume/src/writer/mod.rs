@@ -154,6 +154,8 @@ pub struct Writer {
     unwritable_since: Option<Instant>,
     announced: Lsn,
     next_request: u64,
+    /// Nodes that could not read what their tail has: the recovery goes on without them.
+    unreadable: BTreeSet<NodeId>,
     /// Nodes that could not prove what they had proved once.
     suspects: BTreeSet<NodeId>,
     /// When it was last looked for what was not answered.
@@ -220,6 +222,7 @@ impl Writer {
             unwritable_since: None,
             announced: Lsn::NONE,
             next_request: 0,
+            unreadable: BTreeSet::new(),
             suspects: BTreeSet::new(),
             asked_again: Instant::default(),
             now: Instant::default(),

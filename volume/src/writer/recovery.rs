@@ -48,13 +48,16 @@ pub(super) struct Recovery {
 impl Writer {
     /// Opens the volume on the nodes that are up.
     pub fn open(&mut self, now: Instant) {
+        self.unreadable.clear();
         self.start_promising(now, self.epoch.number + 1);
     }
 
     pub(super) fn start_promising(&mut self, now: Instant, number: u64) {
         self.epoch.number = number;
         self.catch_up = CatchUp::default();
-        let up = |node: &NodeId| self.nodes[node.index()].phase != Phase::Down;
+        let up = |node: &NodeId| {
+            self.nodes[node.index()].phase != Phase::Down && !self.unreadable.contains(node)
+        };
         let asked: BTreeSet<NodeId> = self.config.node_ids().filter(up).collect();
         for node in &asked {
             self.nodes[node.index()].phase = Phase::Promising;
@@ -79,12 +82,16 @@ impl Writer {
         self.start_promising(now, promised.number.max(self.epoch.number) + 1);
     }
 
-    pub(super) fn recovery_node_down(&mut self, node: NodeId) {
-        if let Some(recovery) = &mut self.recovery {
-            recovery.asked.remove(&node);
-            recovery.reports.remove(&node);
-            recovery.listed.remove(&node);
-            recovery.settling.node_down(node);
+    /// A node is gone. Once the VDL is decided the recovery counts on what the nodes reported, and
+    /// it may be the only one that has a record of the tail: it starts again without that node.
+    pub(super) fn recovery_node_down(&mut self, now: Instant, node: NodeId) {
+        let Some(recovery) = &mut self.recovery else {
+            return;
+        };
+        recovery.reports.remove(&node);
+        let was_counted_on = recovery.asked.remove(&node) && recovery.step != Step::Promising;
+        if was_counted_on {
+            self.start_promising(now, self.epoch.number + 1);
         }
     }
 
@@ -417,7 +424,8 @@ impl Writer {
                 }
             }
         }
-        // Those that were too late, or have a new directory, join now.
+        // Those that were too late, were left out, or have a new directory, join now.
+        self.unreadable.clear();
         for node in self.config.node_ids() {
             let is_up = self.nodes[node.index()].phase != Phase::Down;
             if is_up && !recovery.listed.contains(&node) {

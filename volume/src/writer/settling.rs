@@ -40,15 +40,11 @@ enum Tried {
     Given(Instant),
     /// No peer has them in its tail any more.
     NotThere,
+    /// It was filled with blocks; what is newer than those must come from a tail.
+    Filled,
 }
 
 impl Settling {
-    /// What the node was to give or to be given is to be tried anew.
-    pub(super) fn node_down(&mut self, node: NodeId) {
-        self.drop_fetches(|fetch| fetch.source == node || fetch.target == node);
-        self.tried.retain(|(target, _), _| *target != node);
-    }
-
     fn drop_fetches(&mut self, gone: impl Fn(&Fetch) -> bool) {
         for (_, fetch) in self.fetches.extract_if(.., |_, fetch| gone(fetch)) {
             self.tried.remove(&(fetch.target, fetch.group));
@@ -64,7 +60,7 @@ impl Settling {
         // The records may not have arrived.
         self.tried.retain(|_, tried| match tried {
             Tried::Given(at) => now.since(*at) <= limits::REPLY_PATIENCE,
-            Tried::NotThere => true,
+            Tried::NotThere | Tried::Filled => true,
         });
     }
 }
@@ -141,7 +137,7 @@ impl Writer {
             return !enough;
         }
         let scl = view.scl(node);
-        let can_fetch = view.is_complete(node) && tried.is_none();
+        let can_fetch = view.is_complete(node) && matches!(tried, None | Some(Tried::Filled));
         let source = can_fetch
             .then(|| source_of_tail(recovery, group, scl, anchor))
             .flatten();
@@ -160,6 +156,8 @@ impl Writer {
                 );
             }
             None if enough => return false,
+            // Only a node that did not answer in time has the rest.
+            None if tried == Some(Tried::Filled) => recovery.settling.slow.clear(),
             None => self.fill_for_quorum(node, group),
         }
         true
@@ -234,7 +232,8 @@ impl Writer {
             },
         );
         if let Some(recovery) = &mut self.recovery {
-            recovery.settling.tried.remove(&(node, group));
+            let key = (node, group);
+            recovery.settling.tried.insert(key, Tried::Filled);
         }
     }
 
@@ -306,11 +305,11 @@ impl Writer {
     }
 
     /// A record of the tail that was there when the node was opened cannot be read any more:
-    /// start again with a new epoch, without that node (DESIGN §7.5).
+    /// start again with a new epoch, without that node (DESIGN §7.5). It joins when the volume
+    /// serves, like one that came late.
     fn start_without(&mut self, node: NodeId) {
-        let now = self.now;
-        self.node_down(now, node, "records of its tail cannot be read");
-        self.start_promising(now, self.epoch.number + 1);
+        self.unreadable.insert(node);
+        self.start_promising(self.now, self.epoch.number + 1);
     }
 }
 
