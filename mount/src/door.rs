@@ -3,7 +3,7 @@
 //! The kernel wakes threads that read from one device in turn (`fs/fuse/dev.c`: exclusive waiters,
 //! first come, first woken). With three of them every request of a program that sends one at a
 //! time wakes the thread that has slept longest, on whatever core. So one thread waits at the
-//! door, and the others sleep here until it is kept inside.
+//! door, two when requests come in crowds, and the others sleep here until one is kept inside.
 
 use crate::fuse_device::{has_request, is_connected};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -12,17 +12,17 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Threads that take turns: one at the door, one that may be kept by a disk that does not answer,
-/// and two that may look for data in an index.
+/// Threads that take turns: one or two at the door, one that may be kept by a disk that does not answer,
+/// and one or two that look for data in an index.
 pub(crate) const THREADS: usize = 4;
 
 /// How long the door may be left alone: what a request waits at most when a disk stands still
 /// under the thread that reads from it.
 const UNATTENDED: Duration = Duration::from_millis(20);
 
-/// Reads that are not done at the door after one that kept others waiting. A program with several
-/// requests under way loses that much of its overlap (one read in so many) to finding it out.
-const CROWDED_READS: u32 = 32;
+/// Reads that are not done at the door after somebody was seen to wait there; then it is looked
+/// again. A program that goes over from many requests to single ones pays that many hand-offs.
+const CROWDED_READS: u32 = 256;
 
 /// The door; see the module's page.
 pub(crate) struct Door {
@@ -72,22 +72,25 @@ impl Door {
         if crowded > 0 {
             // Two threads that meet here count one read: it is an estimate.
             self.crowded.store(crowded - 1, Ordering::Relaxed);
+            return false;
         }
-        crowded == 0
+        !self.look_out()
     }
 
-    /// Looks whether somebody waited while the calling thread did a read by itself.
-    pub(crate) fn look_out(&self) {
+    /// Looks whether somebody waits, and remembers it.
+    pub(crate) fn look_out(&self) -> bool {
         let device = self.device.upgrade();
-        if device.is_some_and(|device| has_request(&device)) {
+        let waits = device.is_some_and(|device| has_request(&device));
+        if waits {
             self.crowded.store(CROWDED_READS, Ordering::Relaxed);
         }
+        waits
     }
 
     fn go_back(&self) {
         let mut state = self.state.lock();
         let mut slept = false;
-        while state.at_door > 0 && self.is_open() {
+        while state.at_door >= self.places() && self.is_open() {
             slept = true;
             self.sleep(&mut state);
         }
@@ -106,6 +109,15 @@ impl Door {
         state.watched = true;
         self.called.wait_for(state, UNATTENDED);
         state.watched = false;
+    }
+
+    /// Threads that may wait at the door: where several requests come at a time, two share the
+    /// work.
+    fn places(&self) -> usize {
+        match self.crowded.load(Ordering::Relaxed) {
+            0 => 1,
+            _ => 2,
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -226,12 +238,15 @@ mod tests {
 
     #[test]
     fn a_crowd_is_remembered_for_a_while() {
-        use std::io::Write;
+        use std::io::{Read, Write};
         let mut scene = scene();
-        scene.door.look_out();
+        assert!(!scene.door.look_out());
         assert!(scene.door.may_be_kept());
         scene.kernel.write_all(b"request").unwrap();
-        scene.door.look_out();
+        assert!(!scene.door.may_be_kept());
+        let mut request = [0; 7];
+        let device = UnixStream::from(scene.device.try_clone().unwrap());
+        (&device).read_exact(&mut request).unwrap();
         for _ in 0..CROWDED_READS {
             assert!(!scene.door.may_be_kept());
         }
