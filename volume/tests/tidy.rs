@@ -214,7 +214,11 @@ fn entry_points() -> Vec<PathBuf> {
         let is_entry = |file: &PathBuf| {
             let folder = file.parent().expect("a folder");
             let in_folder = folder.parent() == Some(&tests) && file.ends_with("main.rs");
-            folder == tests || in_folder
+            // Crates that only test lie in the tests' folder.
+            let of_crate = file.ends_with("src/lib.rs")
+                || file.ends_with("src/main.rs")
+                || folder.ends_with("tests");
+            folder == tests || in_folder || of_crate
         };
         entries.extend(rust_files(&tests).into_iter().filter(is_entry));
     }
