@@ -1,8 +1,10 @@
 //! The volume against a `Vec<u8>`, over random sequences of everything that can happen to it.
 
-use crate::cluster::{Cluster, File, MemoryDisk, Random, Shape};
+use redoubt_simulator::cluster::{Cluster, Shape};
+use redoubt_simulator::disk::{File, MemoryDisk};
+use redoubt_simulator::random::Random;
 use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
-use redoubt_volume::ids::DiskBlock;
+use redoubt_volume::ids::{DiskBlock, NodeId};
 use redoubt_volume::status::NodeState;
 
 /// What the disk may hold: the state after each mutation, from the last flushed one on.
@@ -60,13 +62,13 @@ struct Run {
 
 impl Run {
     fn new(shape: Shape, seed: u64) -> Run {
-        let mut cluster = Cluster::create(shape, seed);
+        let mut cluster = crate::unwatched(shape, seed);
         cluster.open().expect("a new volume opens");
         let bytes = shape.disk_bytes as usize;
         Run {
             cluster,
             model: Model::new(bytes),
-            random: Random(seed ^ 0xabcd),
+            random: Random::new(seed ^ 0xabcd),
             away: Vec::new(),
             stalled: Vec::new(),
             rotten: None,
@@ -94,7 +96,7 @@ impl Run {
 
     fn write(&mut self) {
         let (offset, length) = self.range();
-        let fill = self.random.next() as u8 | 1;
+        let fill = self.random.draw() as u8 | 1;
         let data: Vec<u8> = (0..length)
             .map(|i| fill.wrapping_add((i / 512) as u8))
             .collect();
@@ -178,7 +180,7 @@ impl Run {
             88..89 if self.may_lose() => self.stall(),
             89..90 if self.may_lose() && self.rotten.is_none() => self.rot(),
             90..94 => self.heal(),
-            94..97 => self.cluster.tick(),
+            94..97 => self.cluster.quiesce(1),
             _ => {
                 let steps = self.random.below(60);
                 (0..steps).for_each(|_| {
@@ -190,7 +192,7 @@ impl Run {
 
     /// Two nodes may be away, slow, damaged or incomplete at a time: four are left.
     fn may_lose(&mut self) -> bool {
-        let nodes = self.cluster.core().writer.figures().nodes;
+        let nodes = self.cluster.newest().writer.figures().nodes;
         let bad = nodes.iter().enumerate().filter(|(index, (state, _))| {
             *state != NodeState::Up || self.stalled.contains(index) || self.rotten == Some(*index)
         });
@@ -198,15 +200,19 @@ impl Run {
     }
 
     fn some_node(&mut self) -> Option<usize> {
-        let index = self.random.below(self.cluster.disks.len() as u64) as usize;
-        let usable = self.cluster.is_node_open(index) && !self.stalled.contains(&index);
+        let index = self.random.below(self.cluster.hosts.len() as u64) as usize;
+        let usable =
+            self.cluster.is_node_open(NodeId(index as u16)) && !self.stalled.contains(&index);
         usable.then_some(index)
     }
 
     fn lose(&mut self) {
         if let Some(index) = self.some_node() {
             self.story.push(format!("lose node {index}"));
-            let disk = self.cluster.lose_node(index).expect("the node was there");
+            let disk = self
+                .cluster
+                .lose_node(NodeId(index as u16))
+                .expect("the node was there");
             self.away.push((index, disk));
         }
     }
@@ -214,11 +220,12 @@ impl Run {
     fn stall(&mut self) {
         if let Some(index) = self.some_node() {
             self.story.push(format!("stall node {index}"));
-            self.cluster.disks[index]
+            self.cluster.hosts[index]
+                .disk
                 .as_mut()
                 .expect("it is there")
                 .damage
-                .stalls = true;
+                .stuck = true;
             self.stalled.push(index);
         }
     }
@@ -229,8 +236,11 @@ impl Run {
             return;
         };
         self.rotten = Some(index);
-        let mut disk = self.cluster.lose_node(index).expect("the node was there");
-        let files = disk.extent_files();
+        let mut disk = self
+            .cluster
+            .lose_node(NodeId(index as u16))
+            .expect("the node was there");
+        let files: Vec<(File, usize)> = disk.extent_files().collect();
         for _ in 0..self.random.below(6) + 1 {
             let (file, length) = match files.len() {
                 0 => (File::Superblock, 65536),
@@ -240,7 +250,7 @@ impl Run {
             self.story.push(format!("rot {index} {file:?} {offset}"));
             disk.corrupt(file, offset, 700);
         }
-        self.cluster.return_node(index, disk);
+        self.cluster.return_node(NodeId(index as u16), disk);
         self.replace_rotten();
         self.rest();
     }
@@ -248,11 +258,11 @@ impl Run {
     /// A node that is too damaged to be opened is replaced.
     fn replace_rotten(&mut self) {
         if let Some(index) = self.rotten
-            && self.cluster.disks[index].is_some()
-            && !self.cluster.is_node_open(index)
+            && self.cluster.hosts[index].disk.is_some()
+            && !self.cluster.is_node_open(NodeId(index as u16))
         {
             self.story.push(format!("node {index} does not open"));
-            self.cluster.replace_node(index);
+            self.cluster.replace_node(NodeId(index as u16));
             self.rotten = None;
         }
     }
@@ -260,18 +270,14 @@ impl Run {
     fn heal(&mut self) {
         if let Some(index) = self.stalled.pop() {
             self.story.push(format!("node {index} goes on"));
-            self.cluster.disks[index]
-                .as_mut()
-                .expect("it is there")
-                .damage
-                .stalls = false;
+            self.cluster.unstick(NodeId(index as u16));
         } else if let Some((index, disk)) = self.away.pop() {
             if self.random.below(3) == 0 {
                 self.story.push(format!("replace node {index}"));
-                self.cluster.replace_node(index);
+                self.cluster.replace_node(NodeId(index as u16));
             } else {
                 self.story.push(format!("return node {index}"));
-                self.cluster.return_node(index, disk);
+                self.cluster.return_node(NodeId(index as u16), disk);
             }
         } else {
             return;
@@ -293,15 +299,15 @@ impl Run {
         self.replace_rotten();
         self.flush();
         self.cluster.quiesce(60);
-        let state = self.cluster.core().writer.figures().state;
+        let state = self.cluster.newest().writer.figures().state;
         assert_eq!(state.word(), "healthy", "{}", self.tell());
         self.check_copies();
     }
 
     /// Every copy of every group is what it should be.
     fn check_copies(&mut self) {
-        let config = self.cluster.core().writer.config().clone();
-        let groups = self.cluster.core().writer.existing_groups();
+        let config = self.cluster.newest().writer.config().clone();
+        let groups = self.cluster.newest().writer.existing_groups();
         for (unit, expected) in self
             .model
             .now()
@@ -316,7 +322,7 @@ impl Run {
                 continue;
             }
             for node in config.members(group) {
-                let Some(copy) = self.cluster.read_copy(node.index(), group, block) else {
+                let Some(copy) = self.cluster.read_copy(node, group, block) else {
                     assert!(
                         self.rotten == Some(node.index()),
                         "{node:?} does not read {group:?}: {}",

@@ -1,15 +1,16 @@
 //! Cases of opening that have names.
 
-use crate::cluster::{Cluster, File, Shape};
-use redoubt_volume::format::superblock::Superblock;
-use redoubt_volume::ids::VolumeEpoch;
+use crate::{disks, unwatched};
+use redoubt_simulator::cluster::{Cluster, Shape};
+use redoubt_simulator::disk::{File, OneShot};
+use redoubt_volume::ids::{NodeId, VolumeEpoch};
 use redoubt_volume::limits::{LSN_ALLOCATION_LIMIT, TRUNCATION_RANGES};
 use redoubt_volume::lsn::{Lsn, TruncationRange};
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::{DiskCompletion, NodeEffect};
 
 fn filled(seed: u64) -> Cluster {
-    let mut cluster = Cluster::create(Shape::default(), seed);
+    let mut cluster = unwatched(Shape::default(), seed);
     cluster.open().expect("a new volume opens");
     for block in 0..100u64 {
         cluster.start_write(block * 16384, &[block as u8 + 1; 16384], false);
@@ -35,24 +36,29 @@ fn three_nodes_left_read_and_do_not_write_until_the_fourth_returns() {
     let mut cluster = filled(1);
     let mut away = Vec::new();
     for index in [0, 2, 5] {
-        away.push((index, cluster.lose_node(index).expect("it was there")));
+        away.push((
+            index,
+            cluster
+                .lose_node(NodeId(index as u16))
+                .expect("it was there"),
+        ));
     }
-    assert_eq!(cluster.core().writer.figures().state.word(), "read-only");
+    assert_eq!(cluster.newest().writer.figures().state.word(), "read-only");
     let write = cluster.start_write(0, &[77; 16384], true);
     cluster.quiesce(5);
     assert!(
-        !cluster.answers.contains_key(&write),
+        !cluster.is_answered(write),
         "a write without quorum is not answered"
     );
     expect_filled(&mut cluster);
     let (index, disk) = away.remove(0);
-    cluster.return_node(index, disk);
+    cluster.return_node(NodeId(index as u16), disk);
     cluster.wait(write).expect("the write goes on by itself");
     for (index, disk) in away {
-        cluster.return_node(index, disk);
+        cluster.return_node(NodeId(index as u16), disk);
     }
     cluster.quiesce(50);
-    assert_eq!(cluster.core().writer.figures().state.word(), "healthy");
+    assert_eq!(cluster.newest().writer.figures().state.word(), "healthy");
     assert_eq!(cluster.read(0, 1), [77]);
 }
 
@@ -62,13 +68,16 @@ fn a_volume_with_three_nodes_opens_for_reading() {
     cluster.crash();
     let mut away = Vec::new();
     for index in [1, 3, 4] {
-        away.push((index, cluster.disks[index].take().expect("it was there")));
+        away.push((
+            index,
+            cluster.hosts[index].disk.take().expect("it was there"),
+        ));
     }
     assert_eq!(cluster.open(), Ok(()));
-    assert_eq!(cluster.core().writer.figures().state.word(), "read-only");
+    assert_eq!(cluster.newest().writer.figures().state.word(), "read-only");
     expect_filled(&mut cluster);
     let (index, disk) = away.remove(0);
-    cluster.return_node(index, disk);
+    cluster.return_node(NodeId(index as u16), disk);
     cluster.quiesce(20);
     let write = cluster.start_write(0, &[1; 16384], true);
     cluster.wait(write).expect("four nodes take writes");
@@ -97,7 +106,7 @@ fn two_nodes_are_refused_and_named() {
     let mut cluster = filled(3);
     cluster.crash();
     for index in [0, 1, 2, 3] {
-        cluster.disks[index] = None;
+        cluster.hosts[index].disk = None;
     }
     let reason = cluster.open().expect_err("two nodes prove nothing");
     assert!(reason.contains("a1") && reason.contains("b2"), "{reason}");
@@ -106,14 +115,14 @@ fn two_nodes_are_refused_and_named() {
 #[test]
 fn a_replaced_directory_counts_only_when_it_was_filled() {
     let mut cluster = filled(4);
-    cluster.lose_node(0);
-    cluster.replace_node(0);
+    cluster.lose_node(NodeId(0));
+    cluster.replace_node(NodeId(0));
     cluster.quiesce(100);
-    assert_eq!(cluster.core().writer.figures().state.word(), "healthy");
+    assert_eq!(cluster.newest().writer.figures().state.word(), "healthy");
     // The new one must be able to serve alone with two others.
     cluster.crash();
     for index in [1, 2, 4] {
-        cluster.disks[index] = None;
+        cluster.hosts[index].disk = None;
     }
     assert_eq!(cluster.open(), Ok(()));
     expect_filled(&mut cluster);
@@ -124,12 +133,12 @@ fn an_emptied_node_counts_in_no_quorum() {
     let mut cluster = filled(5);
     cluster.crash();
     cluster
-        .disks
+        .hosts
         .iter_mut()
         .take(3)
-        .for_each(|disk| *disk = None);
+        .for_each(|host| host.disk = None);
     // Three are left; one of them is exchanged for an empty directory while nobody looks.
-    cluster.replace_node(3);
+    cluster.replace_node(NodeId(3));
     assert!(
         cluster.open().is_err(),
         "two complete nodes and an empty one prove nothing"
@@ -139,9 +148,8 @@ fn an_emptied_node_counts_in_no_quorum() {
 #[test]
 fn a_node_refuses_an_older_writer() {
     let mut cluster = filled(6);
-    let now = cluster.now;
-    let core = cluster.core();
-    let node = core.nodes[0].as_mut().expect("the node is there");
+    let now = cluster.now();
+    let node = cluster.hosts[0].node.as_mut().expect("the node is there");
     let old = VolumeEpoch {
         number: 0,
         writer: 99,
@@ -168,24 +176,25 @@ fn a_node_refuses_an_older_writer() {
 #[test]
 fn a_failed_append_fences_the_node_and_nothing_else() {
     let mut cluster = filled(7);
-    if let Some(disk) = &mut cluster.disks[2] {
-        disk.damage.fails = true;
+    if let Some(disk) = &mut cluster.hosts[2].disk {
+        disk.damage.armed.push(OneShot::FailAppend);
     }
     let write = cluster.start_write(0, &[5; 16384], true);
     cluster.wait(write).expect("five others are enough");
     cluster.quiesce(3);
     assert!(
-        cluster.core().nodes[2]
+        cluster.hosts[2]
+            .node
             .as_ref()
             .is_some_and(|node| node.is_fenced())
     );
-    assert_eq!(cluster.core().writer.figures().state.word(), "degraded");
+    assert_eq!(cluster.newest().writer.figures().state.word(), "degraded");
     assert_eq!(cluster.read(0, 1), [5]);
 }
 
 #[test]
 fn a_full_disk_refuses_what_was_not_admitted_and_goes_on_when_there_is_space() {
-    let mut cluster = Cluster::create(
+    let mut cluster = unwatched(
         Shape {
             disk_bytes: 64 << 20,
             group_mib: 64,
@@ -194,7 +203,7 @@ fn a_full_disk_refuses_what_was_not_admitted_and_goes_on_when_there_is_space() {
         8,
     );
     cluster.open().expect("a new volume opens");
-    for disk in cluster.disks.iter_mut().flatten() {
+    for disk in disks(&mut cluster) {
         disk.damage.capacity = Some(12 << 20);
     }
     let mut acknowledged = Vec::new();
@@ -218,7 +227,7 @@ fn a_full_disk_refuses_what_was_not_admitted_and_goes_on_when_there_is_space() {
             "block {block}"
         );
     }
-    for disk in cluster.disks.iter_mut().flatten() {
+    for disk in disks(&mut cluster) {
         disk.damage.capacity = None;
     }
     cluster.quiesce(20);
@@ -233,7 +242,7 @@ fn overwriting_leaves_little_behind() {
         group_mib: 8,
         ..Shape::default()
     };
-    let mut cluster = Cluster::create(shape, 9);
+    let mut cluster = unwatched(shape, 9);
     cluster.open().expect("a new volume opens");
     for round in 0..20u8 {
         for chunk in 0..64u64 {
@@ -243,7 +252,7 @@ fn overwriting_leaves_little_behind() {
         cluster.wait(flush).expect("the flush succeeds");
     }
     cluster.quiesce(200);
-    for disk in cluster.disks.iter().flatten() {
+    for disk in disks(&mut cluster) {
         let bytes = disk.log_bytes();
         assert!(
             bytes < 8 * (1 << 20) * 16 / 10 + 9 * (1 << 20),
@@ -255,8 +264,9 @@ fn overwriting_leaves_little_behind() {
 
 /// Changes bytes all over the logs of a node.
 fn damage_log(cluster: &mut Cluster, index: usize) {
-    let disk = cluster.disks[index].as_mut().expect("it is there");
-    for (file, length) in disk.extent_files() {
+    let disk = cluster.hosts[index].disk.as_mut().expect("it is there");
+    let files: Vec<(File, usize)> = disk.extent_files().collect();
+    for (file, length) in files {
         (0..length)
             .step_by(40 * 4096)
             .for_each(|at| disk.corrupt(file, at, 64));
@@ -264,7 +274,7 @@ fn damage_log(cluster: &mut Cluster, index: usize) {
 }
 
 fn state(cluster: &mut Cluster) -> &'static str {
-    cluster.core().writer.figures().state.word()
+    cluster.newest().writer.figures().state.word()
 }
 
 #[test]
@@ -279,7 +289,7 @@ fn a_damaged_tail_is_filled_from_peers_and_counts_in_no_quorum_before() {
     assert_eq!(state(&mut cluster), "healthy");
     cluster.crash();
     for index in [0, 2, 3] {
-        cluster.disks[index] = None;
+        cluster.hosts[index].disk = None;
     }
     assert_eq!(cluster.open(), Ok(()));
     expect_filled(&mut cluster);
@@ -290,7 +300,7 @@ fn three_nodes_of_which_one_has_a_damaged_tail_prove_nothing() {
     let mut cluster = filled(11);
     cluster.crash();
     for index in [0, 2, 3] {
-        cluster.disks[index] = None;
+        cluster.hosts[index].disk = None;
     }
     damage_log(&mut cluster, 1);
     assert!(cluster.open().is_err());
@@ -309,12 +319,12 @@ fn bit_rot_under_an_open_volume_is_answered_by_other_nodes() {
 fn a_node_without_a_superblock_is_left_out_and_replaced() {
     let mut cluster = filled(13);
     cluster.crash();
-    let disk = cluster.disks[5].as_mut().expect("it is there");
+    let disk = cluster.hosts[5].disk.as_mut().expect("it is there");
     disk.corrupt(File::Superblock, 0, 128 * 1024);
     assert_eq!(cluster.open(), Ok(()));
-    assert!(!cluster.is_node_open(5));
+    assert!(!cluster.is_node_open(NodeId(5)));
     expect_filled(&mut cluster);
-    cluster.replace_node(5);
+    cluster.replace_node(NodeId(5));
     cluster.quiesce(100);
     assert_eq!(state(&mut cluster), "healthy");
 }
@@ -323,11 +333,12 @@ fn a_node_without_a_superblock_is_left_out_and_replaced() {
 fn slow_disks_delay_neither_writes_nor_an_open_and_catch_up() {
     let mut cluster = filled(14);
     for index in [1, 2] {
-        cluster.disks[index]
+        cluster.hosts[index]
+            .disk
             .as_mut()
             .expect("it is there")
             .damage
-            .stalls = true;
+            .stuck = true;
     }
     let write = cluster.start_write(0, &[9; 16384], true);
     cluster.wait(write).expect("four are enough");
@@ -335,11 +346,7 @@ fn slow_disks_delay_neither_writes_nor_an_open_and_catch_up() {
     assert_eq!(cluster.open(), Ok(()));
     assert_eq!(cluster.read(0, 1), [9]);
     for index in [1, 2] {
-        cluster.disks[index]
-            .as_mut()
-            .expect("it is there")
-            .damage
-            .stalls = false;
+        cluster.unstick(NodeId(index as u16));
     }
     cluster.quiesce(100);
     assert_eq!(state(&mut cluster), "healthy");
@@ -350,11 +357,12 @@ fn an_open_that_comes_no_further_ends_with_the_reason() {
     let mut cluster = filled(15);
     cluster.crash();
     for index in [0, 1, 2, 3] {
-        cluster.disks[index]
+        cluster.hosts[index]
+            .disk
             .as_mut()
             .expect("it is there")
             .damage
-            .stalls = true;
+            .stuck = true;
     }
     let reason = cluster.open().expect_err("two answers are too few");
     assert!(reason.contains("a1") && reason.contains("b2"), "{reason}");
@@ -369,7 +377,7 @@ fn a_larger_disk_stays_larger_and_its_discard_reaches_every_block() {
     cluster.wait(write).expect("the new blocks take writes");
     cluster.crash();
     assert_eq!(cluster.open(), Ok(()));
-    assert_eq!(cluster.core().writer.disk_bytes(), bytes);
+    assert_eq!(cluster.newest().writer.disk_bytes(), bytes);
     assert_eq!(cluster.read(bytes - 1, 1), [3]);
     cluster.start_discard(0, bytes);
     let flush = cluster.start_flush();
@@ -386,8 +394,8 @@ fn a_larger_disk_stays_larger_and_its_discard_reaches_every_block() {
 
 /// Cuts the only range of every node's list into as many as a list can have.
 fn fill_lists(cluster: &mut Cluster) {
-    for disk in cluster.disks.iter_mut().flatten() {
-        let mut superblock = Superblock::newest(disk.superblock_file()).expect("it checks");
+    for disk in disks(cluster) {
+        let mut superblock = disk.superblock().expect("it checks");
         let range = superblock.list.ranges[0];
         let width = (range.high.0 - range.low.0) / TRUNCATION_RANGES as u64;
         let part = |number: u64| TruncationRange {
@@ -410,22 +418,22 @@ fn a_node_that_is_gone_for_good_stops_no_open() {
     cluster.start_write(100 * 16384, &[5; 16384], true);
     cluster.close();
     fill_lists(&mut cluster);
-    let gone = cluster.disks[5].take().expect("it was there");
+    let gone = cluster.hosts[5].disk.take().expect("it was there");
     assert_eq!(cluster.open(), Ok(()));
     expect_filled(&mut cluster);
     let write = cluster.start_write(100 * 16384, &[6; 16384], true);
     cluster.wait(write).expect("five are enough");
-    let lists = cluster.disks.iter().flatten().map(|disk| {
-        let superblock = Superblock::newest(disk.superblock_file()).expect("it checks");
+    let lists = disks(&mut cluster).map(|disk| {
+        let superblock = disk.superblock().expect("it checks");
         superblock.list.ranges.len()
     });
     assert!(lists.max() < Some(10), "what nobody can meet is forgotten");
     // It may hold what was annulled and is not remembered: it does not count, and is made anew.
-    cluster.return_node(5, gone);
+    cluster.return_node(NodeId(5), gone);
     cluster.quiesce(50);
     assert_eq!(state(&mut cluster), "degraded");
-    cluster.lose_node(5);
-    cluster.replace_node(5);
+    cluster.lose_node(NodeId(5));
+    cluster.replace_node(NodeId(5));
     cluster.quiesce(100);
     assert_eq!(state(&mut cluster), "healthy");
     assert_eq!(cluster.read(100 * 16384, 1), [6]);
@@ -437,8 +445,8 @@ fn a_node_that_is_gone_for_good_stops_no_open() {
 fn a_report_counts_what_was_logged_since_the_open() {
     let mut cluster = filled(17);
     cluster.quiesce(3);
-    let now = cluster.now;
-    let node = cluster.core().nodes[0].as_mut().expect("it is there");
+    let now = cluster.now();
+    let node = cluster.hosts[0].node.as_mut().expect("it is there");
     let promised = node.superblock().promised;
     let number = promised.number + 1;
     let epoch = VolumeEpoch { number, ..promised };

@@ -1,8 +1,10 @@
 //! A volume that was opened for reading on three of its nodes, and then on the other three: two
 //! lines. The newer one goes on; nothing of the older one may come into it.
 
-use crate::cluster::{Cluster, MemoryDisk, Shape};
-use redoubt_volume::ids::{GroupBlock, GroupId};
+use crate::unwatched;
+use redoubt_simulator::cluster::{Cluster, Shape};
+use redoubt_simulator::disk::MemoryDisk;
+use redoubt_volume::ids::{GroupBlock, GroupId, NodeId};
 
 /// What was durable before the lines part.
 const BEFORE: u8 = 1;
@@ -12,20 +14,25 @@ const ABANDONED: u8 = 77;
 type Away = Vec<(usize, MemoryDisk)>;
 
 fn take_away(cluster: &mut Cluster, nodes: [usize; 3]) -> Away {
-    let take = |index: usize| (index, cluster.disks[index].take().expect("it was there"));
+    let take = |index: usize| {
+        (
+            index,
+            cluster.hosts[index].disk.take().expect("it was there"),
+        )
+    };
     nodes.into_iter().map(take).collect()
 }
 
 fn put_back(cluster: &mut Cluster, away: Away) {
     for (index, disk) in away {
-        cluster.disks[index] = Some(disk);
+        cluster.hosts[index].disk = Some(disk);
     }
 }
 
 /// A write that reached the first three nodes alone was read there, without the others; then the
 /// others were opened without the first three, which are returned.
 fn parted(seed: u64) -> (Cluster, Away) {
-    let mut cluster = Cluster::create(Shape::default(), seed);
+    let mut cluster = unwatched(Shape::default(), seed);
     cluster.open().expect("a new volume opens");
     let write = cluster.start_write(0, &[BEFORE; 16384], true);
     cluster.wait(write).expect("six nodes take writes");
@@ -53,11 +60,11 @@ fn parted(seed: u64) -> (Cluster, Away) {
 fn a_node_of_the_older_line_does_not_come_back_with_what_was_abandoned() {
     let (mut cluster, first) = parted(30);
     for (index, disk) in first {
-        cluster.return_node(index, disk);
+        cluster.return_node(NodeId(index as u16), disk);
     }
     cluster.quiesce(20);
     for node in 0..6 {
-        let copy = cluster.read_copy(node, GroupId(0), GroupBlock(0));
+        let copy = cluster.read_copy(NodeId(node as u16), GroupId(0), GroupBlock(0));
         assert!(
             copy.is_none_or(|copy| copy[0] == BEFORE),
             "node {node} gives what the volume does not have"
@@ -65,10 +72,10 @@ fn a_node_of_the_older_line_does_not_come_back_with_what_was_abandoned() {
     }
     assert_eq!(cluster.read(0, 1), [BEFORE]);
     for node in 0..3 {
-        cluster.replace_node(node);
+        cluster.replace_node(NodeId(node as u16));
         cluster.quiesce(50);
     }
-    assert_eq!(cluster.core().writer.figures().state.word(), "healthy");
+    assert_eq!(cluster.newest().writer.figures().state.word(), "healthy");
     assert_eq!(cluster.read(0, 1), [BEFORE]);
 }
 

@@ -1,7 +1,10 @@
 //! Space: what happens when the file systems below are full.
 
-use crate::cluster::{Cluster, Random, Shape};
+use crate::{disks, unwatched};
+use redoubt_simulator::cluster::{Cluster, Shape};
+use redoubt_simulator::random::Random;
 use redoubt_volume::error::IoFailure;
+use redoubt_volume::ids::NodeId;
 use redoubt_volume::writer::Ticket;
 
 const MIB: usize = 1 << 20;
@@ -13,9 +16,9 @@ fn cluster_on_small_disks(seed: u64, capacity: usize) -> Cluster {
         group_mib: 64,
         ..Shape::default()
     };
-    let mut cluster = Cluster::create(shape, seed);
+    let mut cluster = unwatched(shape, seed);
     cluster.open().expect("a new volume opens");
-    for disk in cluster.disks.iter_mut().flatten() {
+    for disk in disks(&mut cluster) {
         disk.damage.capacity = Some(capacity);
     }
     cluster
@@ -25,7 +28,7 @@ fn cluster_on_small_disks(seed: u64, capacity: usize) -> Cluster {
 fn write_until_full(cluster: &mut Cluster, random: &mut Random, piece: usize) -> IoFailure {
     for _ in 0..8000 {
         let offset = random.below((64 * MIB / piece) as u64) * piece as u64;
-        let write = cluster.start_write(offset, &vec![random.next() as u8 | 1; piece], true);
+        let write = cluster.start_write(offset, &vec![random.draw() as u8 | 1; piece], true);
         if let Err(failure) = cluster.wait(write) {
             return failure;
         }
@@ -36,7 +39,7 @@ fn write_until_full(cluster: &mut Cluster, random: &mut Random, piece: usize) ->
 #[test]
 fn overwriting_goes_on_while_there_is_garbage_to_collect() {
     let mut cluster = cluster_on_small_disks(1, 20 * MIB);
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     let chunk = 128 * 1024;
     for round in 0..400 {
         // Eight MiB of data that fit; many requests at a time, as a busy mount has them.
@@ -57,7 +60,7 @@ fn overwriting_goes_on_while_there_is_garbage_to_collect() {
 fn discards_get_through_on_a_full_volume_and_make_room() {
     for piece in [4096, 65536] {
         let mut cluster = cluster_on_small_disks(3, 14 * MIB);
-        let mut random = Random(4);
+        let mut random = Random::new(4);
         let failure = write_until_full(&mut cluster, &mut random, piece);
         assert_eq!(failure, IoFailure::NoSpace);
         for first in (0..64u64).step_by(2) {
@@ -77,7 +80,7 @@ fn discards_get_through_on_a_full_volume_and_make_room() {
 #[test]
 fn many_small_discards_do_not_run_out_of_room_themselves() {
     let mut cluster = cluster_on_small_disks(5, 14 * MIB);
-    let mut random = Random(6);
+    let mut random = Random::new(6);
     write_until_full(&mut cluster, &mut random, 16384);
     for round in 0..2000 {
         let block = random.below(4096);
@@ -91,9 +94,9 @@ fn many_small_discards_do_not_run_out_of_room_themselves() {
 fn a_volume_full_of_live_data_says_so_without_delay() {
     let mut cluster = cluster_on_small_disks(7, 14 * MIB);
     let mut count = 0;
-    let mut before = cluster.now;
+    let mut before = cluster.now();
     for offset in (0..64 * MIB).step_by(65536) {
-        before = cluster.now;
+        before = cluster.now();
         let write = cluster.start_write(offset as u64, &[1; 65536], true);
         match cluster.wait(write) {
             Ok(_) => count += 1,
@@ -104,47 +107,49 @@ fn a_volume_full_of_live_data_says_so_without_delay() {
         }
     }
     assert!(count * 65536 > 7 * MIB, "only {} KiB fitted", count * 64);
-    let waited = cluster.now.since(before);
+    let waited = cluster.now().since(before);
     assert!(waited.as_secs() < 5, "it took {waited:?}");
 }
 
 #[test]
 fn a_node_whose_disk_is_full_says_so() {
     let mut cluster = cluster_on_small_disks(8, 64 * MIB);
-    if let Some(disk) = &mut cluster.disks[5] {
+    if let Some(disk) = &mut cluster.hosts[5].disk {
         disk.damage.capacity = Some(6 * MIB);
     }
     for offset in (0..44 * MIB).step_by(65536) {
         let write = cluster.start_write(offset as u64, &[1; 65536], true);
         cluster.wait(write).expect("five nodes have room");
     }
-    let reason = |cluster: &mut Cluster| cluster.core().writer.figures().nodes[5].1.clone();
+    let reason = |cluster: &mut Cluster| cluster.newest().writer.figures().nodes[5].1.clone();
     let said = reason(&mut cluster).expect("there is something to say");
     assert!(said.contains("full"), "{said}");
-    if let Some(disk) = &mut cluster.disks[5] {
+    if let Some(disk) = &mut cluster.hosts[5].disk {
         disk.damage.capacity = None;
     }
     cluster.quiesce(400);
     assert_eq!(reason(&mut cluster), None);
-    let state = cluster.core().writer.figures().state;
+    let state = cluster.newest().writer.figures().state;
     assert_eq!(state.word(), "healthy");
 }
 
 #[test]
 fn requests_that_wait_are_bounded_and_the_others_are_answered() {
     let mut cluster = cluster_on_small_disks(9, 240 * MIB);
-    let lost: Vec<_> = (0..3).map(|index| cluster.lose_node(index)).collect();
+    let lost: Vec<_> = (0..3)
+        .map(|index| cluster.lose_node(NodeId(index as u16)))
+        .collect();
     let mut tickets = Vec::new();
     for offset in (0..600).map(|index| index % 60 * MIB as u64) {
         tickets.push(cluster.start_write(offset, &vec![1; MIB], false));
     }
     let refused = tickets
         .iter()
-        .filter(|ticket| cluster.answers.contains_key(ticket));
+        .filter(|ticket| cluster.is_answered(**ticket));
     let refused = refused.count();
     assert!((80..100).contains(&refused), "{refused} refused");
     for (index, disk) in lost.into_iter().enumerate() {
-        cluster.return_node(index, disk.expect("it was there"));
+        cluster.return_node(NodeId(index as u16), disk.expect("it was there"));
     }
     for (index, ticket) in tickets.into_iter().enumerate() {
         let result = cluster.wait(ticket).map(drop);

@@ -1,6 +1,8 @@
-//! Every crash point of a workload: the power is cut after each single disk completion.
+//! Every crash point of a workload: the power is cut after each single event, be it a message or
+//! a disk completion.
 
-use crate::cluster::{Cluster, Shape};
+use crate::{disks, unwatched};
+use redoubt_simulator::cluster::{Cluster, Shape};
 
 const BLOCK: u64 = 16384;
 
@@ -15,14 +17,12 @@ fn workload(cluster: &mut Cluster, limit: usize) -> (Vec<u8>, Vec<u8>, bool) {
         written[block as usize] = version;
         if version.is_multiple_of(3) {
             let flush = cluster.start_flush();
-            while !cluster.answers.contains_key(&flush) {
+            while !cluster.is_answered(flush) {
                 if steps == limit {
                     return (flushed, written, false);
                 }
                 steps += 1;
-                if !cluster.step() {
-                    cluster.tick();
-                }
+                cluster.step();
             }
             flushed.clone_from(&written);
         }
@@ -50,14 +50,14 @@ fn check(cluster: &mut Cluster, flushed: &[u8], written: &[u8], limit: usize) ->
 fn crash_everywhere(ignore_syncs: bool) -> usize {
     let mut losses = 0;
     for limit in 0.. {
-        let mut cluster = Cluster::create(Shape::default(), limit as u64);
+        let mut cluster = unwatched(Shape::default(), limit as u64);
         cluster.open().expect("a new volume opens");
-        for disk in cluster.disks.iter_mut().flatten() {
+        for disk in disks(&mut cluster) {
             disk.damage.syncs_are_ignored = ignore_syncs;
         }
         let (flushed, written, ended) = workload(&mut cluster, limit);
         cluster.crash();
-        for disk in cluster.disks.iter_mut().flatten() {
+        for disk in disks(&mut cluster) {
             disk.damage.syncs_are_ignored = false;
         }
         let opened = cluster.open();

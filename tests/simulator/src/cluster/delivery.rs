@@ -1,0 +1,359 @@
+//! Messages and disk effects on their way.
+
+use super::{Cluster, Event};
+use crate::coverage::Mark;
+use crate::disk::DiskToken;
+use crate::network::{Way, WriterId};
+use redoubt_volume::ids::NodeId;
+use redoubt_volume::message::{Reply, Request};
+use redoubt_volume::segment::effect::{DiskCompletion, NodeEffect};
+use redoubt_volume::writer::WriterEffect;
+use std::time::Duration;
+
+impl Cluster {
+    /// Gives an event to the process that it is for, unless that is gone.
+    pub(super) fn deliver(&mut self, event: Event) {
+        match event {
+            Event::Request(writer, connection, node, request) => {
+                if self.network.connection(writer, node) == Some(connection) {
+                    self.deliver_request(node, request);
+                }
+            }
+            Event::Reply(node, connection, writer, reply) => {
+                if self.network.connection(writer, node) == Some(connection) {
+                    self.deliver_reply(node, writer, reply);
+                }
+            }
+            Event::Disk(node, life, token) => self.disk_is_done(node, life, token),
+            Event::Link(writer, node, connection) => self.tell_link(writer, node, connection),
+            Event::Tick | Event::Watch | Event::ResumeNode(_) | Event::ResumeWriter(_) => {}
+        }
+    }
+
+    /// A request reaches a node's process, whoever sent it and whenever.
+    pub fn deliver_request(&mut self, id: NodeId, request: Request) {
+        let now = self.now();
+        let host = &mut self.hosts[id.index()];
+        let Some(node) = &mut host.node else {
+            return;
+        };
+        let superblock = node.superblock();
+        self.coverage
+            .on_request(&request, superblock.promised, superblock.list.epoch);
+        self.digest
+            .add(u64::from(id.0) << 8 | kind_of_request(&request));
+        if self.is_traced && !matches!(request, Request::Announce { .. }) {
+            let text = brief(&request);
+            self.tell(|| format!("  {id:?} gets {text}"));
+        }
+        if let Some(node) = &mut self.hosts[id.index()].node {
+            node.on_request(now, request);
+        }
+        self.pump_node(id);
+    }
+
+    fn deliver_reply(&mut self, id: NodeId, to: WriterId, reply: Reply) {
+        let now = self.now();
+        self.digest
+            .add(u64::from(id.0) << 8 | kind_of_reply(&reply));
+        if let Some(process) = self.writer_mut(to) {
+            process.writer.on_reply(now, id, reply);
+            self.pump_writer(to);
+        }
+    }
+
+    fn disk_is_done(&mut self, id: NodeId, life: u64, token: DiskToken) {
+        let now = self.now();
+        let host = &mut self.hosts[id.index()];
+        if host.life != life {
+            return;
+        }
+        let Some(disk) = &mut host.disk else { return };
+        if disk.damage.stuck {
+            return host.held.push(token);
+        }
+        let Some(completion) = disk.complete(token, &mut self.random) else {
+            return;
+        };
+        self.coverage.on_completion(&completion);
+        self.digest
+            .add(u64::from(id.0) << 8 | kind_of_completion(&completion));
+        if let Some(node) = &mut host.node {
+            node.on_disk(now, completion);
+        }
+        self.pump_node(id);
+    }
+
+    /// What a stuck disk has held back completes now.
+    pub fn unstick(&mut self, id: NodeId) {
+        let host = &mut self.hosts[id.index()];
+        if let Some(disk) = &mut host.disk {
+            disk.damage.stuck = false;
+        }
+        for token in std::mem::take(&mut host.held) {
+            let delay = Duration::from_micros(self.random.between(10, 200));
+            self.clock.after(delay, Event::Disk(id, host.life, token));
+        }
+    }
+
+    /// Carries out what a node wants done.
+    pub(super) fn pump_node(&mut self, id: NodeId) {
+        loop {
+            let host = &mut self.hosts[id.index()];
+            let Some(node) = &mut host.node else { return };
+            let Some(effect) = node.poll() else { return };
+            if let Some(fuse) = &mut host.fuse {
+                *fuse = fuse.saturating_sub(1);
+                if *fuse == 0 {
+                    self.counts.died_at_effect += 1;
+                    return self.crash_node(id);
+                }
+            }
+            match effect {
+                NodeEffect::Send(reply) => self.send_reply(id, reply),
+                effect => self.submit(id, effect),
+            }
+        }
+    }
+
+    fn submit(&mut self, id: NodeId, effect: NodeEffect) {
+        self.coverage.on_effect(&effect);
+        let micros = match &effect {
+            NodeEffect::Read { .. } | NodeEffect::Materialize { .. } => 20..90,
+            _ => 40..160,
+        };
+        let host = &mut self.hosts[id.index()];
+        let Some(disk) = &mut host.disk else { return };
+        let slowness = u64::from(disk.damage.slowness.max(1));
+        let delay = Duration::from_micros(self.random.between(micros.start, micros.end) * slowness);
+        if let Some(token) = disk.submit(effect) {
+            self.clock.after(delay, Event::Disk(id, host.life, token));
+        }
+    }
+
+    /// An answer goes to every writer that is connected: a node knows only "the writer".
+    fn send_reply(&mut self, id: NodeId, reply: Reply) {
+        self.coverage.on_reply(&reply);
+        if self.is_traced
+            && let Some(text) = brief_reply(&reply)
+        {
+            self.tell(|| format!("  {id:?} says {text}"));
+        }
+        if let Some(node) = &self.hosts[id.index()].node {
+            self.laws.on_reply(id, node.superblock(), &reply);
+        }
+        let now = self.now();
+        for index in 0..self.writers.len() {
+            let writer = self.writers[index].id;
+            let Some(connection) = self.network.connection(writer, id) else {
+                continue;
+            };
+            let arrivals =
+                self.network
+                    .arrivals(&mut self.random, now, connection, id, Way::ToWriter);
+            for at in arrivals.into_iter().flatten() {
+                let event = Event::Reply(id, connection, writer, reply.clone());
+                self.clock.at(at, event);
+            }
+        }
+    }
+
+    /// Carries out what a writer wants done.
+    pub(super) fn pump_writer(&mut self, id: WriterId) {
+        loop {
+            let Some(process) = self.writer_mut(id) else {
+                return;
+            };
+            let Some(effect) = process.writer.poll() else {
+                return;
+            };
+            if let Some(fuse) = &mut process.fuse {
+                *fuse = fuse.saturating_sub(1);
+                if *fuse == 0 {
+                    self.counts.died_at_effect += 1;
+                    return self.crash_writer(id);
+                }
+            }
+            match effect {
+                WriterEffect::Send { to, request } => self.send_request(id, to, request),
+                WriterEffect::Complete { ticket, result } => {
+                    let heard = ticket.0 << 1 | u64::from(result.is_ok());
+                    process.answers.insert(ticket, result);
+                    self.digest.add(heard);
+                }
+                WriterEffect::Opened(result) => {
+                    process.opened = Some(result.clone());
+                    self.coverage
+                        .reach_if(result.is_err(), Mark::RecoveryRefused);
+                    self.tell(|| format!("{id:?} opened: {result:?}"));
+                }
+            }
+        }
+    }
+
+    fn send_request(&mut self, from: WriterId, to: NodeId, request: Request) {
+        let now = self.now();
+        self.laws.on_request(to, &request);
+        self.record(to, &request);
+        let Some(connection) = self.network.connection(from, to) else {
+            return;
+        };
+        let arrivals = self
+            .network
+            .arrivals(&mut self.random, now, connection, to, Way::ToNode);
+        for at in arrivals.into_iter().flatten() {
+            let event = Event::Request(from, connection, to, request.clone());
+            self.clock.at(at, event);
+        }
+    }
+
+    /// Keeps some requests, to be sent again when their epoch is over.
+    fn record(&mut self, to: NodeId, request: &Request) {
+        const KEPT: usize = 24;
+        const ONE_IN: u64 = 37;
+        let sent = self.network.counts.sent;
+        if sent.is_multiple_of(ONE_IN) {
+            let place = (sent / ONE_IN) as usize % KEPT;
+            self.recorded.truncate(KEPT);
+            match self.recorded.get_mut(place) {
+                Some(slot) => *slot = (to, request.clone()),
+                None => self.recorded.push((to, request.clone())),
+            }
+        }
+    }
+
+    /// The transport tells a writer of a node. A new connection ends the one before it.
+    fn tell_link(
+        &mut self,
+        writer: WriterId,
+        node: NodeId,
+        connection: Option<crate::network::Connection>,
+    ) {
+        let now = self.now();
+        let current = self.network.connection(writer, node);
+        if current != connection {
+            return;
+        }
+        let Some(process) = self.writer_mut(writer) else {
+            return;
+        };
+        if process.told_up.remove(&node) {
+            process.writer.node_down(now, node, "its connection ended");
+        }
+        if connection.is_some() {
+            process.told_up.insert(node);
+            process.writer.node_up(now, node);
+        }
+        let is_up = connection.is_some();
+        self.tell(|| format!("{writer:?} learns: {node:?} up = {is_up}"));
+        self.pump_writer(writer);
+    }
+}
+
+fn kind_of_request(request: &Request) -> u64 {
+    match request {
+        Request::Promise { .. } => 1,
+        Request::HoldList { .. } => 2,
+        Request::Append { .. } => 3,
+        Request::Announce { .. } => 4,
+        Request::Configure { .. } => 5,
+        Request::Read { .. } => 6,
+        Request::Presence { .. } => 7,
+        Request::Fetch { .. } => 8,
+        Request::FetchLeaves { .. } => 9,
+        Request::BeginCatchUp { .. } => 10,
+        Request::PutLeaves { .. } => 11,
+        Request::CompleteGroup { .. } => 12,
+    }
+}
+
+fn kind_of_reply(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Refused { .. } => 21,
+        Reply::Promised(_) => 22,
+        Reply::ListHeld { .. } => 23,
+        Reply::Configured { .. } => 24,
+        Reply::Acked { scls, .. } => 25 + (scls.iter().map(|(_, lsn)| lsn.0).sum::<u64>() << 8),
+        Reply::Room(_) => 26,
+        Reply::Pages { .. } => 27,
+        Reply::Present { .. } => 28,
+        Reply::Records { .. } => 29,
+        Reply::Leaves { .. } => 30,
+        Reply::CatchUpBegun { .. } => 31,
+        Reply::LeavesHeld { .. } => 32,
+        Reply::GroupCompleted { .. } => 33,
+        Reply::SegmentDamaged { .. } => 34,
+        Reply::Fenced => 35,
+    }
+}
+
+fn kind_of_completion(completion: &DiskCompletion) -> u64 {
+    match completion {
+        DiskCompletion::Done { result, .. } => 41 + u64::from(result.is_ok()),
+        DiskCompletion::Read { result, .. } => 43 + u64::from(result.is_ok()),
+        DiskCompletion::Materialized { result, .. } => 45 + u64::from(result.is_ok()),
+    }
+}
+
+/// An answer in a few words, unless it is an everyday one.
+fn brief_reply(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Pages { result: Ok(_), .. }
+        | Reply::Present { result: Ok(_), .. }
+        | Reply::LeavesHeld { .. }
+        | Reply::Room(_) => None,
+        Reply::Acked { scls, .. } => Some(format!("Acked {scls:?}")),
+        Reply::Records {
+            result: Ok(records),
+            ..
+        } => Some(format!("{} records", records.len())),
+        Reply::Leaves {
+            result: Ok(copy), ..
+        } => Some(format!("leaves with {} blocks", copy.blocks.len())),
+        Reply::Promised(report) => {
+            let lsns: Vec<u64> = report.tail.iter().map(|record| record.lsn.0).collect();
+            let (first, last) = (lsns.first(), lsns.last());
+            Some(format!(
+                "Promised {}: announced {}, tail {first:?}..={last:?}, damaged {}, fresh {}, list \
+                 {}, {:?}",
+                report.epoch,
+                report.announced,
+                report.tail_damaged,
+                report.fresh,
+                report.list.epoch,
+                report.segments
+            ))
+        }
+        other => Some(format!("{other:?}")),
+    }
+}
+
+/// A request in a few words.
+fn brief(request: &Request) -> String {
+    match request {
+        Request::Append { frame } => {
+            let lsns = frame.records.iter().map(|record| record.lsn.0);
+            let (first, last) = (lsns.clone().min(), lsns.max());
+            let (first, last) = (first.unwrap_or(0), last.unwrap_or(0));
+            format!(
+                "Append {first}..={last} of {}, vdl {}",
+                frame.stamp.epoch, frame.stamp.vdl
+            )
+        }
+        Request::PutLeaves {
+            group,
+            base,
+            leaves,
+            ..
+        } => format!(
+            "PutLeaves {group:?} as of {base}: {} blocks",
+            leaves.blocks.len()
+        ),
+        Request::HoldList { list, config, .. } => format!(
+            "HoldList {} {:?} configuration {}",
+            list.epoch, list.ranges, config.version
+        ),
+        Request::Configure { epoch, config } => format!("Configure {epoch} {}", config.version),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,237 @@
+//! Coverage marks: rare situations that a thorough run must have been in. The core has no marks of
+//! its own; they are recognized by what can be seen from outside: messages, effects, states.
+
+use redoubt_volume::ids::VolumeEpoch;
+use redoubt_volume::message::{NodeFailure, Reply, Report, Request, Space};
+use redoubt_volume::segment::effect::{DiskCompletion, DiskError, NodeEffect};
+
+macro_rules! marks {
+    ($($name:ident $text:literal,)+) => {
+        /// A situation that a run was in.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(usize)]
+        pub enum Mark {
+            $(#[doc = $text] $name,)+
+        }
+
+        impl Mark {
+            /// All marks.
+            pub const ALL: &'static [Mark] = &[$(Mark::$name,)+];
+
+            /// What it means.
+            pub fn text(self) -> &'static str {
+                match self { $(Mark::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+marks! {
+    RecoveryWithSix "a recovery had the reports of all nodes",
+    RecoveryWithFive "a recovery went on with five",
+    RecoveryWithFour "a recovery went on with four",
+    RecoveryWithThree "a recovery went on with three",
+    RecoveryRefused "a recovery ended without opening",
+    PromiseRefused "a node refused a promise that was not higher",
+    StaleEpochRefused "a node refused an older writer's request",
+    RequestBeforeListRefused "a node without its writer's list refused a request",
+    TailReported "a node reported records above its announced VDL",
+    TailWithGap "a report's tail had a gap in a group",
+    TailDamaged "a node said: had it, bad",
+    FreshReported "an empty directory reported itself",
+    EarlierLifeReported "a directory of an earlier life reported itself",
+    RangeAnnulsRecords "a truncation range annulled records that a node had",
+    ListReplaced "a node replaced its truncation ranges",
+    ListWithManyRanges "a list had four ranges or more",
+    TailFetched "a recovery copied tail records to a node",
+    TailFetchBehind "a peer had taken the asked tail in already",
+    TailFetchDamaged "a peer could not read its tail",
+    FilledInRecovery "a recovery filled a segment with blocks for its quorum",
+    CatchUpBegun "a segment was marked to be filled",
+    LeavesCopied "blocks were copied to a segment",
+    UnchangedLeafCopied "a copy left blocks out that had not changed",
+    EmptyLeafCopied "a copy carried absence only",
+    CatchUpSourceFailed "a peer could not give what it was asked to copy",
+    GroupCompleted "a filled segment became complete",
+    CompletionRefused "a segment refused to be complete after a loss",
+    SegmentDamaged "a page of an index was lost and told",
+    ConfigurationChanged "a node took a new configuration",
+    OutOfOrderFrame "a frame came before one that was sent earlier",
+    NodeLeftBehind "a node was left behind",
+    NodeFenced "a node fenced itself",
+    FencedAnswered "a fenced node answered a request",
+    ReadHedged "a read was asked of a second node",
+    ReadBehind "a segment could not prove the read point",
+    ReadDamaged "a page that was read did not check",
+    PresenceAsked "presence of blocks was asked",
+    LeafLoaded "a page of an index was read",
+    LogFull "a node said that its log and disk are full",
+    LogShort "a node said that it must collect garbage to have room",
+    RoomShort "a node had less room than one frame",
+    AllocationRefused "an allocation met a full disk",
+    Checkpointed "a checkpoint's root was written",
+    ExtentRemoved "an extent file was given back",
+    ExtentReused "a file took a new extent",
+    SmallFramePadded "zeros were written ahead of a small frame",
+    Folded "a long chain was folded",
+    Moved "garbage collection moved records",
+    DiscardSent "a discard was sent",
+    WholeDiskDiscarded "the whole disk was discarded",
+    WideTransaction "a mini-transaction touched two groups or more",
+    WriteParked "a write had to wait to be admitted",
+    WriteRefusedForSpace "a write was refused for want of space",
+    ReadUnreadable "a read found no copy",
+    FlushWaited "a flush had to wait",
+    ReadOnlyVolume "a volume had three nodes left",
+    Unreadable "a volume had fewer than three nodes left",
+    TookOver "a second writer opened while the first lived",
+    OldWriterStopped "an older writer noticed that it was taken over",
+    UnflushedSurvived "a crash kept writes that were not flushed",
+    UnflushedLost "a crash lost writes that were not flushed",
+    Resized "the disk grew",
+    CrashInRecovery "a writer died while it opened",
+    CrashInCatchUp "a node died while it was filled",
+    SuperblockSlotLost "a superblock was read from its other slot",
+    NodeUnopenable "a node could not be opened from its directory",
+    NodeRebuilt "a node's directory was made anew",
+}
+
+/// How often each mark was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    counts: Vec<u64>,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Coverage {
+            counts: vec![0; Mark::ALL.len()],
+        }
+    }
+}
+
+impl Coverage {
+    /// Notes that a situation was reached.
+    pub fn reach(&mut self, mark: Mark) {
+        self.counts[mark as usize] += 1;
+    }
+
+    /// Notes it if so.
+    pub fn reach_if(&mut self, reached: bool, mark: Mark) {
+        self.counts[mark as usize] += u64::from(reached);
+    }
+
+    /// How often a situation was reached.
+    pub fn count(&self, mark: Mark) -> u64 {
+        self.counts[mark as usize]
+    }
+
+    /// Adds what another run reached.
+    pub fn merge(&mut self, other: &Coverage) {
+        let counts = self.counts.iter_mut().zip(&other.counts);
+        counts.for_each(|(own, other)| *own += other);
+    }
+
+    /// A request reaches a node that has promised `promised` and holds a list of epoch `list`.
+    pub fn on_request(&mut self, request: &Request, promised: VolumeEpoch, list: VolumeEpoch) {
+        match request {
+            Request::Append { frame } => {
+                self.reach_if(frame.stamp.epoch < promised, Mark::StaleEpochRefused);
+                let late = frame.stamp.epoch == promised && list != promised;
+                self.reach_if(late, Mark::RequestBeforeListRefused);
+            }
+            Request::HoldList { list: new, .. } => {
+                self.reach_if(new.ranges.len() >= 4, Mark::ListWithManyRanges);
+                self.reach_if(list.number > 0 && new.epoch > list, Mark::ListReplaced);
+            }
+            Request::Fetch { .. } => self.reach(Mark::TailFetched),
+            Request::Presence { .. } => self.reach(Mark::PresenceAsked),
+            Request::PutLeaves { leaves, .. } => {
+                self.reach_if(leaves.blocks.is_empty(), Mark::EmptyLeafCopied);
+                let unchanged = leaves.blocks.iter().any(|block| block.content.is_none());
+                self.reach_if(unchanged, Mark::UnchangedLeafCopied);
+                self.reach_if(!leaves.blocks.is_empty(), Mark::LeavesCopied);
+            }
+            _ => {}
+        }
+    }
+
+    /// A node answers.
+    pub fn on_reply(&mut self, reply: &Reply) {
+        match reply {
+            Reply::Refused { .. } => self.reach(Mark::PromiseRefused),
+            Reply::Promised(report) => self.on_report(report),
+            Reply::Configured { .. } => self.reach(Mark::ConfigurationChanged),
+            Reply::Acked { room, .. } | Reply::Room(room) => {
+                self.reach_if(room.space == Space::Full, Mark::LogFull);
+                self.reach_if(room.space == Space::Short, Mark::LogShort);
+                self.reach_if(room.bytes < 64 << 10, Mark::RoomShort);
+            }
+            Reply::Pages {
+                result: Err(failure),
+                ..
+            } => match failure {
+                NodeFailure::Behind => self.reach(Mark::ReadBehind),
+                NodeFailure::Damaged => self.reach(Mark::ReadDamaged),
+                NodeFailure::OutOfService => self.reach(Mark::FencedAnswered),
+            },
+            Reply::Records {
+                result: Err(failure),
+                ..
+            } => match failure {
+                NodeFailure::Behind => self.reach(Mark::TailFetchBehind),
+                _ => self.reach(Mark::TailFetchDamaged),
+            },
+            Reply::Leaves { result: Err(_), .. } => self.reach(Mark::CatchUpSourceFailed),
+            Reply::CatchUpBegun { .. } => self.reach(Mark::CatchUpBegun),
+            Reply::GroupCompleted { .. } => self.reach(Mark::GroupCompleted),
+            Reply::SegmentDamaged { .. } => self.reach(Mark::SegmentDamaged),
+            Reply::Fenced => self.reach(Mark::NodeFenced),
+            _ => {}
+        }
+    }
+
+    fn on_report(&mut self, report: &Report) {
+        self.reach_if(!report.tail.is_empty(), Mark::TailReported);
+        self.reach_if(report.tail_damaged, Mark::TailDamaged);
+        self.reach_if(report.fresh, Mark::FreshReported);
+        let gap = report.segments.iter().any(|segment| {
+            let above = |lsn| lsn > segment.scl;
+            report
+                .tail
+                .iter()
+                .any(|r| r.group == segment.group && above(r.lsn))
+        });
+        self.reach_if(gap, Mark::TailWithGap);
+    }
+
+    /// A node asks something of its disk.
+    pub fn on_effect(&mut self, effect: &NodeEffect) {
+        match effect {
+            NodeEffect::Append {
+                offset,
+                parts,
+                overwrites,
+                ..
+            } => {
+                self.reach_if(*offset == 0 && *overwrites, Mark::ExtentReused);
+                let last = parts.last().map_or(0, |part| part.page_count());
+                self.reach_if(last > 16, Mark::SmallFramePadded);
+            }
+            NodeEffect::Read { .. } => self.reach(Mark::LeafLoaded),
+            NodeEffect::Remove { .. } => self.reach(Mark::ExtentRemoved),
+            _ => {}
+        }
+    }
+
+    /// A disk has done something.
+    pub fn on_completion(&mut self, completion: &DiskCompletion) {
+        if let DiskCompletion::Done {
+            result: Err(DiskError::Full),
+            ..
+        } = completion
+        {
+            self.reach(Mark::AllocationRefused);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The simulator's command: many seeds, or the story of one.
+
+use clap::Parser;
+use redoubt_simulator::faults::FaultKind;
+use redoubt_simulator::report::Report;
+use redoubt_simulator::run::{Outcome, Settings, run};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Pages come and go by the thousand: the system's allocator gives them back to the kernel.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Runs a whole volume under simulated faults, one run a seed, and judges it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Seeds to run.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Threads; as many as there are processors unless said otherwise.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Kinds of faults that may happen: names, 'all' or 'none'.
+    #[arg(long, default_value = "all", value_parser = parse_faults)]
+    faults: std::sync::Arc<[FaultKind]>,
+    /// Requests of a run.
+    #[arg(long, default_value_t = 1000)]
+    operations: u64,
+    /// Run this seed alone.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Tell the story of the run.
+    #[arg(long)]
+    trace: bool,
+}
+
+fn parse_faults(text: &str) -> Result<std::sync::Arc<[FaultKind]>, String> {
+    match text {
+        "all" => Ok(FaultKind::ALL.into()),
+        "none" => Ok([].into()),
+        names => names
+            .split(',')
+            .map(|name| {
+                FaultKind::of_name(name).ok_or_else(|| {
+                    let known: Vec<&str> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
+                    format!("there is no fault '{name}'; there are {}", known.join(", "))
+                })
+            })
+            .collect(),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let settings = Settings {
+        operations: arguments.operations,
+        faults: arguments.faults.to_vec(),
+        is_traced: arguments.trace,
+    };
+    let (from, seeds) = match arguments.seed {
+        Some(seed) => (seed, 1),
+        None => (arguments.from, arguments.seeds),
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = arguments.jobs.unwrap_or(processors).max(1);
+    let (report, violation) = run_all(from, seeds, jobs, &settings);
+    print!("{report}");
+    match violation {
+        None => {
+            println!("no violation in seeds {from}..{}", from + seeds);
+            ExitCode::SUCCESS
+        }
+        Some(outcome) => {
+            let reason = outcome.violation.unwrap_or_default();
+            println!("VIOLATION at seed {}: {reason}", outcome.seed);
+            println!("replay: {}", replay_command(outcome.seed, &arguments));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn replay_command(seed: u64, arguments: &Arguments) -> String {
+    let mut command = format!("redoubt-simulator --seed {seed} --trace");
+    if arguments.operations != 1000 {
+        command += &format!(" --operations {}", arguments.operations);
+    }
+    if arguments.faults.len() != FaultKind::ALL.len() {
+        let names: Vec<&str> = arguments.faults.iter().map(|kind| kind.name()).collect();
+        let names = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(",")
+        };
+        command += &format!(" --faults {names}");
+    }
+    command
+}
+
+/// Runs seeds on some threads; stops at the first violation, the one of the lowest seed.
+fn run_all(from: u64, seeds: u64, jobs: usize, settings: &Settings) -> (Report, Option<Outcome>) {
+    let started = Instant::now();
+    let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
+    let sum = Mutex::new((Report::default(), None::<Outcome>));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds {
+                        return;
+                    }
+                    let outcome = run_checked(seed, settings);
+                    let mut sum = sum
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    sum.0.add(&outcome);
+                    if outcome.violation.is_some() {
+                        stop.store(true, Ordering::Relaxed);
+                        if sum.1.as_ref().is_none_or(|first| seed < first.seed) {
+                            sum.1 = Some(outcome);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (mut report, violation) = sum
+        .into_inner()
+        .unwrap_or_else(|poison| poison.into_inner());
+    report.elapsed = started.elapsed();
+    (report, violation)
+}
+
+/// Runs a seed; every hundredth twice: the same must happen.
+fn run_checked(seed: u64, settings: &Settings) -> Outcome {
+    let mut outcome = run(seed, settings);
+    if seed.is_multiple_of(100) && !settings.is_traced {
+        let again = run(seed, settings);
+        if again.digest != outcome.digest {
+            let reason = "the same seed ran another way: something is not deterministic";
+            outcome.violation.get_or_insert(reason.to_owned());
+        }
+    }
+    outcome
+}

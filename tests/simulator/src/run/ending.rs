@@ -1,0 +1,182 @@
+//! The liveness phase: the faults are over. Every request must end, every node must come back, the
+//! six must agree, and nothing of it may be lost by another crash.
+
+use super::{Duty, MOST_BYTES, Run};
+use crate::workload::Stage;
+use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
+use redoubt_volume::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
+use redoubt_volume::status::VolumeState;
+use redoubt_volume::time::Instant;
+use std::time::Duration;
+
+/// Simulated time in which everything must have ended.
+const BOUND: Duration = Duration::from_secs(180);
+
+impl Run {
+    pub(super) fn end(&mut self) {
+        if self.has_failed() {
+            return;
+        }
+        self.cluster.tell(|| "the faults are over".to_owned());
+        self.faults.heal_all(&mut self.cluster);
+        self.end_superseded();
+        for index in 0..self.clients.len() {
+            self.cluster.resume_writer(self.clients[index].writer);
+        }
+        self.wait_for("the volume does not open", |run| {
+            run.clients[run.head].stage == Stage::Working && run.current() == Some(run.head)
+        });
+        // What was parked is acknowledged only now: the second flush is for that.
+        for _ in 0..2 {
+            if !self.has_failed() {
+                let head = self.head;
+                self.clients[head].flush(&mut self.cluster);
+            }
+            self.wait_for("requests do not end", |run| {
+                run.clients[run.head].waiting() == 0
+            });
+        }
+        self.wait_for("the nodes do not all come back", |run| {
+            let process = run.cluster.writer(run.clients[run.head].writer);
+            process.is_some_and(|process| process.writer.figures().state == VolumeState::Healthy)
+        });
+        self.check_copies();
+        self.crash_once_more();
+    }
+
+    /// Lets things happen until something is so.
+    fn wait_for(&mut self, what: &str, done: impl Fn(&Run) -> bool) {
+        let deadline = self.now().plus(BOUND);
+        while !self.has_failed() && !done(self) {
+            if self.now() > deadline {
+                return self.fail(format!("{what} within {BOUND:?}: {}", self.tell_state()));
+            }
+            self.next_in_peace();
+        }
+    }
+
+    /// The next thing, without new faults and without new work.
+    fn next_in_peace(&mut self) {
+        match self.agenda.next_at() {
+            Some(at) if at <= self.cluster.next_at() => {
+                if let Some(duty) = self.agenda.next_event() {
+                    self.cluster.advance_to(at);
+                    if !matches!(duty, Duty::Work | Duty::Strike) {
+                        self.fulfil(duty);
+                    }
+                }
+            }
+            _ => self.cluster.step(),
+        }
+        self.look();
+        if self.current().is_none() && !self.opening {
+            self.opening = true;
+            self.after(Duration::from_millis(100), Duty::Open);
+        }
+        self.replace_what_is_gone();
+    }
+
+    /// Where a directory is gone somebody puts an empty disk, once it is safe.
+    fn replace_what_is_gone(&mut self) {
+        for index in 0..self.cluster.hosts.len() {
+            if self.cluster.hosts[index].disk.is_none() {
+                self.cluster.rebuild(NodeId(index as u16));
+            }
+        }
+    }
+
+    fn tell_state(&self) -> String {
+        let head = &self.clients[self.head];
+        let process = self.cluster.writer(head.writer);
+        let figures = process.map(|process| process.writer.figures());
+        let running = self.cluster.hosts.iter().map(|host| host.node.is_some());
+        format!(
+            "stage {:?}, {} waiting, processes {:?}, {figures:?}",
+            head.stage,
+            head.waiting(),
+            running.collect::<Vec<_>>()
+        )
+    }
+
+    /// Every copy of every group holds what the disk holds. A node whose disk was damaged at rest
+    /// may fail to read a copy (nothing repairs it yet), and never gives wrong bytes.
+    fn check_copies(&mut self) {
+        if self.has_failed() {
+            return;
+        }
+        let head = &self.clients[self.head];
+        let (writer, expected) = (head.writer, head.history.current().to_vec());
+        let Some(process) = self.cluster.writer(writer) else {
+            return;
+        };
+        let config = process.writer.config().clone();
+        let groups = process.writer.existing_groups();
+        let excused = self.faults.budget.beyond_recovery();
+        let disk_bytes = head.disk_bytes as usize;
+        for (unit, bytes) in expected[..disk_bytes]
+            .chunks(UNIT_BYTES as usize)
+            .enumerate()
+        {
+            let first = DiskBlock(unit as u64 * u64::from(BLOCKS_PER_UNIT));
+            let (group, block) = config.geometry.locate(first);
+            if !groups.contains(&group) {
+                if bytes.iter().any(|byte| *byte != 0) {
+                    self.fail(format!("{group:?} has data and does not exist"));
+                }
+                continue;
+            }
+            for node in config.members(group) {
+                match self.read_copy(node, group, block, excused.contains(&node)) {
+                    Some(copy) if copy[..bytes.len()] == *bytes => {}
+                    Some(copy) => {
+                        let differs = copy.iter().zip(bytes).position(|(one, other)| one != other);
+                        let at = differs.map(|at| unit * UNIT_BYTES as usize + at);
+                        self.fail(format!(
+                            "the copy of {group:?} on {node:?} differs from {at:?} on"
+                        ));
+                    }
+                    None if excused.contains(&node) => {}
+                    None => self.fail(format!("{node:?} does not read its copy of {group:?}")),
+                }
+            }
+        }
+    }
+
+    /// A node's copy, as soon as the node can prove that it has everything.
+    fn read_copy(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        block: GroupBlock,
+        is_excused: bool,
+    ) -> Option<Vec<u8>> {
+        let deadline = self.now().plus(BOUND);
+        loop {
+            let copy = self.cluster.read_copy(node, group, block);
+            if copy.is_some() || is_excused || self.now() > deadline {
+                return copy;
+            }
+            self.cluster.quiesce(1);
+        }
+    }
+
+    /// Everything was flushed: a power cut takes nothing of it.
+    fn crash_once_more(&mut self) {
+        if self.has_failed() {
+            return;
+        }
+        let before = self.clients[self.head].history.current().to_vec();
+        self.cluster.crash();
+        let started: Instant = self.now();
+        self.wait_for("the volume does not open after the last power cut", |run| {
+            run.current() == Some(run.head) && run.clients[run.head].stage == Stage::Working
+        });
+        if self.has_failed() || self.now() == started {
+            return;
+        }
+        debug_assert_eq!(before.len(), MOST_BYTES);
+        if self.clients[self.head].history.current() != before {
+            self.fail("the last power cut changed a disk that was flushed".to_owned());
+        }
+    }
+}

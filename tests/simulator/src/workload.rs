@@ -1,0 +1,404 @@
+//! The user of the disk: what it asks for, what it was answered, and what it holds against that.
+
+use crate::cluster::Cluster;
+use crate::coverage::Mark;
+use crate::network::WriterId;
+use crate::oracle::history::{History, ReadCheck};
+use crate::oracle::writer_laws::Watermarks;
+use crate::pattern;
+use crate::random::Random;
+use redoubt_volume::error::IoFailure;
+use redoubt_volume::format::index_page::LEAF_BLOCKS;
+use redoubt_volume::geometry::BLOCK_BYTES;
+use redoubt_volume::ids::GroupId;
+use redoubt_volume::writer::payload::cut;
+use redoubt_volume::writer::{Answer, Ticket};
+use std::collections::BTreeMap;
+
+/// Requests under way at most.
+const DEPTH: usize = 48;
+
+/// A request under way.
+#[derive(Debug)]
+enum Request {
+    /// A change of the disk; durable when it is answered, or not.
+    Change(u64, bool),
+    Flush(u64),
+    Read(ReadCheck),
+    /// Presence of the blocks of a leaf, which began at this byte of the disk.
+    Presence(ReadCheck),
+    Resize(u64),
+    /// The whole disk, after an open.
+    Survey,
+}
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its writer opens the volume.
+    Opening,
+    /// It reads the whole disk.
+    Surveying,
+    /// It works.
+    Working,
+    /// Another writer has taken over.
+    Superseded,
+    /// Its writer's process is gone.
+    Gone,
+}
+
+/// What has happened to a client that others must know.
+#[derive(Debug)]
+pub enum News {
+    /// Its writer's recovery has ended.
+    Opened(Result<(), String>),
+    /// It has read the whole disk.
+    Surveyed(Vec<u8>),
+    /// The survey failed and is tried again.
+    SurveyFailed,
+}
+
+/// What kinds of requests a run makes, in parts of a hundred.
+#[derive(Clone, Copy, Debug)]
+pub struct Mix {
+    /// Writes.
+    pub write: u64,
+    /// Discards.
+    pub discard: u64,
+    /// Reads.
+    pub read: u64,
+    /// Flushes.
+    pub flush: u64,
+    /// Of the writes: how many must be durable when they are answered.
+    pub durable: u64,
+    /// Blocks that are hot: most requests go to so many of them.
+    pub hot_blocks: u64,
+}
+
+impl Mix {
+    /// A mix for a run.
+    pub fn draw(random: &mut Random) -> Mix {
+        Mix {
+            write: random.between(30, 70),
+            discard: random.below(12),
+            read: random.between(5, 30),
+            flush: random.between(1, 15),
+            durable: random.below(20),
+            hot_blocks: random.between(2, 100),
+        }
+    }
+}
+
+/// A user of the disk, with a writer's process of its own.
+#[derive(Debug)]
+pub struct Client {
+    /// Its writer.
+    pub writer: WriterId,
+    /// How far it has come.
+    pub stage: Stage,
+    /// What the disk may hold.
+    pub history: History,
+    /// What its writer has shown.
+    pub watermarks: Watermarks,
+    /// Bytes of the disk as it knows them, and as it has asked for.
+    pub disk_bytes: u64,
+    /// The same, asked for and not answered.
+    pub wanted_bytes: u64,
+    requests: BTreeMap<Ticket, Request>,
+}
+
+impl Client {
+    /// A client whose writer has just been started.
+    pub fn new(writer: WriterId, history: History, disk_bytes: u64) -> Client {
+        Client {
+            writer,
+            stage: Stage::Opening,
+            history,
+            watermarks: Watermarks::default(),
+            disk_bytes,
+            wanted_bytes: disk_bytes,
+            requests: BTreeMap::new(),
+        }
+    }
+
+    /// Requests under way.
+    pub fn waiting(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Its writer's process is gone, and with it what was asked.
+    pub fn writer_is_gone(&mut self) {
+        self.stage = Stage::Gone;
+        self.requests.clear();
+    }
+
+    /// Takes what its writer has answered, and judges it.
+    ///
+    /// # Errors
+    /// The law that is broken.
+    pub fn listen(&mut self, cluster: &mut Cluster) -> Result<Option<News>, String> {
+        let Some(process) = cluster.writer_mut(self.writer) else {
+            self.writer_is_gone();
+            return Ok(None);
+        };
+        let answers = std::mem::take(&mut process.answers);
+        let opened = match self.stage {
+            Stage::Opening => process.opened.take(),
+            _ => None,
+        };
+        let mut news = opened.map(News::Opened);
+        for (ticket, result) in answers {
+            if let Some(request) = self.requests.remove(&ticket) {
+                news = self.judge(cluster, request, result)?.or(news);
+            }
+        }
+        if let Some(process) = cluster.writer(self.writer)
+            && process.writer.is_open()
+        {
+            self.watermarks.look(&process.writer)?;
+            self.history.on_vdl(self.watermarks.vdl)?;
+        }
+        Ok(news)
+    }
+
+    fn judge(
+        &mut self,
+        cluster: &mut Cluster,
+        request: Request,
+        result: Result<Answer, IoFailure>,
+    ) -> Result<Option<News>, String> {
+        match (request, result) {
+            (Request::Change(number, durable), Ok(_)) => {
+                let process = cluster.writer(self.writer);
+                let last = process.map(|process| process.writer.last_lsn());
+                self.history.acknowledged(number, last.unwrap_or_default());
+                if durable {
+                    self.history.require(number)?;
+                }
+            }
+            (Request::Change(number, _), Err(failure)) => {
+                let for_space = failure == IoFailure::NoSpace;
+                cluster
+                    .coverage
+                    .reach_if(for_space, Mark::WriteRefusedForSpace);
+                self.history.refused(number);
+            }
+            (Request::Flush(mark), Ok(_)) => self.history.require(mark)?,
+            (Request::Read(check), Ok(Answer::Bytes(bytes))) => {
+                self.history.end_read(&check, bytes.as_ref())?;
+            }
+            (Request::Presence(check), Ok(Answer::Present(bits, _))) => {
+                self.judge_presence(&check, bits)?;
+            }
+            (Request::Resize(bytes), Ok(_)) => {
+                self.disk_bytes = bytes;
+                cluster.coverage.reach(Mark::Resized);
+            }
+            (Request::Resize(_), Err(_)) => self.wanted_bytes = self.disk_bytes,
+            (Request::Survey, Ok(Answer::Bytes(bytes))) => {
+                return Ok(Some(News::Surveyed(bytes.as_ref().to_vec())));
+            }
+            (Request::Survey, Err(_)) => return Ok(Some(News::SurveyFailed)),
+            (Request::Read(_), Err(IoFailure::Unreadable)) => {
+                cluster.coverage.reach(Mark::ReadUnreadable);
+            }
+            // An error is always an answer that is allowed.
+            (Request::Flush(_) | Request::Read(_) | Request::Presence(_), Err(_)) => {}
+            (request, answer) => return Err(format!("{request:?} was answered by {answer:?}")),
+        }
+        Ok(None)
+    }
+
+    /// A block that is said not to exist must hold zeros.
+    fn judge_presence(&self, check: &ReadCheck, bits: u64) -> Result<(), String> {
+        if self.history.changed_meanwhile(check) {
+            return Ok(());
+        }
+        let absent = |(index, block): &(usize, &[u8])| {
+            bits & (1 << index) == 0 && block.iter().any(|byte| *byte != 0)
+        };
+        let blocks = check.expected().chunks(BLOCK_BYTES).enumerate();
+        match blocks.into_iter().find(absent) {
+            Some((index, _)) => Err(format!(
+                "block {} holds data and is said not to exist",
+                check.offset() as usize / BLOCK_BYTES + index
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the whole disk.
+    pub fn survey(&mut self, cluster: &mut Cluster) {
+        self.stage = Stage::Surveying;
+        let length = self.disk_bytes as usize;
+        let ticket = cluster.request(self.writer, |writer, now, ticket| {
+            writer.read(now, ticket, 0, length);
+        });
+        if let Some(ticket) = ticket {
+            self.requests.insert(ticket, Request::Survey);
+        }
+    }
+
+    /// Asks for something.
+    pub fn work(&mut self, cluster: &mut Cluster, mix: &Mix, random: &mut Random) {
+        if self.requests.len() >= DEPTH {
+            return;
+        }
+        let roll = random.below(mix.write + mix.discard + mix.read + mix.flush);
+        if roll < mix.write {
+            let durable = random.below(100) < mix.durable;
+            let (offset, length) = self.range(mix, random);
+            self.write(cluster, offset, length, durable, random.draw() | 1);
+        } else if roll < mix.write + mix.discard {
+            let (offset, length) = self.discard_range(mix, random);
+            self.discard(cluster, offset, length);
+        } else if roll < mix.write + mix.discard + mix.read {
+            if random.one_in(12) {
+                self.presence(cluster, random);
+            } else {
+                let (offset, length) = self.range(mix, random);
+                self.read(cluster, offset, length);
+            }
+        } else if random.one_in(40) {
+            self.resize(cluster, random);
+        } else {
+            self.flush(cluster);
+        }
+    }
+
+    /// A range as a user of a disk would choose it: mostly whole blocks or pages, mostly hot.
+    fn range(&self, mix: &Mix, random: &mut Random) -> (u64, usize) {
+        let length = match random.below(32) {
+            0..14 => 16_384,
+            14..20 => 4096,
+            20..23 => 1 + random.index(700),
+            23..25 => 1 + random.index(40_000),
+            25..28 => 16_384 * (1 + random.index(4)),
+            28..31 => 512 * (1 + random.index(16)),
+            _ => 16_384 * (1 + random.index(20)),
+        };
+        let length = (length as u64).min(self.disk_bytes);
+        let span = if random.one_in(5) {
+            self.disk_bytes
+        } else {
+            (mix.hot_blocks * BLOCK_BYTES as u64).clamp(length, self.disk_bytes)
+        };
+        let mut offset = random.below(span - length + 1);
+        if !random.one_in(5) {
+            let unit = if length.is_multiple_of(16_384) {
+                16_384
+            } else {
+                4096
+            };
+            offset -= offset % unit;
+        }
+        (offset, length as usize)
+    }
+
+    fn discard_range(&self, mix: &Mix, random: &mut Random) -> (u64, usize) {
+        match random.below(16) {
+            0 => (0, self.disk_bytes as usize),
+            1 => {
+                let half = self.disk_bytes / 2;
+                (half, (self.disk_bytes - half) as usize)
+            }
+            _ => self.range(mix, random),
+        }
+    }
+
+    fn write(
+        &mut self,
+        cluster: &mut Cluster,
+        offset: u64,
+        length: usize,
+        durable: bool,
+        stamp: u64,
+    ) {
+        let mut data = vec![0; length];
+        pattern::fill(stamp, offset, &mut data);
+        let number = self.history.begin(offset, length, Some(stamp));
+        cluster.tell(|| format!("write #{number} {offset}+{length}"));
+        let pieces = cut(offset, &data);
+        let ticket = cluster.request(self.writer, |writer, now, ticket| {
+            writer.write(now, ticket, pieces, durable);
+        });
+        self.await_answer(cluster, ticket, Request::Change(number, durable));
+    }
+
+    fn discard(&mut self, cluster: &mut Cluster, offset: u64, length: usize) {
+        let number = self.history.begin(offset, length, None);
+        cluster.tell(|| format!("discard #{number} {offset}+{length}"));
+        cluster.coverage.reach(Mark::DiscardSent);
+        let whole = length as u64 == self.disk_bytes;
+        cluster.coverage.reach_if(whole, Mark::WholeDiskDiscarded);
+        let ticket = cluster.request(self.writer, |writer, now, ticket| {
+            writer.discard(now, ticket, offset, length as u64);
+        });
+        self.await_answer(cluster, ticket, Request::Change(number, false));
+    }
+
+    fn read(&mut self, cluster: &mut Cluster, offset: u64, length: usize) {
+        let check = self.history.begin_read(offset, length);
+        let ticket = cluster.request(self.writer, |writer, now, ticket| {
+            writer.read(now, ticket, offset, length);
+        });
+        self.await_answer(cluster, ticket, Request::Read(check));
+    }
+
+    fn presence(&mut self, cluster: &mut Cluster, random: &mut Random) {
+        let Some(process) = cluster.writer(self.writer) else {
+            return;
+        };
+        let geometry = process.writer.config().geometry;
+        let leaves = u64::from(geometry.group_blocks / LEAF_BLOCKS);
+        let group = GroupId(random.below(u64::from(geometry.group_count(self.disk_bytes))) as u32);
+        let leaf = random.below(leaves) as u32;
+        let first = redoubt_volume::ids::GroupBlock(leaf * LEAF_BLOCKS);
+        let offset = geometry.disk_block(group, first).0 * BLOCK_BYTES as u64;
+        if offset >= self.disk_bytes {
+            return;
+        }
+        let length = (u64::from(LEAF_BLOCKS) * BLOCK_BYTES as u64).min(self.disk_bytes - offset);
+        let check = self.history.begin_read(offset, length as usize);
+        let ticket = cluster.request(self.writer, |writer, _, ticket| {
+            writer.presence(ticket, group, leaf);
+        });
+        self.await_answer(cluster, ticket, Request::Presence(check));
+    }
+
+    /// Asks for everything acknowledged so far to be durable.
+    pub fn flush(&mut self, cluster: &mut Cluster) {
+        let mark = self.history.mark();
+        let ticket = cluster.request(self.writer, |writer, now, ticket| writer.flush(now, ticket));
+        self.await_answer(cluster, ticket, Request::Flush(mark));
+        let waits = self
+            .requests
+            .values()
+            .any(|request| matches!(request, Request::Flush(_)));
+        cluster.coverage.reach_if(waits, Mark::FlushWaited);
+    }
+
+    fn resize(&mut self, cluster: &mut Cluster, random: &mut Random) {
+        let bytes = self.disk_bytes + random.between(1, 5) * (256 << 10);
+        if bytes > self.history.current().len() as u64 || self.wanted_bytes != self.disk_bytes {
+            return;
+        }
+        self.wanted_bytes = bytes;
+        cluster.tell(|| format!("resize to {bytes}"));
+        let ticket = cluster.request(self.writer, |writer, _, ticket| {
+            writer.resize(ticket, bytes)
+        });
+        self.await_answer(cluster, ticket, Request::Resize(bytes));
+    }
+
+    fn await_answer(&mut self, cluster: &mut Cluster, ticket: Option<Ticket>, request: Request) {
+        if let Some(ticket) = ticket {
+            let answered = cluster
+                .writer(self.writer)
+                .is_some_and(|process| process.answers.contains_key(&ticket));
+            let parked = matches!(request, Request::Change(_, false)) && !answered;
+            cluster.coverage.reach_if(parked, Mark::WriteParked);
+            self.requests.insert(ticket, request);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The volume on simulated disks and network: cases with names, every crash point of a workload, a
+//! reference model, and whole runs.
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "a test binary has no public items"
+)]
+
+mod crash_points;
+mod recovery_cases;
+mod reference_model;
+mod runs;
+mod space_cases;
+mod two_lines;
+
+use redoubt_simulator::cluster::{Cluster, Shape};
+use redoubt_simulator::disk::MemoryDisk;
+
+/// A new volume, in which nobody makes lost directories anew but the test.
+fn unwatched(shape: Shape, seed: u64) -> Cluster {
+    let mut cluster = Cluster::create(shape, seed);
+    cluster.is_watched = false;
+    cluster
+}
+
+/// The disks that are there.
+fn disks(cluster: &mut Cluster) -> impl Iterator<Item = &mut MemoryDisk> {
+    let hosts = cluster.hosts.iter_mut();
+    hosts.filter_map(|host| host.disk.as_mut())
+}
