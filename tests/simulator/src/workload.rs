@@ -1,18 +1,21 @@
 //! The user of the disk: what it asks for, what it was answered, and what it holds against that.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, WriterProcess};
 use crate::coverage::Mark;
 use crate::network::WriterId;
-use crate::oracle::history::{History, ReadCheck};
+use crate::oracle::history::{History, LastRecord, ReadCheck};
 use crate::oracle::writer_laws::Watermarks;
 use crate::pattern;
 use crate::random::Random;
 use redoubt_volume::error::IoFailure;
+use redoubt_volume::format::checksum::checksum;
 use redoubt_volume::format::index_page::LEAF_BLOCKS;
-use redoubt_volume::geometry::BLOCK_BYTES;
+use redoubt_volume::format::redo_record::{RecordHeader, RecordKind};
+use redoubt_volume::geometry::{BLOCK_BYTES, Geometry};
 use redoubt_volume::ids::GroupId;
+use redoubt_volume::page::PAGE_BYTES;
 use redoubt_volume::writer::payload::cut;
-use redoubt_volume::writer::{Answer, Ticket};
+use redoubt_volume::writer::{Answer, CacheMode, Ticket};
 use std::collections::BTreeMap;
 
 /// Requests under way at most.
@@ -89,6 +92,25 @@ impl Mix {
     }
 }
 
+/// What a writer has said since it was heard last.
+struct Said {
+    answers: Vec<(Ticket, Result<Answer, IoFailure>)>,
+    /// The last records of the changes that it has sent.
+    sent: Vec<LastRecord>,
+}
+
+impl Said {
+    fn take(process: &mut WriterProcess) -> Said {
+        let geometry = process.writer.config().geometry;
+        let records = std::iter::from_fn(|| process.sent.take_next());
+        let last = records.filter(RecordHeader::is_consistency_point);
+        Said {
+            sent: last.map(|record| last_record(&geometry, &record)).collect(),
+            answers: std::mem::take(&mut process.answers),
+        }
+    }
+}
+
 /// A user of the disk, with a writer's process of its own.
 #[derive(Debug)]
 pub struct Client {
@@ -138,25 +160,49 @@ impl Client {
     /// The law that is broken.
     pub fn listen(&mut self, cluster: &mut Cluster) -> Result<Option<News>, String> {
         let Some(process) = cluster.writer_mut(self.writer) else {
+            let ended = &mut cluster.ended;
+            let last = ended.extract_if(.., |process| process.id == self.writer);
+            for mut process in last.collect::<Vec<_>>() {
+                let said = Said::take(&mut process);
+                self.hear(cluster, said)?;
+            }
             self.writer_is_gone();
             return Ok(None);
         };
-        let answers = std::mem::take(&mut process.answers);
         let opened = match self.stage {
             Stage::Opening => process.opened.take(),
             _ => None,
         };
-        let mut news = opened.map(News::Opened);
-        for (ticket, result) in answers {
-            if let Some(request) = self.requests.remove(&ticket) {
-                news = self.judge(cluster, request, result)?.or(news);
-            }
-        }
+        let said = Said::take(process);
+        let news = self.hear(cluster, said)?;
         if let Some(process) = cluster.writer(self.writer)
             && process.writer.is_open()
         {
             self.watermarks.look(&process.writer)?;
             self.history.on_vdl(self.watermarks.vdl)?;
+        }
+        Ok(opened.map(News::Opened).or(news))
+    }
+
+    /// Judges what was said. What is acknowledged when it is durable has its place in the order
+    /// of changes by what was sent, everything else by its acknowledgement.
+    fn hear(&mut self, cluster: &mut Cluster, said: Said) -> Result<Option<News>, String> {
+        let requests = &mut self.requests;
+        let answers = said.answers.into_iter().filter_map(|(ticket, result)| {
+            let request = requests.remove(&ticket)?;
+            Some((request, result))
+        });
+        let (late, early): (Vec<_>, Vec<_>) =
+            answers.partition(|(request, _)| matches!(request, Request::Change(_, true)));
+        let mut news = None;
+        for (request, result) in early {
+            news = self.judge(cluster, request, result)?.or(news);
+        }
+        for last in said.sent {
+            self.history.sent(&last)?;
+        }
+        for (request, result) in late {
+            self.judge(cluster, request, result)?;
         }
         Ok(news)
     }
@@ -176,6 +222,8 @@ impl Client {
                     self.history.require(number)?;
                 }
             }
+            // It may have been admitted, and come true.
+            (Request::Change(_, true), Err(IoFailure::QuorumLost)) => {}
             (Request::Change(number, _), Err(failure)) => {
                 let for_space = failure == IoFailure::NoSpace;
                 cluster
@@ -314,11 +362,14 @@ impl Client {
         durable: bool,
         stamp: u64,
     ) {
+        let durable = durable || cluster.policy.cache == CacheMode::Writethrough;
         let mut data = vec![0; length];
         pattern::fill(stamp, offset, &mut data);
-        let number = self.history.begin(offset, length, Some(stamp));
-        cluster.tell(|| format!("write #{number} {offset}+{length}"));
         let pieces = cut(offset, &data);
+        let checksums = pieces.last().map(|piece| piece.checksums);
+        let written = (stamp, checksums.unwrap_or_default());
+        let number = self.history.begin(offset, length, Some(written));
+        cluster.tell(|| format!("write #{number} {offset}+{length}"));
         let ticket = cluster.request(self.writer, |writer, now, ticket| {
             writer.write(now, ticket, pieces, durable);
         });
@@ -395,10 +446,31 @@ impl Client {
         if let Some(ticket) = ticket {
             let answered = cluster
                 .writer(self.writer)
-                .is_some_and(|process| process.answers.contains_key(&ticket));
+                .is_some_and(|process| process.has_answered(ticket));
             let parked = matches!(request, Request::Change(_, false)) && !answered;
             cluster.coverage.reach_if(parked, Mark::WriteParked);
             self.requests.insert(ticket, request);
         }
+    }
+}
+
+/// Where on the disk a record lies.
+fn last_record(geometry: &Geometry, record: &RecordHeader) -> LastRecord {
+    let block = geometry.disk_block(record.group, record.block).0 * BLOCK_BYTES as u64;
+    if record.kind == RecordKind::Discard {
+        return LastRecord {
+            offset: block,
+            length: u64::from(record.blocks) * BLOCK_BYTES as u64,
+            checksums: None,
+            holds_zeros: true,
+        };
+    }
+    let zeros = checksum(&[0; PAGE_BYTES]);
+    let pages = usize::from(record.payload_pages);
+    LastRecord {
+        offset: block + u64::from(record.start),
+        length: u64::from(record.end - record.start),
+        checksums: Some(record.checksums),
+        holds_zeros: record.checksums.iter().take(pages).all(|sum| *sum == zeros),
     }
 }

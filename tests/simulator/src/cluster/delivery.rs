@@ -178,11 +178,12 @@ impl Cluster {
                 WriterEffect::Send { to, request } => self.send_request(id, to, request),
                 WriterEffect::Complete { ticket, result } => {
                     let heard = ticket.0 << 1 | u64::from(result.is_ok());
-                    process.answers.insert(ticket, result);
+                    process.answers.push((ticket, result));
                     self.digest.add(heard);
                 }
                 WriterEffect::Opened(result) => {
                     process.opened = Some(result.clone());
+                    process.sent.begin_after(process.writer.last_lsn());
                     self.coverage
                         .reach_if(result.is_err(), Mark::RecoveryRefused);
                     self.tell(|| format!("{id:?} opened: {result:?}"));
@@ -195,6 +196,7 @@ impl Cluster {
         let now = self.now();
         self.laws.on_request(to, &request);
         self.record(to, &request);
+        self.note_sent(from, &request);
         let Some(connection) = self.network.connection(from, to) else {
             return;
         };
@@ -204,6 +206,14 @@ impl Cluster {
         for at in arrivals.into_iter().flatten() {
             let event = Event::Request(from, connection, to, request.clone());
             self.clock.at(at, event);
+        }
+    }
+
+    fn note_sent(&mut self, from: WriterId, request: &Request) {
+        if let Request::Append { frame } = request
+            && let Some(process) = self.writer_mut(from)
+        {
+            process.sent.note(&frame.records);
         }
     }
 

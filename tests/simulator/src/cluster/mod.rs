@@ -7,6 +7,7 @@
 mod delivery;
 mod processes;
 mod requests;
+mod sent;
 mod shape;
 
 pub use shape::Shape;
@@ -24,7 +25,8 @@ use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::{Answer, Ticket, Writer, WriterPolicy};
-use std::collections::{BTreeMap, BTreeSet};
+use sent::SentRecords;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Something that is going to happen.
@@ -71,7 +73,9 @@ pub struct WriterProcess {
     /// The production writer.
     pub writer: Writer,
     /// Answers that nobody has taken yet.
-    pub answers: BTreeMap<Ticket, Result<Answer, IoFailure>>,
+    pub answers: Vec<(Ticket, Result<Answer, IoFailure>)>,
+    /// What it has sent and nobody has looked at.
+    pub sent: SentRecords,
     /// How its recovery ended.
     pub opened: Option<Result<(), String>>,
     next_ticket: u64,
@@ -79,6 +83,13 @@ pub struct WriterProcess {
     fuse: Option<u32>,
     /// Nodes that it was told it can reach.
     told_up: BTreeSet<NodeId>,
+}
+
+impl WriterProcess {
+    /// Whether an answer is there that nobody has taken.
+    pub fn has_answered(&self, ticket: Ticket) -> bool {
+        self.answers.iter().any(|(other, _)| *other == ticket)
+    }
 }
 
 /// What the cluster has counted.
@@ -100,6 +111,8 @@ pub struct Cluster {
     pub hosts: Vec<Host>,
     /// Writers that run; mostly one.
     pub writers: Vec<WriterProcess>,
+    /// Writers whose processes have ended, until somebody has heard what they said last.
+    pub ended: Vec<WriterProcess>,
     /// The network.
     pub network: Network,
     /// What every writer of this cluster is told to do.
@@ -161,6 +174,7 @@ impl Cluster {
             hosts: config.node_ids().map(host).collect(),
             shape,
             writers: Vec::new(),
+            ended: Vec::new(),
             network: Network::default(),
             policy: shape::policy(),
             random: Random::new(seed),

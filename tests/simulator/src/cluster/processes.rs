@@ -1,5 +1,6 @@
 //! Processes that start, die, pause; directories that go, come back, and are made anew.
 
+use super::sent::SentRecords;
 use super::shape::superblock;
 use super::{Cluster, Event, WriterProcess};
 use crate::coverage::Mark;
@@ -9,7 +10,7 @@ use redoubt_volume::ids::{Incarnation, NodeId};
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::status::VolumeState;
 use redoubt_volume::writer::Writer;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Cluster {
@@ -35,7 +36,8 @@ impl Cluster {
         let mut process = WriterProcess {
             id,
             writer: Writer::new(config, 0x5eed_0000 + self.next_writer, self.policy),
-            answers: BTreeMap::new(),
+            answers: Vec::new(),
+            sent: SentRecords::default(),
             opened: None,
             next_ticket: 0,
             paused: None,
@@ -175,7 +177,8 @@ impl Cluster {
     /// Ends a writer's process, whatever it was doing.
     pub fn crash_writer(&mut self, id: WriterId) {
         self.tell(|| format!("{id:?} dies"));
-        self.writers.retain(|process| process.id != id);
+        let ended = self.writers.extract_if(.., |process| process.id == id);
+        self.ended.extend(ended);
         self.node_ids()
             .for_each(|node| self.network.disconnect(id, node));
     }

@@ -97,8 +97,9 @@ impl Cluster {
     /// When no answer comes.
     pub fn wait(&mut self, ticket: Ticket) -> Result<Answer, IoFailure> {
         self.run_until(|cluster| cluster.is_answered(ticket));
-        let answer = self.newest().answers.remove(&ticket);
-        answer.expect("the request was answered")
+        let answers = &mut self.newest().answers;
+        let place = answers.iter().position(|(other, _)| *other == ticket);
+        answers.remove(place.expect("the request was answered")).1
     }
 
     /// Reads and waits.
@@ -170,7 +171,7 @@ impl Cluster {
     /// Whether a request of the newest writer is answered.
     pub fn is_answered(&self, ticket: Ticket) -> bool {
         let newest = self.writers.last();
-        newest.is_some_and(|process| process.answers.contains_key(&ticket))
+        newest.is_some_and(|process| process.has_answered(ticket))
     }
 
     /// Whether a node's process runs.

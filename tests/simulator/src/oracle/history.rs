@@ -5,9 +5,22 @@
 //! or an error (laws 5 and 7) are judged here and nowhere else.
 
 use crate::pattern;
-use redoubt_volume::geometry::BLOCK_BYTES;
+use redoubt_volume::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
 use redoubt_volume::lsn::Lsn;
 use std::collections::VecDeque;
+
+/// What a change looks like on its way to the nodes: its last record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastRecord {
+    /// First byte of the disk that the record changes.
+    pub offset: u64,
+    /// Bytes that it changes.
+    pub length: u64,
+    /// Checksums of its payload; a discard of whole blocks has none.
+    pub checksums: Option<[u32; PAGES_PER_BLOCK]>,
+    /// It may be of a discard.
+    pub holds_zeros: bool,
+}
 
 /// One WRITE or discard.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +30,10 @@ struct Change {
     length: usize,
     /// Which pattern; none: zeros.
     stamp: Option<u64>,
+    /// The checksums of a write's last record, which no other write has.
+    checksums: [u32; PAGES_PER_BLOCK],
+    /// It was seen on its way. A discard of what does not exist never is.
+    was_sent: bool,
 }
 
 impl Change {
@@ -37,6 +54,15 @@ impl Change {
         let end = (self.end() as usize).div_ceil(BLOCK_BYTES);
         self.offset as usize / BLOCK_BYTES..end.max(self.offset as usize / BLOCK_BYTES)
     }
+
+    /// Whether a record could be its last one. A discard leaves groups out that do not exist.
+    fn ends_with(&self, last: &LastRecord) -> bool {
+        let end = last.offset + last.length;
+        match self.stamp {
+            Some(_) => last.checksums == Some(self.checksums) && end == self.end(),
+            None => last.holds_zeros && last.offset < self.end() && self.offset < end,
+        }
+    }
 }
 
 /// A read under way: what it may see.
@@ -45,7 +71,9 @@ pub struct ReadCheck {
     offset: u64,
     /// What was acknowledged when it began.
     expected: Vec<u8>,
-    /// The first change that was not: it and all later ones may be seen or not.
+    /// Changes that were not: they may be seen or not.
+    open: Vec<u64>,
+    /// The first change that was asked for later.
     from: u64,
 }
 
@@ -59,13 +87,17 @@ impl ReadCheck {
     pub fn expected(&self) -> &[u8] {
         &self.expected
     }
+
+    fn may_see(&self, change: &Change) -> bool {
+        change.number >= self.from || self.open.contains(&change.number)
+    }
 }
 
 /// What a crash has left of the changes that were not durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Survivors {
-    /// The last change that is there.
-    pub last: u64,
+    /// Changes that are there.
+    pub changes: usize,
     /// Changes that did not have to survive and did.
     pub kept: u64,
     /// Changes that did not survive, and did not have to.
@@ -77,22 +109,24 @@ pub struct Survivors {
 pub struct History {
     /// The state that the last open found.
     base: Vec<u8>,
-    /// The state after every change that was acknowledged.
+    /// The state after every change in `log`.
     current: Vec<u8>,
-    /// Changes since `base`, ascending by number.
+    /// Changes since `base` that were admitted, in the order of their LSNs. That is the order of
+    /// their acknowledgements, unless they are acknowledged only when they are durable: those are
+    /// put in their place when their records are sent.
     log: Vec<Change>,
-    /// How many of them `current` has.
-    applied: usize,
-    /// The last change that was acknowledged.
-    acknowledged: u64,
-    /// The last change that must survive everything.
-    required: u64,
+    /// Changes that were neither acknowledged nor sent: they may be admitted in any order.
+    open: Vec<Change>,
+    /// The changes of the log up to here were sent.
+    sent: usize,
+    /// So many changes of the log must survive everything.
+    required: usize,
     /// Acknowledged changes with an LSN that is not below that of their last record.
     lsns: VecDeque<(Lsn, u64)>,
     next: u64,
-    /// Another writer has taken over and kept the changes up to this one: no later one may be
+    /// Another writer has taken over and kept so many changes of the log: no later one may be
     /// said to be durable.
-    limit: Option<u64>,
+    limit: Option<usize>,
 }
 
 impl History {
@@ -102,8 +136,8 @@ impl History {
             base: vec![0; bytes],
             current: vec![0; bytes],
             log: Vec::new(),
-            applied: 0,
-            acknowledged: 0,
+            open: Vec::new(),
+            sent: 0,
             required: 0,
             lsns: VecDeque::new(),
             next: 1,
@@ -111,46 +145,79 @@ impl History {
         }
     }
 
-    /// A change was asked for: its number.
-    pub fn begin(&mut self, offset: u64, length: usize, stamp: Option<u64>) -> u64 {
+    /// A write (with a stamp; the checksums are those of its last piece) or discard was asked
+    /// for: its number.
+    pub fn begin(
+        &mut self,
+        offset: u64,
+        length: usize,
+        written: Option<(u64, [u32; PAGES_PER_BLOCK])>,
+    ) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.log.push(Change {
+        self.open.push(Change {
             number,
             offset,
             length,
-            stamp,
+            stamp: written.map(|(stamp, _)| stamp),
+            checksums: written.map(|(_, checksums)| checksums).unwrap_or_default(),
+            was_sent: false,
         });
         number
     }
 
+    fn take_open(&mut self, number: u64) -> Option<Change> {
+        let place = self.open.iter().position(|change| change.number == number);
+        place.map(|place| self.open.remove(place))
+    }
+
     /// A change was refused: it has not happened.
     pub fn refused(&mut self, number: u64) {
-        if let Ok(at) = self
-            .log
-            .binary_search_by_key(&number, |change| change.number)
-            && at >= self.applied
-        {
-            self.log.remove(at);
-        }
+        self.take_open(number);
     }
 
     /// A change was acknowledged, when the writer had given out LSNs up to `last`: later reads
-    /// see it, and all before it.
+    /// see it. One that is acknowledged when it is durable was sent before, and has its place.
     pub fn acknowledged(&mut self, number: u64, last: Lsn) {
-        self.acknowledged = self.acknowledged.max(number);
-        while let Some(change) = self.log.get(self.applied)
-            && change.number <= self.acknowledged
-        {
+        if let Some(change) = self.take_open(number) {
             change.apply(&mut self.current);
-            self.applied += 1;
+            self.log.push(change);
         }
         self.lsns.push_back((last, number));
     }
 
-    /// The last change that was acknowledged: what a flush that begins now makes durable.
+    /// The last record of a change was sent; changes are sent in the order of their LSNs.
+    ///
+    /// # Errors
+    /// When no change that was asked for looks like that.
+    pub fn sent(&mut self, last: &LastRecord) -> Result<(), String> {
+        let unsent = &self.log[self.sent..];
+        // Discards of what does not exist have no records.
+        let skipped = unsent.iter().take_while(|change| change.stamp.is_none());
+        let first = skipped.count().min(unsent.len().saturating_sub(1));
+        let candidates = unsent.iter().take(first + 1);
+        let mut places = candidates.enumerate();
+        if let Some((place, _)) = places.find(|(_, change)| change.ends_with(last)) {
+            self.sent += place + 1;
+            self.log[self.sent - 1].was_sent = true;
+            return self.check_limit();
+        }
+        let place = self.open.iter().position(|change| change.ends_with(last));
+        let Some(place) = place else {
+            return Err(format!("records were sent that nobody asked for: {last:?}"));
+        };
+        let mut change = self.open.remove(place);
+        change.was_sent = true;
+        self.log.insert(self.sent, change);
+        let (log, current) = (&self.log[self.sent..], &mut self.current);
+        log.iter().for_each(|change| change.apply(current));
+        self.sent += 1;
+        self.check_limit()
+    }
+
+    /// What a flush that begins now makes durable: everything up to this change.
     pub fn mark(&self) -> u64 {
-        self.acknowledged
+        self.log.last().map_or(0, |change| change.number)
     }
 
     /// Everything up to a change was said to be durable.
@@ -158,13 +225,23 @@ impl History {
     /// # Errors
     /// When that cannot be: another writer has annulled it.
     pub fn require(&mut self, number: u64) -> Result<(), String> {
-        self.required = self.required.max(number);
-        match self.limit {
-            Some(limit) if number > limit => Err(format!(
-                "change {number} was said to be durable after another writer had taken over and \
-                 kept the changes up to {limit} only"
+        let place = self.log.iter().rposition(|change| change.number == number);
+        let Some(place) = place else { return Ok(()) };
+        self.required = self.required.max(place + 1);
+        self.check_limit()
+    }
+
+    fn check_limit(&self) -> Result<(), String> {
+        let Some(limit) = self.limit.filter(|limit| *limit < self.required) else {
+            return Ok(());
+        };
+        let beyond = self.log[limit..self.required].iter();
+        match beyond.filter(|change| change.was_sent).count() {
+            0 => Ok(()),
+            count => Err(format!(
+                "{count} changes were said to be durable though another writer had taken over \
+                 without them"
             )),
-            _ => Ok(()),
         }
     }
 
@@ -173,16 +250,11 @@ impl History {
     /// # Errors
     /// See [`History::require`].
     pub fn on_vdl(&mut self, vdl: Lsn) -> Result<(), String> {
-        let mut durable = 0;
+        let mut durable = None;
         while self.lsns.front().is_some_and(|(lsn, _)| *lsn <= vdl) {
-            if let Some((_, number)) = self.lsns.pop_front() {
-                durable = durable.max(number);
-            }
+            durable = self.lsns.pop_front().map(|(_, number)| number);
         }
-        if durable > 0 {
-            self.require(durable)?;
-        }
-        Ok(())
+        durable.map_or(Ok(()), |number| self.require(number))
     }
 
     /// The state after every acknowledged change.
@@ -193,24 +265,25 @@ impl History {
     /// A read begins.
     pub fn begin_read(&self, offset: u64, length: usize) -> ReadCheck {
         let range = offset as usize..offset as usize + length;
-        let next = self.log.get(self.applied);
         ReadCheck {
             offset,
             expected: self.current[range].to_vec(),
-            from: next.map_or(self.next, |change| change.number),
+            open: self.open.iter().map(|change| change.number).collect(),
+            from: self.next,
         }
+    }
+
+    /// The changes that a read may see beside what was acknowledged when it began.
+    fn visible<'a>(&'a self, check: &'a ReadCheck) -> impl Iterator<Item = &'a Change> {
+        let changes = self.log.iter().chain(&self.open);
+        changes.filter(|change| check.may_see(change))
     }
 
     /// Whether a change that touches the range came while a read was under way.
     pub fn changed_meanwhile(&self, check: &ReadCheck) -> bool {
         let end = check.offset + check.expected.len() as u64;
-        let first = self
-            .log
-            .partition_point(|change| change.number < check.from);
-        let later = &self.log[first..];
-        later
-            .iter()
-            .any(|change| change.offset < end && check.offset < change.end())
+        let touches = |change: &Change| change.offset < end && check.offset < change.end();
+        self.visible(check).any(touches)
     }
 
     /// A read has ended: every byte must be what was acknowledged when it began, or of a change
@@ -236,7 +309,7 @@ impl History {
             .map(|(a, b)| a == b)
             .collect();
         let (start, end) = (check.offset, check.offset + found.len() as u64);
-        for change in self.log.iter().filter(|change| change.number >= check.from) {
+        for change in self.visible(check) {
             let (from, to) = (change.offset.max(start), change.end().min(end));
             if from < to {
                 let mut bytes = vec![0; (to - from) as usize];
@@ -277,10 +350,9 @@ impl History {
             })
             .collect();
         format!(
-            "found {found:#x}, expected {:#x}; changed by [{}], {} acknowledged, base {:#x}",
+            "found {found:#x}, now {:#x}; changed by [{}], base {:#x}",
             self.current[at as usize],
             names.join(", "),
-            self.acknowledged,
             self.base[at as usize]
         )
     }
@@ -292,9 +364,7 @@ impl History {
     /// How far it is from every such state.
     pub fn settle(&mut self, found: &[u8]) -> Result<Survivors, String> {
         let mut state = std::mem::take(&mut self.base);
-        let durable = self
-            .log
-            .partition_point(|change| change.number <= self.required);
+        let durable = self.required;
         self.log[..durable]
             .iter()
             .for_each(|change| change.apply(&mut state));
@@ -314,9 +384,8 @@ impl History {
         let Some(kept) = kept else {
             return Err(self.tell_difference(nearest));
         };
-        let number = |end: usize| end.checked_sub(1).map_or(0, |last| self.log[last].number);
         let survivors = Survivors {
-            last: number(kept).max(self.required),
+            changes: kept,
             kept: (kept - durable) as u64,
             lost: (self.log.len() - kept) as u64,
         };
@@ -346,20 +415,20 @@ impl History {
         self.current.clone_from(&state);
         self.base = state;
         self.log.clear();
-        self.applied = 0;
+        self.open.clear();
+        self.sent = 0;
+        self.required = 0;
         self.lsns.clear();
-        self.acknowledged = self.next - 1;
-        self.required = self.next - 1;
         self.limit = None;
     }
 
-    /// Another writer has taken over with the changes up to this one.
+    /// Another writer has taken over with so many of the changes.
     ///
     /// # Errors
     /// When more than that was said to be durable.
-    pub fn superseded(&mut self, kept: u64) -> Result<(), String> {
+    pub fn superseded(&mut self, kept: usize) -> Result<(), String> {
         self.limit = Some(kept);
-        self.require(self.required)
+        self.check_limit()
     }
 }
 
@@ -404,14 +473,15 @@ mod tests {
     fn state(changes: &[(u64, usize, Option<u64>)]) -> Vec<u8> {
         let mut disk = vec![0; BYTES];
         for (offset, length, stamp) in changes.iter().copied() {
-            let number = 0;
-            Change {
-                number,
+            let change = Change {
+                number: 0,
                 offset,
                 length,
                 stamp,
-            }
-            .apply(&mut disk);
+                checksums: [0; PAGES_PER_BLOCK],
+                was_sent: true,
+            };
+            change.apply(&mut disk);
         }
         disk
     }
@@ -425,7 +495,8 @@ mod tests {
     fn history(durable: u64) -> History {
         let mut history = History::new(BYTES);
         for (offset, length, stamp) in CHANGES {
-            let number = history.begin(offset, length, stamp);
+            let written = stamp.map(|stamp| (stamp, [stamp as u32; PAGES_PER_BLOCK]));
+            let number = history.begin(offset, length, written);
             history.acknowledged(number, Lsn(number));
         }
         history.require(durable).expect("nobody took over");
@@ -453,7 +524,10 @@ mod tests {
         let mut history = history(0);
         let found = state(&CHANGES[..2]);
         let survivors = history.settle(&found).expect("a prefix");
-        assert_eq!((survivors.kept, survivors.lost, survivors.last), (2, 1, 2));
+        assert_eq!(
+            (survivors.kept, survivors.lost, survivors.changes),
+            (2, 1, 2)
+        );
         assert!(
             history.settle(&state(&CHANGES[..1])).is_err(),
             "a flip-flop"
@@ -465,7 +539,7 @@ mod tests {
         let mut history = history(0);
         let read = history.begin_read(0, BLOCK_BYTES);
         let old = history.current()[..BLOCK_BYTES].to_vec();
-        let number = history.begin(8_000, 100, Some(9));
+        let number = history.begin(8_000, 100, Some((9, [9; PAGES_PER_BLOCK])));
         history.acknowledged(number, Lsn(9));
         let new = history.current()[..BLOCK_BYTES].to_vec();
         assert!(history.end_read(&read, &old).is_ok() && history.end_read(&read, &new).is_ok());
@@ -477,11 +551,41 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_is_acknowledged_late_has_its_place_by_its_records() {
+        let mut history = History::new(BYTES);
+        let durable = history.begin(0, 8_192, Some((1, [1; PAGES_PER_BLOCK])));
+        let quick = history.begin(4_096, 8_192, Some((2, [2; PAGES_PER_BLOCK])));
+        history.acknowledged(quick, Lsn(2));
+        for (end, stamp) in [(8_192, 1), (12_288, 2)] {
+            let last = LastRecord {
+                offset: end - 8_192,
+                length: 8_192,
+                checksums: Some([stamp; PAGES_PER_BLOCK]),
+                holds_zeros: false,
+            };
+            history.sent(&last).expect("it was asked for");
+        }
+        history.acknowledged(durable, Lsn(2));
+        let expected = state(&[(0, 8_192, Some(1)), (4_096, 8_192, Some(2))]);
+        assert!(history.current() == expected);
+        assert!(history.settle(&expected).is_ok());
+    }
+
+    #[test]
     fn nothing_is_durable_at_a_writer_that_was_taken_over() {
         let mut old = history(2);
         let mut new = old.clone();
-        let kept = new.settle(&state(&CHANGES[..2])).expect("a prefix").last;
-        assert!(old.superseded(kept).is_ok());
-        assert!(old.require(2).is_ok() && old.require(3).is_err());
+        let kept = new.settle(&state(&CHANGES[..2])).expect("a prefix").changes;
+        assert!(old.superseded(kept).is_ok() && old.require(2).is_ok());
+        assert!(old.require(3).is_ok(), "a discard may have had no records");
+        let heard = CHANGES.map(|(offset, length, stamp)| {
+            old.sent(&LastRecord {
+                offset,
+                length: length as u64,
+                checksums: stamp.map(|stamp| [stamp as u32; PAGES_PER_BLOCK]),
+                holds_zeros: stamp.is_none(),
+            })
+        });
+        assert_eq!(heard.map(|heard| heard.is_ok()), [true, true, false]);
     }
 }

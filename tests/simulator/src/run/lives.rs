@@ -104,7 +104,7 @@ impl Run {
         self.cluster
             .tell(|| format!("the disk is as after change {survivors:?}"));
         if head != index
-            && let Err(reason) = self.supersede(head, index, survivors.last)
+            && let Err(reason) = self.supersede(head, index, survivors.changes)
         {
             return self.fail(reason);
         }
@@ -113,7 +113,7 @@ impl Run {
         self.head = index;
     }
 
-    fn supersede(&mut self, old: usize, new: usize, kept: u64) -> Result<(), String> {
+    fn supersede(&mut self, old: usize, new: usize, kept: usize) -> Result<(), String> {
         self.clients[old]
             .watermarks
             .succeed(&self.clients[new].watermarks)?;

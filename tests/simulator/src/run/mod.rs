@@ -14,6 +14,7 @@ use crate::oracle::history::History;
 use crate::random::Random;
 use crate::workload::{Client, Mix, Stage};
 use redoubt_volume::time::Instant;
+use redoubt_volume::writer::CacheMode;
 use std::time::Duration;
 
 /// What a run is made of, beside its seed.
@@ -128,10 +129,16 @@ impl Run {
         let mut faults = Faults::draw(&settings.faults, random.fork());
         cluster.network.weather = faults.weather();
         if random.one_in(6) {
-            cluster.policy.cache = redoubt_volume::writer::CacheMode::Writethrough;
+            cluster.policy.cache = CacheMode::Writethrough;
+        }
+        let mut mix = Mix::draw(&mut random);
+        if cluster.policy.cache == CacheMode::Writethrough {
+            // Discards that wait may be admitted in any order, and look alike: when they are not
+            // acknowledged at once nobody could tell what the order was.
+            mix.discard = 0;
         }
         let mut run = Run {
-            mix: Mix::draw(&mut random),
+            mix,
             clients: Vec::new(),
             head: 0,
             faults,
