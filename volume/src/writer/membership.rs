@@ -228,8 +228,7 @@ impl Writer {
     }
 
     fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
-        // Above every version that an earlier writer may have left on a node.
-        config.version = (config.version + 1).max(self.epoch.number << 20);
+        config.version += 1;
         let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
         let epoch = self.epoch;
         for node in &asked {
@@ -310,6 +309,12 @@ impl Writer {
             let able = members.iter().filter(|node| asked.contains(node)).count();
             held >= WRITE_QUORUM || (held == able && held >= READ_QUORUM)
         })
+    }
+
+    /// The versions that this writer gives begin here: above all that an earlier writer may have
+    /// left on a node.
+    pub(super) fn first_version(&self) -> u64 {
+        self.epoch.number << 20
     }
 
     pub(super) fn set_config(&mut self, config: VolumeConfig) {

@@ -231,9 +231,12 @@ impl Writer {
         };
         let held = newest_list(&mut recovery.reports);
         let newest = recovery.reports.values().map(|report| &report.config);
-        let Some(config) = newest.max_by_key(|config| config.version).cloned() else {
+        let Some(mut config) = newest.max_by_key(|config| config.version).cloned() else {
             return self.refuse("no node answers".to_owned());
         };
+        // What is chosen here is above what an earlier writer may have left, unfinished, on a
+        // node that does not answer: else the next open would find that.
+        config.version = config.version.max(self.first_version());
         self.set_config(config);
         if let Err(reason) = self.check_read_quorum() {
             return self.refuse(reason);
@@ -300,7 +303,7 @@ impl Writer {
         for node in absent {
             config.nodes[node.index()].incarnation = Incarnation::NONE;
         }
-        config.version = (config.version + 1).max(self.epoch.number << 20);
+        config.version += 1;
         self.set_config(config);
     }
 

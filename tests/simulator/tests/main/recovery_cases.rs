@@ -392,6 +392,24 @@ fn a_larger_disk_stays_larger_and_its_discard_reaches_every_block() {
     );
 }
 
+#[test]
+fn a_size_that_an_open_did_not_find_does_not_come_back() {
+    let mut cluster = filled(17);
+    let bytes = cluster.newest().writer.disk_bytes();
+    let writer = cluster.newest().id;
+    (0..5).for_each(|index| cluster.network.disconnect(writer, NodeId(index)));
+    cluster.start_resize(12 << 20);
+    cluster.quiesce(3);
+    cluster.crash();
+    let only_holder = cluster.hosts[5].disk.take();
+    assert_eq!(cluster.open(), Ok(()));
+    assert_eq!(cluster.newest().writer.disk_bytes(), bytes);
+    cluster.crash();
+    cluster.hosts[5].disk = only_holder;
+    assert_eq!(cluster.open(), Ok(()));
+    assert_eq!(cluster.newest().writer.disk_bytes(), bytes);
+}
+
 /// Cuts the only range of every node's list into as many as a list can have.
 fn fill_lists(cluster: &mut Cluster) {
     for disk in disks(cluster) {
