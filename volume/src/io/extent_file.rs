@@ -1,5 +1,6 @@
 //! Files of a node's directory that are open: what is known of each, and a bounded table of them.
 
+use super::recorder::{self, Action};
 use super::uring::supports_direct_io;
 use crate::ids::ExtentSlot;
 use nix::errno::Errno;
@@ -39,6 +40,25 @@ impl ExtentFile {
     /// As the operating system says.
     pub(super) fn open(folder: impl AsFd, name: &str, extra: OFlag) -> io::Result<ExtentFile> {
         let file = open_direct(folder, name, extra)?;
+        ExtentFile::of(file, name)
+    }
+
+    /// Makes `name` in `folder`, where there is none.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub(super) fn create(folder: impl AsFd, name: &str) -> io::Result<ExtentFile> {
+        let folder = folder.as_fd();
+        let create = Action::Create {
+            folder: &folder,
+            name,
+        };
+        let new = OFlag::O_CREAT | OFlag::O_EXCL;
+        let file = recorder::during(create, || open_direct(folder, name, new))?;
+        ExtentFile::of(file, name)
+    }
+
+    fn of(file: File, name: &str) -> io::Result<ExtentFile> {
         let data = file.metadata()?;
         if !data.is_file() {
             return Err(io::Error::other(format!("{name} is not a regular file")));
@@ -55,6 +75,24 @@ impl ExtentFile {
     /// The file.
     pub fn file(&self) -> &Arc<File> {
         &self.file
+    }
+
+    /// Puts its bytes on stable storage, and what of its metadata leads to them.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn sync_data(&self) -> io::Result<()> {
+        let sync = Action::Sync { file: &self.file };
+        recorder::during(sync, || self.file.sync_data())
+    }
+
+    /// Puts all of the file on stable storage; its name is the folder's.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub(super) fn sync_all(&self) -> io::Result<()> {
+        let sync = Action::Sync { file: &self.file };
+        recorder::during(sync, || self.file.sync_all())
     }
 
     /// Whether a flush of the device covers what is overwritten in this file. Not before the file
@@ -79,7 +117,7 @@ impl ExtentFile {
     /// # Errors
     /// As the operating system says.
     pub(super) fn stabilize(&self) -> io::Result<()> {
-        self.file.sync_all()?;
+        self.sync_all()?;
         posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         self.settle();
         Ok(())

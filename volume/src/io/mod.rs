@@ -5,6 +5,9 @@
 //! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`],
 //! [`node_remains`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
 //! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads.
+//!
+//! Whatever changes a file, or syncs it, says so to `recorder`, so that a test can build the states
+//! that a power cut could have left. A release has no recorder.
 
 pub mod address_book;
 pub mod device;
@@ -15,6 +18,11 @@ pub mod node_lock;
 pub mod node_remains;
 pub mod read_plan;
 pub mod read_pool;
+#[cfg(feature = "recorder")]
+mod recorder;
+#[cfg(not(feature = "recorder"))]
+#[path = "unrecorded.rs"]
+mod recorder;
 mod thread_start;
 pub mod transfer;
 pub mod uring;

@@ -13,11 +13,12 @@
 use super::extent_file::{ExtentFile, OpenExtents};
 use super::node_lock::LOCK_NAME;
 use super::node_remains::{FORMER_NAME, remove_file};
+use super::recorder::{self, Action};
 use super::uring;
 use crate::error::VolumeError;
 use crate::format::superblock::{SLOT_BYTES, SLOTS, Superblock, SuperblockError};
 use crate::ids::ExtentSlot;
-use crate::page::{PAGE_BYTES, PageBuf};
+use crate::page::{PAGE_BYTES, PageBuf, Pages};
 use crate::segment::effect::DiskError;
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -155,8 +156,8 @@ impl NodeDirectory {
             self.extent(slot)?.stabilize()?;
         }
         self.superblock.stabilize()?;
-        self.log.sync_all()?;
-        self.folder.sync_all()
+        sync_folder(&self.log)?;
+        sync_folder(&self.folder)
     }
 
     /// Whether reads pass the page cache by.
@@ -237,7 +238,7 @@ impl NodeDirectory {
         let name = extent_name(slot);
         let (extent, made) = match self.extent(slot) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let extent = ExtentFile::open(&self.log, &name, OFlag::O_CREAT | OFlag::O_EXCL)?;
+                let extent = ExtentFile::create(&self.log, &name)?;
                 (self.extents.lock().insert(slot, extent), true)
             }
             opened => (opened?, false),
@@ -248,14 +249,14 @@ impl NodeDirectory {
             if made {
                 self.remove(slot)?;
             } else {
-                file.set_len(former)?;
+                set_length(file, former)?;
             }
             return Err(error);
         }
-        file.sync_all()?;
+        extent.sync_all()?;
         extent.settle();
         if made {
-            self.log.sync_all()?;
+            sync_folder(&self.log)?;
         }
         Ok(())
     }
@@ -298,26 +299,43 @@ fn fill_new(path: &Path, superblock: &Superblock) -> io::Result<()> {
         _ => {}
     }
     let folder = File::open(path)?;
-    let new = OFlag::O_CREAT | OFlag::O_EXCL;
-    let file = ExtentFile::open(&folder, SUPERBLOCK_NAME, new)?;
+    let file = ExtentFile::create(&folder, SUPERBLOCK_NAME)?;
     // The older slot says the same, one sequence number before.
     let mut older = superblock.clone();
     older.sequence = superblock.sequence.saturating_sub(1);
     for version in [older, superblock.clone()] {
         let offset = (version.slot() * SLOT_BYTES) as u64;
-        file.file().write_all_at(version.encode().bytes(), offset)?;
+        write_pages(file.file(), version.encode().share(), offset)?;
     }
-    file.file().sync_all()?;
-    ExtentFile::open(&folder, LOCK_NAME, new)?;
+    file.sync_all()?;
+    ExtentFile::create(&folder, LOCK_NAME)?;
     mkdirat(&folder, LOG_NAME, Mode::S_IRWXU)?;
-    open_folder(&folder, LOG_NAME)?.sync_all()?;
-    folder.sync_all()?;
+    sync_folder(&open_folder(&folder, LOG_NAME)?)?;
+    sync_folder(&folder)?;
     super::volume_directory::sync_parent(path)
 }
 
 pub(super) fn open_folder(folder: &File, name: &str) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(openat(folder, name, flags, Mode::empty())?.into())
+}
+
+/// Puts the names in a folder on stable storage.
+pub(super) fn sync_folder(folder: &File) -> io::Result<()> {
+    recorder::during(Action::Sync { file: folder }, || folder.sync_all())
+}
+
+fn set_length(file: &File, bytes: u64) -> io::Result<()> {
+    recorder::during(Action::SetLength { file, bytes }, || file.set_len(bytes))
+}
+
+fn write_pages(file: &File, pages: Pages, offset: u64) -> io::Result<()> {
+    let write = Action::Write {
+        file,
+        offset,
+        parts: std::slice::from_ref(&pages),
+    };
+    recorder::during(write, || file.write_all_at(pages.bytes(), offset))
 }
 
 /// Device and number of a file: what makes it this one.
@@ -347,13 +365,16 @@ pub(super) fn parse_extent_name(name: &str) -> Option<ExtentSlot> {
 fn grow(file: &File, former: u64, bytes: u64) -> io::Result<()> {
     let length = libc::off_t::try_from(bytes.max(former))
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    loop {
-        match fallocate(file, FallocateFlags::empty(), 0, length) {
-            Err(Errno::EINTR) => {}
-            Err(Errno::EOPNOTSUPP) => return write_zeros(file, former, bytes),
-            allocated => return Ok(allocated?),
+    let bytes = bytes.max(former);
+    recorder::during(Action::SetLength { file, bytes }, || {
+        loop {
+            match fallocate(file, FallocateFlags::empty(), 0, length) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EOPNOTSUPP) => return write_zeros(file, former, bytes),
+                allocated => return Ok(allocated?),
+            }
         }
-    }
+    })
 }
 
 fn write_zeros(file: &File, former: u64, bytes: u64) -> io::Result<()> {

@@ -1,8 +1,11 @@
 //! What a node's directory leaves behind: removed for good, or set aside in `NODE/former` until
 //! a new life of the node holds everything.
 
-use super::node_directory::{LOG_NAME, SUPERBLOCK_NAME, open_folder, open_path, parse_extent_name};
+use super::node_directory::{
+    LOG_NAME, SUPERBLOCK_NAME, open_folder, open_path, parse_extent_name, sync_folder,
+};
 use super::node_lock::LOCK_NAME;
+use super::recorder::{self, Action};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, renameat};
@@ -46,17 +49,19 @@ pub fn set_aside(path: &Path) -> io::Result<()> {
     let former = open_folder(&folder, FORMER_NAME)?;
     for name in [SUPERBLOCK_NAME, LOG_NAME] {
         if fstatat(&former, name, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT) {
-            match renameat(&folder, name, &former, name) {
-                Err(error) if error != Errno::ENOENT => return Err(error.into()),
-                _ => {}
-            }
+            let folder = &folder;
+            let away = Action::Remove { folder, name };
+            recorder::during(away, || match renameat(folder, name, &former, name) {
+                Err(error) if error != Errno::ENOENT => Err(error.into()),
+                _ => Ok(()),
+            })?;
         }
     }
     former.sync_all()?;
     erase_life(&folder)?;
     // Where there was nothing to keep.
     remove_folder_if_empty(&folder, FORMER_NAME)?;
-    folder.sync_all()
+    sync_folder(&folder)
 }
 
 /// Whether something was set aside in the node directory.
@@ -114,10 +119,13 @@ fn remove_folder_if_empty(parent: &File, name: &str) -> io::Result<()> {
 
 /// Removes a file; one that is not there is as good.
 pub(super) fn remove_file(folder: impl AsFd, name: &str) -> io::Result<()> {
-    match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
-        Err(Errno::ENOENT) => Ok(()),
-        removed => Ok(removed?),
-    }
+    let folder = &folder;
+    recorder::during(Action::Remove { folder, name }, || {
+        match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::ENOENT) => Ok(()),
+            removed => Ok(removed?),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use super::Directories;
 use super::device::Device;
 use super::extent_file::ExtentFile;
+use super::recorder::{self, Action};
 use super::transfer::Job;
 use super::uring::Ring;
 use crate::format::superblock::SLOT_BYTES;
@@ -86,6 +87,7 @@ struct Outcome {
     operation: OperationId,
     file: Option<Arc<ExtentFile>>,
     shares_flush: bool,
+    write: Option<recorder::Operation>,
     result: Result<(), DiskError>,
 }
 
@@ -112,11 +114,12 @@ impl BatchWriter {
         }
         for finished in self.ring.wait_all() {
             let outcome = &mut outcomes[finished.token as usize];
-            if let Err(error) = finished.result {
-                outcome.fail("write", &error);
+            match finished.result {
+                Ok(()) => outcome.write.into_iter().for_each(recorder::end),
+                Err(error) => outcome.fail("write", &error),
             }
         }
-        sync(&mut outcomes, |file| file.file().sync_data());
+        sync(&mut outcomes, ExtentFile::sync_data);
         outcomes.into_iter().map(Outcome::completion).collect()
     }
 
@@ -126,6 +129,7 @@ impl BatchWriter {
             operation: write.operation,
             file: None,
             shares_flush: false,
+            write: None,
             result: Ok(()),
         };
         match self.find(write.node, write.target) {
@@ -139,6 +143,11 @@ impl BatchWriter {
                 );
                 outcome.shares_flush =
                     overwrites && self.device.single_flush && file.shares_flush();
+                outcome.write = Some(recorder::begin(Action::Write {
+                    file: file.file(),
+                    offset,
+                    parts: &write.parts,
+                }));
                 let job = Job::Write {
                     file: Arc::clone(file.file()),
                     offset,
@@ -206,10 +215,14 @@ fn sync(outcomes: &mut [Outcome], mut sync_file: impl FnMut(&ExtentFile) -> io::
     let Some(first) = shared.first().and_then(|outcome| outcome.file.clone()) else {
         return;
     };
-    if let Err(error) = sync_file(&first) {
-        for outcome in shared {
-            outcome.fail("sync", &error);
-        }
+    let files = shared.iter().filter_map(|outcome| outcome.file.as_deref());
+    let flush = |file: &ExtentFile| recorder::begin(Action::Flush { file: file.file() });
+    let flushes: Vec<recorder::Operation> = files.map(flush).collect();
+    match sync_file(&first) {
+        Ok(()) => flushes.into_iter().for_each(recorder::end),
+        Err(error) => shared
+            .into_iter()
+            .for_each(|outcome| outcome.fail("sync", &error)),
     }
 }
 

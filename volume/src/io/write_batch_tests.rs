@@ -109,6 +109,7 @@ fn outcomes(directories: &Directories, shares: [bool; 6]) -> Vec<Outcome> {
         operation: OperationId(0),
         file: Some(directories.get(NodeId(node)).unwrap().extent(SLOT).unwrap()),
         shares_flush: shares[usize::from(node)],
+        write: None,
         result: Ok(()),
     };
     (0..6).map(outcome).collect()

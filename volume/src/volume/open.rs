@@ -52,7 +52,7 @@ impl LogReader for Reader<'_> {
     fn sync(&mut self, slot: ExtentSlot) -> Result<(), DiskError> {
         let extent = self.directory.extent(slot);
         extent
-            .and_then(|extent| extent.file().sync_data())
+            .and_then(|extent| extent.sync_data())
             .map_err(|error| self.note(error))
     }
 }
