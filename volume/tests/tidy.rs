@@ -203,32 +203,27 @@ fn the_core_touches_nothing_outside() {
     assert_none(&offenders, "the core uses what it should be given (law 8)");
 }
 
-/// Where `cargo` begins to read: libraries, the program, the test binaries.
+/// The folders of the crates that only test.
+fn test_crates() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join("tests")).expect("the tests");
+    let folders = entries.map(|entry| entry.expect("a folder that can be read").path());
+    let is_crate = |folder: &PathBuf| folder.join("Cargo.toml").exists();
+    folders.filter(is_crate).collect()
+}
+
+/// Where `cargo` begins to read: libraries, the programs, the test binaries.
 fn entry_points() -> Vec<PathBuf> {
     let root = root();
-    let crates = [
-        "src/main.rs",
-        "volume/src/lib.rs",
-        "mount/src/lib.rs",
-        "tests/simulator/src/lib.rs",
-        "tests/simulator/src/main.rs",
-    ];
-    let mut entries: Vec<PathBuf> = crates.map(|path| root.join(path)).into();
-    for tests in [
-        "tests",
-        "volume/tests",
-        "mount/tests",
-        "tests/simulator/tests",
-    ] {
-        let tests = root.join(tests);
+    let folders = [root.clone(), root.join("volume"), root.join("mount")];
+    let mut entries = Vec::new();
+    for folder in folders.into_iter().chain(test_crates()) {
+        let sources = ["src/main.rs", "src/lib.rs"].map(|path| folder.join(path));
+        entries.extend(sources.into_iter().filter(|path| path.exists()));
+        let tests = folder.join("tests");
         let is_entry = |file: &PathBuf| {
-            let folder = file.parent().expect("a folder");
-            let in_folder = folder.parent() == Some(&tests) && file.ends_with("main.rs");
-            // Crates that only test lie in the tests' folder.
-            let of_crate = file.ends_with("src/lib.rs")
-                || file.ends_with("src/main.rs")
-                || folder.ends_with("tests");
-            folder == tests || in_folder || of_crate
+            let parent = file.parent().expect("a folder");
+            let in_folder = parent.parent() == Some(&tests) && file.ends_with("main.rs");
+            parent == tests || in_folder
         };
         entries.extend(rust_files(&tests).into_iter().filter(is_entry));
     }
@@ -382,19 +377,18 @@ fn dependencies<'a>(manifest: &'a str, section: &str) -> Vec<(&'a str, Option<&'
 fn every_dependency_is_used_and_has_its_reason() {
     let map = read(&root().join("docs/architecture.md"));
     let workspace = read(&root().join("Cargo.toml"));
-    let crates = [
-        ("", ["src", "tests"]),
-        ("volume/", ["volume/src", "volume/tests"]),
-        ("mount/", ["mount/src", "mount/tests"]),
-        (
-            "tests/simulator/",
-            ["tests/simulator/src", "tests/simulator/tests"],
-        ),
-    ];
+    let mut crates: Vec<(String, [String; 2])> =
+        vec![(String::new(), ["src", "tests"].map(str::to_owned))];
+    let folders = ["volume", "mount"].map(|folder| root().join(folder));
+    for folder in folders.into_iter().chain(test_crates()) {
+        let folder = name(&folder);
+        let sources = ["src", "tests"].map(|part| format!("{folder}/{part}"));
+        crates.push((format!("{folder}/"), sources));
+    }
     let mut offenders = Vec::new();
     let mut wanted = BTreeSet::new();
     for (folder, sources) in crates {
-        let manifest = read(&root().join(folder).join("Cargo.toml"));
+        let manifest = read(&root().join(&folder).join("Cargo.toml"));
         let files = sources
             .iter()
             .flat_map(|source| rust_files(&root().join(source)));

@@ -1,0 +1,214 @@
+//! The files of one node, in memory: pages are shared, so that a state costs what it changes.
+
+use crate::event::Bytes;
+use redoubt_volume::ids::ExtentSlot;
+use redoubt_volume::page::PAGE_BYTES;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a disk writes whole or not at all.
+pub(crate) const SECTOR_BYTES: usize = 512;
+
+/// A name in a node's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    /// `superblock`
+    Superblock,
+    /// `log/….extent`
+    Extent(ExtentSlot),
+}
+
+/// A file, whatever its name: a name that is made anew leads to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Inode(pub(crate) u64);
+
+/// The bytes of a file.
+#[derive(Clone, Default)]
+pub(crate) struct Image {
+    /// In bytes.
+    pub(crate) length: u64,
+    /// `None`: never written, so that it reads as zeros.
+    pages: Vec<Option<Arc<[u8; PAGE_BYTES]>>>,
+}
+
+impl Image {
+    /// The page, if it was ever written.
+    pub(crate) fn page(&self, index: usize) -> Option<&[u8; PAGE_BYTES]> {
+        self.pages.get(index)?.as_deref()
+    }
+
+    /// Pages up to the end of the file.
+    pub(crate) fn page_count(&self) -> usize {
+        (self.length as usize).div_ceil(PAGE_BYTES)
+    }
+
+    /// Whether every page of the range was written.
+    pub(crate) fn is_written(&self, offset: u64, bytes: usize) -> bool {
+        let first = offset as usize / PAGE_BYTES;
+        let end = (offset as usize + bytes).div_ceil(PAGE_BYTES);
+        (first..end).all(|page| self.page(page).is_some())
+    }
+
+    fn set_length(&mut self, bytes: u64) {
+        self.length = bytes;
+        self.pages.truncate(self.page_count());
+    }
+
+    /// Writes those sectors that `keep` takes; it is given their number inside the write.
+    fn write(&mut self, offset: u64, bytes: &[u8], keep: &mut dyn FnMut(usize) -> bool) {
+        let start = offset as usize;
+        self.length = self.length.max((start + bytes.len()) as u64);
+        for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+            if keep(index) {
+                let at = start + index * SECTOR_BYTES;
+                let page = self.page_mut(at / PAGE_BYTES);
+                let inside = at % PAGE_BYTES;
+                page[inside..inside + sector.len()].copy_from_slice(sector);
+            }
+        }
+    }
+
+    fn write_all(&mut self, offset: u64, bytes: &[u8]) {
+        if !(offset as usize).is_multiple_of(PAGE_BYTES) || !bytes.len().is_multiple_of(PAGE_BYTES)
+        {
+            return self.write(offset, bytes, &mut |_| true);
+        }
+        self.length = self.length.max(offset + bytes.len() as u64);
+        let first = offset as usize / PAGE_BYTES;
+        let (pages, _) = bytes.as_chunks::<PAGE_BYTES>();
+        if self.pages.len() < first + pages.len() {
+            self.pages.resize(first + pages.len(), None);
+        }
+        for (index, page) in pages.iter().enumerate() {
+            self.pages[first + index] = Some(Arc::new(*page));
+        }
+    }
+
+    fn page_mut(&mut self, index: usize) -> &mut [u8; PAGE_BYTES] {
+        if self.pages.len() <= index {
+            self.pages.resize(index + 1, None);
+        }
+        let page = self.pages[index].get_or_insert_with(|| Arc::new([0; PAGE_BYTES]));
+        Arc::make_mut(page)
+    }
+}
+
+/// A change of a node's files.
+#[derive(Clone)]
+pub(crate) enum Change {
+    /// Bytes of a file.
+    Write {
+        file: Inode,
+        offset: u64,
+        bytes: Bytes,
+    },
+    /// Its length.
+    SetLength { file: Inode, bytes: u64 },
+    /// A name for a file.
+    Create { name: Name, file: Inode },
+    /// The end of a name.
+    Remove { name: Name },
+}
+
+/// The files of a node at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct Files {
+    names: BTreeMap<Name, Inode>,
+    images: BTreeMap<Inode, Image>,
+}
+
+impl Files {
+    /// What the name leads to.
+    pub(crate) fn inode(&self, name: Name) -> Option<Inode> {
+        self.names.get(&name).copied()
+    }
+
+    /// The bytes of a file.
+    pub(crate) fn image(&self, file: Inode) -> Option<&Image> {
+        self.images.get(&file)
+    }
+
+    /// The bytes under a name.
+    pub(crate) fn named(&self, name: Name) -> Option<&Image> {
+        self.images.get(self.names.get(&name)?)
+    }
+
+    /// All names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Name> {
+        self.names.keys().copied()
+    }
+
+    /// A file that has no name yet: its bytes may become durable before it.
+    pub(crate) fn add_nameless(&mut self, file: Inode) {
+        self.images.insert(file, Image::default());
+    }
+
+    /// Makes a change. What would change a file that is gone changes nothing.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Write {
+                file,
+                offset,
+                bytes,
+            } => {
+                if let Some(image) = self.images.get_mut(file) {
+                    image.write_all(*offset, bytes);
+                }
+            }
+            Change::SetLength { file, bytes } => {
+                if let Some(image) = self.images.get_mut(file) {
+                    image.set_length(*bytes);
+                }
+            }
+            Change::Create { name, file } => {
+                let former = self.names.insert(*name, *file);
+                former.map(|former| self.images.remove(&former));
+            }
+            Change::Remove { name } => {
+                let former = self.names.remove(name);
+                former.map(|former| self.images.remove(&former));
+            }
+        }
+    }
+
+    /// Makes a change in part: those sectors of a write that `keep` takes, or else all of it.
+    pub(crate) fn apply_torn(&mut self, change: &Change, keep: &mut dyn FnMut(usize) -> bool) {
+        match change {
+            Change::Write {
+                file,
+                offset,
+                bytes,
+            } => {
+                if let Some(image) = self.images.get_mut(file) {
+                    image.write(*offset, bytes, keep);
+                }
+            }
+            other => self.apply(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_write_keeps_what_was_there() {
+        let mut files = Files::default();
+        let (name, file) = (Name::Extent(ExtentSlot(0)), Inode(1));
+        files.add_nameless(file);
+        files.apply(&Change::Create { name, file });
+        let write = |byte: u8| Change::Write {
+            file,
+            offset: 0,
+            bytes: Bytes::from_vec(vec![byte; 2 * PAGE_BYTES]),
+        };
+        files.apply(&write(1));
+        files.apply_torn(&write(2), &mut |sector| sector == 9);
+        let image = files.named(name).unwrap();
+        assert_eq!(image.page(0).unwrap(), &[1; PAGE_BYTES]);
+        let second = image.page(1).unwrap();
+        assert_eq!(second[511..514], [1, 2, 2]);
+        assert_eq!(second[1024], 1);
+    }
+}

@@ -1,0 +1,383 @@
+//! The disk of one node: what is on stable storage, and what a power cut may take.
+//!
+//! The rules, no kinder than a disk and a journaling file system are:
+//! - A change is durable when a sync of its file (a name: of its folder) has ended that began after
+//!   the change was done.
+//! - Where one flush of the device is relied upon, it covers a write only if every page of it was
+//!   durably written before: then no metadata leads to it that another file's sync leaves out.
+//! - Everything else is there or not, each change on its own, each sector of a write on its own.
+
+use crate::files::{Change, Files, Inode, Name};
+use crate::random::Random;
+
+/// A change that is not durable.
+struct Pending {
+    operation: u64,
+    change: Change,
+    ended_at: Option<u64>,
+}
+
+/// A sync that was begun.
+struct Sync {
+    operation: u64,
+    covers: Covers,
+    began_at: u64,
+}
+
+/// What a sync makes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Covers {
+    /// Bytes and length of a file.
+    File(Inode),
+    /// What was overwritten in a file.
+    Overwritten(Inode),
+    /// The names of extents.
+    ExtentNames,
+    /// The name of the superblock.
+    SuperblockName,
+}
+
+/// See the module's page.
+#[derive(Default)]
+pub(crate) struct NodeDisk {
+    durable: Files,
+    /// What a process sees.
+    view: Files,
+    pending: Vec<Pending>,
+    syncs: Vec<Sync>,
+    clock: u64,
+    inodes: u64,
+    /// Syncs do nothing: the negative control.
+    ignores_syncs: bool,
+}
+
+impl NodeDisk {
+    /// A disk without files.
+    pub(crate) fn new(ignores_syncs: bool) -> NodeDisk {
+        NodeDisk {
+            ignores_syncs,
+            ..NodeDisk::default()
+        }
+    }
+
+    /// A disk on which all of this is durable.
+    pub(crate) fn of(files: Files) -> NodeDisk {
+        NodeDisk {
+            view: files.clone(),
+            durable: files,
+            // Above all that a recording gives out.
+            inodes: 1 << 32,
+            ..NodeDisk::default()
+        }
+    }
+
+    /// What a process sees.
+    pub(crate) fn view(&self) -> &Files {
+        &self.view
+    }
+
+    /// A file for a new name.
+    pub(crate) fn new_file(&mut self) -> Inode {
+        self.inodes += 1;
+        let file = Inode(self.inodes);
+        self.durable.add_nameless(file);
+        self.view.add_nameless(file);
+        file
+    }
+
+    /// A change begins.
+    pub(crate) fn begin(&mut self, operation: u64, change: Change) {
+        self.view.apply(&change);
+        self.clock += 1;
+        self.pending.push(Pending {
+            operation,
+            change,
+            ended_at: None,
+        });
+    }
+
+    /// A sync begins.
+    pub(crate) fn begin_sync(&mut self, operation: u64, covers: Covers) {
+        self.clock += 1;
+        self.syncs.push(Sync {
+            operation,
+            covers,
+            began_at: self.clock,
+        });
+    }
+
+    /// A change or a sync ends.
+    pub(crate) fn end(&mut self, operation: u64) {
+        self.clock += 1;
+        let is_it = |sync: &Sync| sync.operation == operation;
+        if let Some(index) = self.syncs.iter().position(is_it) {
+            let sync = self.syncs.swap_remove(index);
+            if !self.ignores_syncs {
+                self.make_durable(&sync);
+            }
+        }
+        for pending in &mut self.pending {
+            if pending.operation == operation && pending.ended_at.is_none() {
+                pending.ended_at = Some(self.clock);
+            }
+        }
+    }
+
+    fn make_durable(&mut self, sync: &Sync) {
+        let durable = &mut self.durable;
+        self.pending.retain(|pending| {
+            let done_before = pending.ended_at.is_some_and(|at| at < sync.began_at);
+            let covered = done_before && covers(sync.covers, &pending.change, durable);
+            if covered {
+                durable.apply(&pending.change);
+            }
+            !covered
+        });
+    }
+
+    /// The process that used the disk is gone: what it began and did not end is forgotten (the
+    /// next snapshot tells what became of it).
+    pub(crate) fn lose_process(&mut self) {
+        self.syncs.clear();
+        self.pending.retain(|pending| pending.ended_at.is_some());
+        self.view = self.durable.clone();
+        for pending in &self.pending {
+            self.view.apply(&pending.change);
+        }
+    }
+
+    /// All that a process sees is durable.
+    pub(crate) fn settle(&mut self) {
+        self.pending.clear();
+        self.durable = self.view.clone();
+    }
+
+    /// Files that a power cut now could leave.
+    pub(crate) fn cut(&self, random: &mut Random) -> Files {
+        let mut files = self.durable.clone();
+        let fate = Fate::draw(random, self.pending.len());
+        for (index, pending) in self.pending.iter().enumerate() {
+            match fate.of(index, random) {
+                Kept::No => {}
+                Kept::Whole => files.apply(&pending.change),
+                Kept::Torn => tear(&mut files, &pending.change, random),
+            }
+        }
+        files
+    }
+}
+
+/// Whether a sync that ends now makes the change durable.
+fn covers(covers: Covers, change: &Change, durable: &Files) -> bool {
+    match (covers, change) {
+        (Covers::File(synced), Change::Write { file, .. } | Change::SetLength { file, .. }) => {
+            synced == *file
+        }
+        (
+            Covers::Overwritten(synced),
+            Change::Write {
+                file,
+                offset,
+                bytes,
+            },
+        ) => {
+            let image = durable.image(*file);
+            synced == *file && image.is_some_and(|image| image.is_written(*offset, bytes.len()))
+        }
+        (Covers::ExtentNames, Change::Create { name, .. } | Change::Remove { name }) => {
+            matches!(name, Name::Extent(_))
+        }
+        (Covers::SuperblockName, Change::Create { name, .. } | Change::Remove { name }) => {
+            *name == Name::Superblock
+        }
+        _ => false,
+    }
+}
+
+/// What a cut does to the changes that are not durable.
+enum Fate {
+    AllLost,
+    AllKept,
+    /// The disk stopped here: what came before is kept, this one torn.
+    Stopped(usize),
+    /// All but this one.
+    OneLost(usize),
+    /// Each on its own.
+    Mixed,
+}
+
+#[derive(Clone, Copy)]
+enum Kept {
+    No,
+    Whole,
+    Torn,
+}
+
+impl Fate {
+    fn draw(random: &mut Random, changes: usize) -> Fate {
+        let any = |random: &mut Random| random.below(changes.max(1) as u64) as usize;
+        match random.below(8) {
+            0 => Fate::AllLost,
+            1 => Fate::AllKept,
+            2 | 3 => Fate::Stopped(any(random)),
+            4 => Fate::OneLost(any(random)),
+            _ => Fate::Mixed,
+        }
+    }
+
+    fn of(&self, index: usize, random: &mut Random) -> Kept {
+        match self {
+            Fate::AllLost => Kept::No,
+            Fate::AllKept => Kept::Whole,
+            Fate::Stopped(at) if index < *at => Kept::Whole,
+            Fate::Stopped(at) if index == *at => Kept::Torn,
+            Fate::Stopped(_) => Kept::No,
+            Fate::OneLost(lost) if index == *lost => Kept::No,
+            Fate::OneLost(_) => Kept::Whole,
+            Fate::Mixed => match random.below(3) {
+                0 => Kept::No,
+                1 => Kept::Whole,
+                _ => Kept::Torn,
+            },
+        }
+    }
+}
+
+/// Some sectors of a write: the first so many, the last so many, or any.
+fn tear(files: &mut Files, change: &Change, random: &mut Random) {
+    let sectors = match change {
+        Change::Write { bytes, .. } => bytes.len() / crate::files::SECTOR_BYTES,
+        _ => 0,
+    };
+    let at = random.below(sectors as u64 + 1) as usize;
+    match random.below(3) {
+        0 => files.apply_torn(change, &mut |sector| sector < at),
+        1 => files.apply_torn(change, &mut |sector| sector >= at),
+        _ => files.apply_torn(change, &mut |_| random.one_in(2)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Bytes;
+    use redoubt_volume::ids::ExtentSlot;
+    use redoubt_volume::page::PAGE_BYTES;
+
+    const NAME: Name = Name::Extent(ExtentSlot(3));
+
+    fn write(file: Inode, page: u64, byte: u8) -> Change {
+        Change::Write {
+            file,
+            offset: page * PAGE_BYTES as u64,
+            bytes: Bytes::from_vec(vec![byte; PAGE_BYTES]),
+        }
+    }
+
+    fn disk() -> (NodeDisk, Inode) {
+        let mut disk = NodeDisk::new(false);
+        let file = disk.new_file();
+        disk.begin(1, Change::Create { name: NAME, file });
+        disk.end(1);
+        (disk, file)
+    }
+
+    fn sync(disk: &mut NodeDisk, covers: Covers) {
+        disk.begin_sync(1000, covers);
+        disk.end(1000);
+    }
+
+    /// The first byte of a page in what every cut leaves; `None` when that differs.
+    fn always(disk: &NodeDisk, page: usize) -> Option<u8> {
+        let first = |seed| {
+            let files = disk.cut(&mut Random::of(seed, 0));
+            let image = files.named(NAME)?;
+            Some(image.page(page).map_or(0, |page| page[0]))
+        };
+        let found = first(0)?;
+        (1..50)
+            .all(|seed| first(seed) == Some(found))
+            .then_some(found)
+    }
+
+    #[test]
+    fn bytes_and_name_need_a_sync_each() {
+        let (mut disk, file) = disk();
+        disk.begin(2, write(file, 0, 5));
+        disk.end(2);
+        assert_eq!(always(&disk, 0), None);
+        sync(&mut disk, Covers::File(file));
+        assert_eq!(always(&disk, 0), None, "the name may be lost");
+        sync(&mut disk, Covers::ExtentNames);
+        assert_eq!(always(&disk, 0), Some(5));
+    }
+
+    #[test]
+    fn a_sync_covers_only_what_ended_before_it_began() {
+        let (mut disk, file) = disk();
+        sync(&mut disk, Covers::ExtentNames);
+        disk.begin(2, write(file, 0, 5));
+        disk.begin_sync(3, Covers::File(file));
+        disk.end(2);
+        disk.end(3);
+        assert_eq!(always(&disk, 0), None);
+        disk.begin_sync(4, Covers::File(file));
+        assert_eq!(always(&disk, 0), None, "it has not ended");
+        disk.end(4);
+        assert_eq!(always(&disk, 0), Some(5));
+    }
+
+    #[test]
+    fn a_flush_covers_only_what_overwrites_durable_pages() {
+        let (mut disk, file) = disk();
+        sync(&mut disk, Covers::ExtentNames);
+        disk.begin(2, write(file, 0, 5));
+        disk.end(2);
+        sync(&mut disk, Covers::Overwritten(file));
+        assert_eq!(always(&disk, 0), None);
+        sync(&mut disk, Covers::File(file));
+        disk.begin(3, write(file, 0, 6));
+        disk.end(3);
+        sync(&mut disk, Covers::Overwritten(file));
+        assert_eq!(always(&disk, 0), Some(6));
+    }
+
+    #[test]
+    fn a_name_made_anew_does_not_change_the_old_file() {
+        let (mut disk, file) = disk();
+        disk.begin(2, write(file, 0, 5));
+        disk.end(2);
+        sync(&mut disk, Covers::File(file));
+        sync(&mut disk, Covers::ExtentNames);
+        disk.begin(3, Change::Remove { name: NAME });
+        let second = disk.new_file();
+        disk.begin(
+            4,
+            Change::Create {
+                name: NAME,
+                file: second,
+            },
+        );
+        disk.begin(5, write(second, 0, 9));
+        (3..=5).for_each(|operation| disk.end(operation));
+        sync(&mut disk, Covers::File(second));
+        let mut found = [false; 10];
+        for seed in 0..200 {
+            let files = disk.cut(&mut Random::of(seed, 1));
+            let image = files.named(NAME);
+            found[image.map_or(0, |image| usize::from(image.page(0).unwrap()[0]))] = true;
+        }
+        assert!(found[0] && found[5] && found[9], "{found:?}");
+    }
+
+    #[test]
+    fn ignored_syncs_keep_nothing() {
+        let mut disk = NodeDisk::new(true);
+        let file = disk.new_file();
+        disk.begin(1, Change::Create { name: NAME, file });
+        disk.end(1);
+        sync(&mut disk, Covers::ExtentNames);
+        let gone = (0..50).any(|seed| disk.cut(&mut Random::of(seed, 0)).named(NAME).is_none());
+        assert!(gone);
+    }
+}

@@ -1,0 +1,219 @@
+//! Builds the states of a recording that a power cut could have left, opens the volume on each,
+//! and checks it.
+
+use crate::event::{Event, read_record};
+use crate::history::History;
+use crate::ledger::Ledger;
+use crate::machine::Machine;
+use crate::playback::Playback;
+use crate::random::Random;
+use crate::recording::Recording;
+use anyhow::{Result, ensure};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One of so many states is cut a second time while it is being opened.
+const CUT_AGAIN_ONE_IN: u64 = 4;
+/// One of so many is opened a second time, after another cut.
+const OPEN_AGAIN_ONE_IN: u64 = 4;
+/// Steps of the opening after which the second cut comes, at most.
+const OPENING_STEPS: u64 = 120;
+
+/// What to build.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Seed of the states.
+    pub(crate) seed: u64,
+    /// Threads.
+    pub(crate) jobs: usize,
+    /// Syncs do nothing: the negative control.
+    pub(crate) ignore_syncs: bool,
+}
+
+/// A state that is not what it must be.
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    /// Number of the state.
+    pub(crate) state: u64,
+    /// What is wrong.
+    pub(crate) why: String,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// States that were built.
+    pub(crate) states: u64,
+    /// Those that were cut again while they were opened.
+    pub(crate) cut_again: u64,
+    /// Those that were opened again.
+    pub(crate) opened_again: u64,
+    /// Losses.
+    pub(crate) losses: Vec<Loss>,
+}
+
+/// One session of a recording, in memory.
+struct Session {
+    snapshot: Vec<Event>,
+    events: Vec<Event>,
+}
+
+/// A recording in memory.
+pub(crate) struct Replay {
+    sessions: Vec<Session>,
+    ledger: Ledger,
+}
+
+/// A moment: so many events of a session have happened.
+type Moment = (usize, usize);
+
+impl Replay {
+    /// Reads a recording.
+    pub(crate) fn read(recording: &Recording) -> Result<Replay> {
+        let sessions = (0..recording.sessions()).map(|number| {
+            Ok(Session {
+                snapshot: read_record(&recording.snapshot(number))?,
+                events: read_record(&recording.record(number))?,
+            })
+        });
+        let replay = Replay {
+            sessions: sessions.collect::<Result<_>>()?,
+            ledger: Ledger::read(&recording.ledger(), recording.seed()?)?,
+        };
+        ensure!(
+            replay.events() > 0,
+            "{} records nothing",
+            recording.0.display()
+        );
+        Ok(replay)
+    }
+
+    /// Events of all sessions.
+    pub(crate) fn events(&self) -> usize {
+        self.sessions
+            .iter()
+            .map(|session| session.events.len())
+            .sum()
+    }
+
+    /// When the power goes in a state.
+    fn moment(&self, plan: &Plan, state: u64) -> Moment {
+        let mut random = Random::of(plan.seed, state);
+        let mut event = random.below(self.events() as u64) as usize;
+        for (number, session) in self.sessions.iter().enumerate() {
+            if event < session.events.len() {
+                return (number, event + 1);
+            }
+            event -= session.events.len();
+        }
+        (self.sessions.len() - 1, 0)
+    }
+
+    /// Builds and checks these states; with ignored syncs only until the first loss.
+    pub(crate) fn run(&self, plan: &Plan, states: Range<u64>) -> Tally {
+        let mut moments: Vec<(Moment, u64)> = states
+            .map(|state| (self.moment(plan, state), state))
+            .collect();
+        moments.sort_unstable();
+        let stop = AtomicBool::new(false);
+        let share = moments.len().div_ceil(plan.jobs.max(1)).max(1);
+        std::thread::scope(|scope| {
+            let started: Vec<_> = moments
+                .chunks(share)
+                .map(|moments| scope.spawn(|| self.work(plan, moments, &stop)))
+                .collect();
+            let mut tally = Tally::default();
+            for thread in started {
+                tally.add(thread.join().expect("a thread that checks states"));
+            }
+            tally
+        })
+    }
+
+    /// Plays the recording once, and stops at each of these moments, which are in order.
+    fn work(&self, plan: &Plan, moments: &[(Moment, u64)], stop: &AtomicBool) -> Tally {
+        let mut tally = Tally::default();
+        let mut playback = Playback::new(plan.ignore_syncs);
+        let mut moments = moments.iter().peekable();
+        for (number, session) in self.sessions.iter().enumerate() {
+            playback.begin_session(&session.snapshot, number == 0);
+            let mut known: Option<(bool, History, usize)> = None;
+            for (index, event) in session.events.iter().enumerate() {
+                playback.play(event);
+                let here = (number, index + 1);
+                while let Some((_, state)) = moments.next_if(|(moment, _)| *moment == here) {
+                    if stop.load(Ordering::Relaxed) {
+                        return tally;
+                    }
+                    let opened = self.ledger.was_opened_by(number, event.position);
+                    if known.as_ref().is_none_or(|(then, ..)| *then != opened) {
+                        let (history, demanded) = self.ledger.at(number, event.position);
+                        known = Some((opened, history, demanded));
+                    }
+                    let (_, history, demanded) = known.as_ref().expect("it was just found");
+                    let demanded = match opened {
+                        true => self.ledger.demanded(number, event.position, history),
+                        false => *demanded,
+                    };
+                    let random = Random::of(!plan.seed, *state);
+                    if let Err(why) = check(&playback, history, demanded, random, &mut tally) {
+                        let state = *state;
+                        let why = format!("session {number}, event {}: {why}", index + 1);
+                        tally.losses.push(Loss { state, why });
+                        stop.fetch_or(plan.ignore_syncs, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+        tally
+    }
+}
+
+impl Tally {
+    /// Adds another one.
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.states += other.states;
+        self.cut_again += other.cut_again;
+        self.opened_again += other.opened_again;
+        self.losses.extend(other.losses);
+    }
+}
+
+/// Cuts each node's power at its own moment, opens what is left, and checks it.
+fn check(
+    playback: &Playback,
+    history: &History,
+    demanded: usize,
+    mut random: Random,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    tally.states += 1;
+    let disks = playback.disks().iter();
+    let files = disks.map(|disk| disk.cut(&mut random)).collect();
+    let again = random.one_in(CUT_AGAIN_ONE_IN);
+    let twice = random.one_in(OPEN_AGAIN_ONE_IN);
+    let steps = 1 + random.below(OPENING_STEPS);
+    let mut machine = Machine::new(files, random);
+    if again {
+        tally.cut_again += 1;
+        machine.open_partly(steps)?;
+        machine.cut();
+    }
+    let disk = open_and_read(&mut machine)?;
+    history.prefix_of(&disk, demanded)?;
+    if twice {
+        tally.opened_again += 1;
+        machine.cut();
+        let second = open_and_read(&mut machine)?;
+        if second != disk {
+            return Err("what was read once reads otherwise after the next cut".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn open_and_read(machine: &mut Machine) -> Result<Vec<u8>, String> {
+    let opened = machine.open();
+    opened.map_err(|why| format!("the volume cannot be opened: {why}"))?;
+    machine.read_all()
+}
