@@ -108,6 +108,8 @@ pub(crate) enum Change {
     Create { name: Name, file: Inode },
     /// The end of a name.
     Remove { name: Name },
+    /// The folder of the extents is moved away, all at once.
+    RemoveExtents,
 }
 
 /// The files of a node at one moment.
@@ -164,10 +166,18 @@ impl Files {
                 let former = self.names.insert(*name, *file);
                 former.map(|former| self.images.remove(&former));
             }
-            Change::Remove { name } => {
-                let former = self.names.remove(name);
-                former.map(|former| self.images.remove(&former));
+            Change::Remove { name } => self.remove(*name),
+            Change::RemoveExtents => {
+                let names: Vec<Name> = self.names().collect();
+                let extents = names.into_iter().filter(|name| *name != Name::Superblock);
+                extents.for_each(|name| self.remove(name));
             }
+        }
+    }
+
+    fn remove(&mut self, name: Name) {
+        if let Some(file) = self.names.remove(&name) {
+            self.images.remove(&file);
         }
     }
 

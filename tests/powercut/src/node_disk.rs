@@ -33,8 +33,8 @@ pub(crate) enum Covers {
     Overwritten(Inode),
     /// The names of extents.
     ExtentNames,
-    /// The name of the superblock.
-    SuperblockName,
+    /// The names of the superblock and of the folder of the extents.
+    NodeNames,
 }
 
 /// See the module's page.
@@ -187,9 +187,10 @@ fn covers(covers: Covers, change: &Change, durable: &Files) -> bool {
         (Covers::ExtentNames, Change::Create { name, .. } | Change::Remove { name }) => {
             matches!(name, Name::Extent(_))
         }
-        (Covers::SuperblockName, Change::Create { name, .. } | Change::Remove { name }) => {
+        (Covers::NodeNames, Change::Create { name, .. } | Change::Remove { name }) => {
             *name == Name::Superblock
         }
+        (Covers::NodeNames, Change::RemoveExtents) => true,
         _ => false,
     }
 }

@@ -79,8 +79,11 @@ impl Playback {
         let disk = &mut self.disks[node];
         match place {
             Place::File(name) => play_file(disk, operation, name, &event.what),
+            Place::Log if matches!(event.what, What::Remove) => {
+                disk.begin(operation, Change::RemoveExtents);
+            }
             Place::Log => disk.begin_sync(operation, Covers::ExtentNames),
-            Place::Folder => disk.begin_sync(operation, Covers::SuperblockName),
+            Place::Folder => disk.begin_sync(operation, Covers::NodeNames),
         }
     }
 }
