@@ -54,110 +54,70 @@ impl History {
         self.operations.partition_point(before)
     }
 
-    /// The length of a prefix that gives these bytes, `least` operations or more.
+    /// The length of the shortest prefix that gives these bytes, of those with `least` operations
+    /// or more.
     ///
     /// # Errors
     /// Why there is none, in words.
     pub(crate) fn prefix_of(&self, disk: &[u8], least: usize) -> Result<usize, String> {
         if disk.len() as u64 != DISK_BYTES {
-            return Err(format!(
-                "the disk has {} bytes, not {DISK_BYTES}",
-                disk.len()
-            ));
+            return Err(format!("the disk has {} bytes", disk.len()));
         }
-        let (mut low, mut high) = (least, self.operations.len());
-        let (mut low_sector, mut high_sector) = (None, None);
-        let mut zeros = Vec::new();
+        // How many sectors are wrong after so many operations, as differences.
+        let mut wrong = vec![0_i64; self.operations.len() + 2];
         for (index, sector) in disk.chunks(SECTOR_BYTES).enumerate() {
-            if sector.iter().all(|byte| *byte == 0) {
-                zeros.push(index);
-                continue;
-            }
-            let (first, last) = self.span_of(index, sector)?;
-            if first > low {
-                (low, low_sector) = (first, Some(index));
-            }
-            if last < high {
-                (high, high_sector) = (last, Some(index));
-            }
+            self.count_wrong(index, self.writer_of(index, sector)?, &mut wrong);
         }
-        let prefix = self.fit_zeros(&zeros, low, high);
-        prefix.ok_or_else(|| self.explain(disk, least, (low, low_sector), (high, high_sector)))
+        let wrong_after = wrong.iter().scan(0, |sum, change| {
+            *sum += change;
+            Some(*sum)
+        });
+        let prefixes = wrong_after.take(self.operations.len() + 1).enumerate();
+        let best = prefixes.skip(least).min_by_key(|(_, wrong)| *wrong);
+        match best {
+            Some((prefix, 0)) => Ok(prefix),
+            Some((prefix, wrong)) => Err(format!(
+                "the disk is no prefix of {} operations with the first {least}: after {prefix} of \
+                 them {wrong} sectors are wrong, the fewest",
+                self.operations.len()
+            )),
+            None => Err(format!(
+                "the ledger holds {least} operations that never began"
+            )),
+        }
     }
 
-    /// The shortest and the longest prefix that leave this sector so.
-    fn span_of(&self, index: usize, sector: &[u8]) -> Result<(usize, usize), String> {
+    /// The number of the write that the bytes of a sector are of; 0 for zeros.
+    fn writer_of(&self, index: usize, sector: &[u8]) -> Result<u64, String> {
         let sequence = sequence_of(sector);
+        let is_zero = sequence == 0 && sector.iter().all(|byte| *byte == 0);
+        if is_zero || *sector == sector_bytes(self.seed, sequence, index) {
+            return Ok(sequence);
+        }
         let place = index * SECTOR_BYTES;
-        if sector != sector_bytes(self.seed, sequence, index) {
-            return Err(format!("the bytes at {place} were never written there"));
-        }
-        let changes = &self.sectors[index];
-        let by = |change: &u32| self.operations[*change as usize].sequence == sequence;
-        let at = changes.iter().position(by);
-        let at = at.ok_or_else(|| {
-            format!(
-                "the bytes at {place} are of write {sequence}, which was lost before, or never made"
-            )
-        })?;
-        let next = changes.get(at + 1).map(|next| *next as usize);
-        let last = next.unwrap_or(self.operations.len());
-        Ok((changes[at] as usize + 1, last))
+        Err(format!("the bytes at {place} were never written there"))
     }
 
-    /// The shortest prefix from `low` to `high` after which all these sectors are zeros.
-    fn fit_zeros(&self, zeros: &[usize], low: usize, high: usize) -> Option<usize> {
-        let mut prefix = low;
-        let mut fits = false;
-        while !fits && prefix <= high {
-            fits = true;
-            for sector in zeros {
-                let zero_from = self.zero_from(*sector, prefix)?;
-                if zero_from > prefix {
-                    (prefix, fits) = (zero_from, false);
-                }
+    /// Adds a sector to all prefixes after which another write should be found in it.
+    fn count_wrong(&self, index: usize, found: u64, wrong: &mut [i64]) {
+        let (mut expected, mut since) = (0, 0);
+        let mut count = |expected: u64, since: usize, until: usize| {
+            if expected != found {
+                wrong[since] += 1;
+                wrong[until] -= 1;
             }
-        }
-        (fits && prefix <= high).then_some(prefix)
-    }
-
-    /// The shortest prefix, not shorter than this, that leaves the sector zero.
-    fn zero_from(&self, sector: usize, prefix: usize) -> Option<usize> {
-        let changes = &self.sectors[sector];
-        let behind = changes.partition_point(|change| (*change as usize) < prefix);
-        let is_discard = |change: &u32| self.operations[*change as usize].kind == Kind::Discard;
-        if behind == 0 || is_discard(&changes[behind - 1]) {
-            return Some(prefix);
-        }
-        let next = changes[behind..].iter().find(|change| is_discard(change));
-        next.map(|next| *next as usize + 1)
-    }
-
-    fn explain(
-        &self,
-        disk: &[u8],
-        least: usize,
-        (low, low_sector): (usize, Option<usize>),
-        (high, high_sector): (usize, Option<usize>),
-    ) -> String {
-        let place = |sector: Option<usize>| match sector {
-            Some(sector) => format!(
-                "byte {} (write {})",
-                sector * SECTOR_BYTES,
-                sequence_of(&disk[sector * SECTOR_BYTES..])
-            ),
-            None => format!("the ledger ({least})"),
         };
-        format!(
-            "the disk is no prefix of {} operations: {} asks for {low} or more, {} for {high} or \
-             less; or zeros between them fit none",
-            self.operations.len(),
-            place(low_sector),
-            match high_sector {
-                None => "nothing".to_owned(),
-                some => place(some),
-            },
-        )
+        for change in &self.sectors[index] {
+            let until = *change as usize + 1;
+            count(expected, since, until);
+            let operation = &self.operations[*change as usize];
+            expected = match operation.kind {
+                Kind::Discard => 0,
+                Kind::Write | Kind::DurableWrite => operation.sequence,
+            };
+            since = until;
+        }
+        count(expected, since, self.operations.len() + 1);
     }
 }
 

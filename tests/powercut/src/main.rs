@@ -20,6 +20,7 @@ mod workload;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use node_disk::Ignored;
 use recording::Recording;
 use replay::{Loss, Plan, Replay, Tally};
 use std::path::{Path, PathBuf};
@@ -51,9 +52,9 @@ struct Cli {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Negative control: syncs do nothing. Must end with a loss.
-    #[arg(long)]
-    ignore_syncs: bool,
+    /// Negative control: all syncs do nothing, or those of one kind. Must end with a loss.
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "all")]
+    ignore_syncs: Option<Ignored>,
     /// The command, built with its feature 'recorder' [default: it is built].
     #[arg(long, value_name = "FILE")]
     redoubt: Option<PathBuf>,
@@ -118,8 +119,8 @@ fn run(cli: &Cli) -> Result<bool> {
             .make(&redoubt, seed)
             .with_context(|| format!("the recording in {}", directory.display()))?;
         let (tally, took) = replay(cli, &recording, seed, 0..states)?;
-        let kept = !tally.losses.is_empty() && !cli.ignore_syncs;
-        tell(&tally.losses, seed, &directory, cli.ignore_syncs);
+        let kept = !tally.losses.is_empty() && cli.ignore_syncs.is_none();
+        tell(&tally.losses, seed, &directory, cli.ignore_syncs.is_some());
         if !kept {
             std::fs::remove_dir_all(&directory)?;
         }
@@ -145,12 +146,17 @@ fn replay(
     let plan = Plan {
         seed,
         jobs: cli.jobs,
-        ignore_syncs: cli.ignore_syncs,
+        ignored: cli.ignore_syncs.unwrap_or_default(),
     };
     let started = Instant::now();
     let tally = replay.run(&plan, states);
     if cli.recording.is_some() {
-        tell(&tally.losses, seed, &recording.0, cli.ignore_syncs);
+        tell(
+            &tally.losses,
+            seed,
+            &recording.0,
+            cli.ignore_syncs.is_some(),
+        );
     }
     Ok((tally, started.elapsed()))
 }
@@ -180,7 +186,7 @@ fn report(cli: &Cli, tally: &Tally, time: Duration) -> bool {
         tally.opened_again,
         tally.losses.len()
     );
-    if cli.ignore_syncs {
+    if cli.ignore_syncs.is_some() {
         println!("syncs were ignored: a loss was to be found");
     }
     tally.losses.is_empty()

@@ -47,15 +47,43 @@ pub(crate) struct NodeDisk {
     syncs: Vec<Sync>,
     clock: u64,
     inodes: u64,
-    /// Syncs do nothing: the negative control.
-    ignores_syncs: bool,
+    /// Syncs that do nothing.
+    ignored: Ignored,
+}
+
+/// Syncs that do nothing: the negative control.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Ignored {
+    /// None is ignored.
+    #[default]
+    None,
+    /// All of them.
+    All,
+    /// Those of a file for itself.
+    Files,
+    /// Those of a file for others of the device.
+    Flushes,
+    /// Those of folders.
+    Names,
+}
+
+impl Ignored {
+    fn has(self, covers: Covers) -> bool {
+        match self {
+            Ignored::None => false,
+            Ignored::All => true,
+            Ignored::Files => matches!(covers, Covers::File(_)),
+            Ignored::Flushes => matches!(covers, Covers::Overwritten(_)),
+            Ignored::Names => matches!(covers, Covers::ExtentNames | Covers::NodeNames),
+        }
+    }
 }
 
 impl NodeDisk {
     /// A disk without files.
-    pub(crate) fn new(ignores_syncs: bool) -> NodeDisk {
+    pub(crate) fn new(ignored: Ignored) -> NodeDisk {
         NodeDisk {
-            ignores_syncs,
+            ignored,
             ..NodeDisk::default()
         }
     }
@@ -112,7 +140,7 @@ impl NodeDisk {
         let is_it = |sync: &Sync| sync.operation == operation;
         if let Some(index) = self.syncs.iter().position(is_it) {
             let sync = self.syncs.swap_remove(index);
-            if !self.ignores_syncs {
+            if !self.ignored.has(sync.covers) {
                 self.make_durable(&sync);
             }
         }
@@ -276,7 +304,7 @@ mod tests {
     }
 
     fn disk() -> (NodeDisk, Inode) {
-        let mut disk = NodeDisk::new(false);
+        let mut disk = NodeDisk::new(Ignored::None);
         let file = disk.new_file();
         disk.begin(1, Change::Create { name: NAME, file });
         disk.end(1);
@@ -373,7 +401,7 @@ mod tests {
 
     #[test]
     fn ignored_syncs_keep_nothing() {
-        let mut disk = NodeDisk::new(true);
+        let mut disk = NodeDisk::new(Ignored::All);
         let file = disk.new_file();
         disk.begin(1, Change::Create { name: NAME, file });
         disk.end(1);

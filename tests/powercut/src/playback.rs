@@ -2,7 +2,7 @@
 
 use crate::event::{Bytes, Event, What};
 use crate::files::{Change, Files, Image, Name};
-use crate::node_disk::{Covers, NodeDisk};
+use crate::node_disk::{Covers, Ignored, NodeDisk};
 use redoubt_volume::ids::ExtentSlot;
 use redoubt_volume::page::PAGE_BYTES;
 use std::collections::HashMap;
@@ -21,17 +21,17 @@ enum Place {
 /// Six disks, as far as the recording was played.
 pub(crate) struct Playback {
     disks: Vec<NodeDisk>,
-    ignores_syncs: bool,
+    ignored: Ignored,
     /// The node of each operation that was begun.
     nodes: HashMap<u64, usize>,
 }
 
 impl Playback {
     /// Before the first session.
-    pub(crate) fn new(ignores_syncs: bool) -> Playback {
+    pub(crate) fn new(ignored: Ignored) -> Playback {
         Playback {
-            disks: NODES.map(|_| NodeDisk::new(ignores_syncs)).into(),
-            ignores_syncs,
+            disks: NODES.map(|_| NodeDisk::new(ignored)).into(),
+            ignored,
             nodes: HashMap::new(),
         }
     }
@@ -44,7 +44,7 @@ impl Playback {
     /// A process begins: the snapshot tells what became of what the one before it did not end.
     /// The files of the first session, and a directory that was emptied, are durable as they are.
     pub(crate) fn begin_session(&mut self, snapshot: &[Event], first: bool) {
-        let mut actual = Playback::new(false);
+        let mut actual = Playback::new(Ignored::None);
         for (number, event) in snapshot.iter().enumerate() {
             let mut event = event.clone();
             event.operation = number as u64;
@@ -53,7 +53,7 @@ impl Playback {
         self.nodes.clear();
         for (disk, actual) in self.disks.iter_mut().zip(actual.disks) {
             if actual.view().inode(Name::Superblock).is_none() {
-                *disk = NodeDisk::new(self.ignores_syncs);
+                *disk = NodeDisk::new(self.ignored);
             }
             disk.lose_process();
             adopt(disk, actual.view());
@@ -216,7 +216,7 @@ mod tests {
         };
         let create = event(0, superblock, What::Create);
         let snapshot = [create.clone(), event(0, superblock, write(1))];
-        let mut playback = Playback::new(false);
+        let mut playback = Playback::new(Ignored::None);
         playback.begin_session(&snapshot, true);
         // Begun, never ended, and half of it is there.
         playback.play(&event(7, superblock, write(2)));

@@ -5,6 +5,7 @@ use crate::event::{Event, read_record};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
+use crate::node_disk::Ignored;
 use crate::playback::Playback;
 use crate::random::Random;
 use crate::recording::Recording;
@@ -26,8 +27,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// Threads.
     pub(crate) jobs: usize,
-    /// Syncs do nothing: the negative control.
-    pub(crate) ignore_syncs: bool,
+    /// Syncs that do nothing: the negative control.
+    pub(crate) ignored: Ignored,
 }
 
 /// A state that is not what it must be.
@@ -133,7 +134,7 @@ impl Replay {
     /// Plays the recording once, and stops at each of these moments, which are in order.
     fn work(&self, plan: &Plan, moments: &[(Moment, u64)], stop: &AtomicBool) -> Tally {
         let mut tally = Tally::default();
-        let mut playback = Playback::new(plan.ignore_syncs);
+        let mut playback = Playback::new(plan.ignored);
         let mut moments = moments.iter().peekable();
         for (number, session) in self.sessions.iter().enumerate() {
             playback.begin_session(&session.snapshot, number == 0);
@@ -160,7 +161,7 @@ impl Replay {
                         let state = *state;
                         let why = format!("session {number}, event {}: {why}", index + 1);
                         tally.losses.push(Loss { state, why });
-                        stop.fetch_or(plan.ignore_syncs, Ordering::Relaxed);
+                        stop.fetch_or(plan.ignored != Ignored::None, Ordering::Relaxed);
                     }
                 }
             }
