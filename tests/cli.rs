@@ -365,3 +365,17 @@ fn doctor_tells_a_verdict_for_each_check() {
     assert!(colored.stdout.contains("\x1b["));
     assert!(!redoubt(folder.path(), "doctor").stdout.contains('\x1b'));
 }
+
+/// A feature is turned on for all that is built at a time: no crate that only tests may ask for the
+/// recorder, or else every build of the workspace could copy the disk to a file.
+#[cfg(not(feature = "recorder"))]
+#[test]
+fn the_command_has_no_recorder() {
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_redoubt")).unwrap();
+    let variable = b"REDOUBT_RECORD";
+    assert!(
+        !binary
+            .windows(variable.len())
+            .any(|window| window == variable)
+    );
+}
