@@ -219,6 +219,7 @@ fn entry_points() -> Vec<PathBuf> {
     for folder in folders.into_iter().chain(test_crates()) {
         let sources = ["src/main.rs", "src/lib.rs"].map(|path| folder.join(path));
         entries.extend(sources.into_iter().filter(|path| path.exists()));
+        entries.extend(rust_files(&folder.join("src/bin")));
         let tests = folder.join("tests");
         let is_entry = |file: &PathBuf| {
             let parent = file.parent().expect("a folder");
@@ -377,27 +378,31 @@ fn dependencies<'a>(manifest: &'a str, section: &str) -> Vec<(&'a str, Option<&'
 fn every_dependency_is_used_and_has_its_reason() {
     let map = read(&root().join("docs/architecture.md"));
     let workspace = read(&root().join("Cargo.toml"));
-    let mut crates: Vec<(String, [String; 2])> =
-        vec![(String::new(), ["src", "tests"].map(str::to_owned))];
-    let folders = ["volume", "mount"].map(|folder| root().join(folder));
-    for folder in folders.into_iter().chain(test_crates()) {
-        let folder = name(&folder);
-        let sources = ["src", "tests"].map(|part| format!("{folder}/{part}"));
-        crates.push((format!("{folder}/"), sources));
-    }
+    let folders = [root(), root().join("volume"), root().join("mount")];
+    let crates = folders.into_iter().chain(test_crates());
+    let is_explained =
+        |dependency: &str, version: &str| map.contains(&format!("| {dependency} | {version} |"));
+    let unexplained =
+        |dependency: &str| format!("docs/architecture.md: {dependency} in its version is missing");
     let mut offenders = Vec::new();
     let mut wanted = BTreeSet::new();
-    for (folder, sources) in crates {
-        let manifest = read(&root().join(&folder).join("Cargo.toml"));
-        let files = sources
-            .iter()
-            .flat_map(|source| rust_files(&root().join(source)));
-        let code: String = files.map(|file| read(&file)).collect();
+    for folder in crates {
+        let manifest = read(&folder.join("Cargo.toml"));
+        let mut files = rust_files(&folder.join("src"));
+        files.extend(rust_files(&folder.join("tests")));
+        if folder.ends_with("fuzz") {
+            // It is built with the command's own module.
+            files.extend(rust_files(&root().join("src/control")));
+        }
+        let code: String = files.iter().map(|file| read(file)).collect();
         for section in ["dependencies", "dev-dependencies"] {
-            for (dependency, _) in dependencies(&manifest, section) {
+            for (dependency, version) in dependencies(&manifest, section) {
                 wanted.insert(dependency.to_owned());
+                if version.is_some_and(|version| !is_explained(dependency, version)) {
+                    offenders.push(unexplained(dependency));
+                }
                 if !code.contains(&format!("{}::", dependency.replace('-', "_"))) {
-                    offenders.push(format!("{folder}Cargo.toml: {dependency} is not used"));
+                    offenders.push(format!("{}: {dependency} is not used", name(&folder)));
                 }
             }
         }
@@ -406,12 +411,8 @@ fn every_dependency_is_used_and_has_its_reason() {
         if !wanted.contains(dependency) {
             offenders.push(format!("Cargo.toml: nobody wants {dependency}"));
         }
-        if let Some(version) = version
-            && !map.contains(&format!("| {dependency} | {version} |"))
-        {
-            offenders.push(format!(
-                "docs/architecture.md: {dependency} {version} is missing"
-            ));
+        if version.is_some_and(|version| !is_explained(dependency, version)) {
+            offenders.push(unexplained(dependency));
         }
     }
     assert_none(&offenders, "a dependency without use or reason");

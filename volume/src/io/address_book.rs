@@ -55,13 +55,45 @@ impl AddressBook {
         let path = volume.join(BOOK_NAME);
         let mut bytes = Vec::new();
         match File::open(&path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes)) {
-            Ok(_) => parse(&bytes, volume),
+            Ok(_) => AddressBook::parse(&bytes, volume),
             Err(error) if is_absence(&error) => Err(VolumeError::NotAVolume(volume.to_path_buf())),
             Err(error) => Err(VolumeError::io(
                 format!("cannot read {}", path.display()),
                 error,
             )),
         }
+    }
+
+    /// Understands the text of the book of the volume in this directory.
+    ///
+    /// # Errors
+    /// As [`AddressBook::read`].
+    pub fn parse(text: &[u8], volume: &Path) -> Result<AddressBook, VolumeError> {
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let version = lines.next().and_then(parse_version);
+        match version {
+            None => return Err(VolumeError::NotAVolume(volume.to_path_buf())),
+            Some(version) if version > VERSION => {
+                let path = volume.to_path_buf();
+                return Err(VolumeError::Newer { path, version });
+            }
+            Some(_) => {}
+        }
+        if !text.ends_with(b"\n") {
+            // The last line was cut: what is left of a path is another path.
+            return Err(damaged(volume, lines.count() + 1));
+        }
+        let id = lines.next().and_then(parse_id);
+        let mut book = AddressBook {
+            volume: id.ok_or_else(|| damaged(volume, 2))?,
+            nodes: Vec::new(),
+        };
+        for (number, line) in lines.enumerate().filter(|(_, line)| !line.is_empty()) {
+            let node = parse_node(line, book.nodes.len());
+            book.nodes
+                .push(node.ok_or_else(|| damaged(volume, number + 3))?);
+        }
+        Ok(book)
     }
 
     /// Writes the book into a volume's directory, in one step and on stable storage.
@@ -83,7 +115,11 @@ impl AddressBook {
             .collect()
     }
 
-    fn encode(&self, volume: &Path) -> Result<Vec<u8>, VolumeError> {
+    /// The text of the book of the volume in this directory.
+    ///
+    /// # Errors
+    /// When a path has a line break.
+    pub fn encode(&self, volume: &Path) -> Result<Vec<u8>, VolumeError> {
         let mut text = format!("redoubt-volume {VERSION}\nid {}\n", self.volume).into_bytes();
         for (index, node) in self.nodes.iter().enumerate() {
             let zone = char::from(b'a' + node.zone.0);
@@ -119,34 +155,6 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&beside, path)?;
     super::volume_directory::sync_parent(path)
-}
-
-fn parse(bytes: &[u8], volume: &Path) -> Result<AddressBook, VolumeError> {
-    let mut lines = bytes.split(|byte| *byte == b'\n');
-    let version = lines.next().and_then(parse_version);
-    match version {
-        None => return Err(VolumeError::NotAVolume(volume.to_path_buf())),
-        Some(version) if version > VERSION => {
-            let path = volume.to_path_buf();
-            return Err(VolumeError::Newer { path, version });
-        }
-        Some(_) => {}
-    }
-    if !bytes.ends_with(b"\n") {
-        // The last line was cut: what is left of a path is another path.
-        return Err(damaged(volume, lines.count() + 1));
-    }
-    let id = lines.next().and_then(parse_id);
-    let mut book = AddressBook {
-        volume: id.ok_or_else(|| damaged(volume, 2))?,
-        nodes: Vec::new(),
-    };
-    for (number, line) in lines.enumerate().filter(|(_, line)| !line.is_empty()) {
-        let node = parse_node(line, book.nodes.len());
-        book.nodes
-            .push(node.ok_or_else(|| damaged(volume, number + 3))?);
-    }
-    Ok(book)
 }
 
 fn damaged(volume: &Path, line: usize) -> VolumeError {
