@@ -4,7 +4,7 @@ use super::{Answer, Reply, Request, SocketPath, read_line};
 use crate::exit::{Exit, Refusal};
 use crate::report::VolumeReport;
 use parking_lot::RwLock;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -97,25 +97,38 @@ fn accept_clients(listener: &UnixListener, service: &dyn Service, answering: &Rw
 fn serve(client: &UnixStream, service: &dyn Service, answering: &RwLock<()>) -> io::Result<()> {
     client.set_read_timeout(Some(CLIENT_PATIENCE))?;
     client.set_write_timeout(Some(CLIENT_PATIENCE))?;
-    let mut requests = BufReader::new(client);
+    let (mut requests, mut answers) = (BufReader::new(client), client);
+    converse(&mut requests, &mut answers, service, answering)
+}
+
+/// Answers requests until they end, or one is too long.
+///
+/// # Errors
+/// What the streams say.
+pub(crate) fn converse(
+    requests: &mut impl BufRead,
+    answers: &mut impl Write,
+    service: &dyn Service,
+    answering: &RwLock<()>,
+) -> io::Result<()> {
     loop {
-        let line = match read_line(&mut requests, REQUEST_BYTES) {
+        let line = match read_line(requests, REQUEST_BYTES) {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return send(client, Err(not_understood(&error.to_string())));
+                return send(answers, Err(not_understood(&error.to_string())));
             }
             Err(error) => return Err(error),
         };
         let _answering = answering.read();
-        send(client, answer(&line, service))?;
+        send(answers, answer(&line, service))?;
     }
 }
 
-fn send(mut client: &UnixStream, result: anyhow::Result<Reply>) -> io::Result<()> {
+fn send(answers: &mut impl Write, result: anyhow::Result<Reply>) -> io::Result<()> {
     let mut line = serde_json::to_vec(&Answer::from(result))?;
     line.push(b'\n');
-    client.write_all(&line)
+    answers.write_all(&line)
 }
 
 fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {

@@ -7,6 +7,22 @@
 pub mod decoders;
 pub mod input;
 pub mod repair;
+pub mod texts;
+pub mod volume;
+
+// The command is a program and no library: its parts that read what others send are compiled here
+// once more.
+#[path = "../../../src/control/mod.rs"]
+#[allow(dead_code, reason = "the fuzzer needs the server's side only")]
+mod control;
+#[path = "../../../src/exit.rs"]
+#[allow(dead_code, reason = "what the control socket needs of the command")]
+mod exit;
+#[path = "../../../src/report.rs"]
+#[allow(dead_code, reason = "what the control socket needs of the command")]
+mod report;
+#[path = "../../../src/size.rs"]
+mod size;
 
 #[path = "../../../volume/tests/format/examples.rs"]
 #[allow(

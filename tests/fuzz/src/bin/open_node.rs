@@ -1,0 +1,4 @@
+//! Fuzzes [`redoubt_fuzz::volume::open_node`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| redoubt_fuzz::volume::open_node(input));
