@@ -89,3 +89,14 @@ pub const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// How often nodes check that their directory is still the one they opened (they must notice
 /// within a second).
 pub const DIRECTORY_CHECK: Duration = Duration::from_millis(400);
+
+/// Numbers that only rise (LSNs, frames, versions) are read back up to this: at a million
+/// a second it lasts a hundred thousand years. What is higher was not counted up to, and could
+/// not be counted on from.
+pub const LARGEST_NUMBER: u64 = 1 << 62;
+
+/// The same for epochs, which versions of configurations begin with, 20 bits higher.
+pub const LARGEST_EPOCH: u64 = LARGEST_NUMBER >> 20;
+
+/// The same for extents and their files, of which a process begins far fewer than are left.
+pub const LARGEST_EXTENT: u32 = u32::MAX - (1 << 28);

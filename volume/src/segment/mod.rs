@@ -18,6 +18,7 @@ pub mod leaf_directory;
 pub mod lsn_chain;
 pub mod materialize;
 pub mod node;
+mod plausible;
 mod promise;
 pub mod recovery;
 mod serve;

@@ -25,6 +25,7 @@ use crate::segment::extent_usage::ExtentUsage;
 use crate::segment::garbage::Cleaning;
 use crate::segment::hot_log::HotLog;
 use crate::segment::lsn_chain::Segment;
+use crate::segment::plausible;
 use crate::segment::promise::SuperblockWriter;
 use crate::segment::serve::Serving;
 use crate::segment::tombstone::Tombstones;
@@ -395,7 +396,9 @@ impl Node {
         if waiting.len() > 1 {
             return;
         }
-        let Some(slot) = self.log.slot_of(leaf.location.extent) else {
+        let is_place = plausible::is_place(self.config(), leaf.location);
+        let slot = self.log.slot_of(leaf.location.extent);
+        let Some(slot) = slot.filter(|_| is_place) else {
             return self.on_leaf(leaf, Err(DiskError::Damaged));
         };
         let operation = self.begin(Operation::LoadLeaf(leaf));

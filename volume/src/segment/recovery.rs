@@ -16,6 +16,7 @@ use crate::segment::append::payload_of;
 use crate::segment::effect::DiskError;
 use crate::segment::lsn_chain::{Segment, TailEntry};
 use crate::segment::node::Node;
+use crate::segment::plausible;
 use crate::segment::tombstone::Tombstones;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +47,9 @@ pub trait LogReader {
 /// Why a node's directory cannot be used: it must be rebuilt from its peers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
+    /// A number in the superblock cannot be.
+    #[error("its superblock contradicts itself")]
+    Superblock,
     /// The checkpoint's root does not check.
     #[error("the index checkpoint is damaged")]
     Checkpoint,
@@ -67,6 +71,9 @@ impl Node {
         reader: &mut dyn LogReader,
         index_bytes: usize,
     ) -> Result<Node, OpenError> {
+        if !plausible::superblock(&superblock) {
+            return Err(OpenError::Superblock);
+        }
         let mut node = Node::new(superblock, index_bytes);
         let root = node.read_root(reader)?;
         node.adopt_checkpoint(&root, reader)?;
@@ -105,7 +112,9 @@ impl Node {
         for part in parts {
             bytes.extend_padded(self.read_root_part(reader, part)?.bytes());
         }
-        decode_root(&self.index_identity(), bytes.bytes()).ok_or(OpenError::Checkpoint)
+        decode_root(&self.index_identity(), bytes.bytes())
+            .filter(|root| plausible::root(self.config(), root))
+            .ok_or(OpenError::Checkpoint)
     }
 
     /// A part of the root with its frame before it, which proves that this is the part meant and
@@ -141,7 +150,9 @@ impl Node {
             let pages = reader.read(slot, 0, count).ok()?;
             let mut frames = (0..count).filter_map(|page| {
                 let frame = DecodedFrame::decode(&pages.bytes()[page * PAGE_BYTES..]).ok()?;
-                let placed = self.is_own(&frame) && frame.identity.page as usize == page;
+                let placed = self.is_own(&frame)
+                    && frame.identity.page as usize == page
+                    && plausible::frame(self.config(), &frame);
                 placed.then_some(frame.identity.extent)
             });
             frames.next()
@@ -428,7 +439,8 @@ impl Replay {
         let placed = node.is_own(&frame)
             && frame.identity.extent == self.point.extent
             && frame.identity.page == self.point.page
-            && frame.identity.number >= self.next_number;
+            && frame.identity.number >= self.next_number
+            && plausible::frame(node.config(), &frame);
         let payload = bytes.get(frame.header_pages() * PAGE_BYTES..)?;
         (placed && frame.payload_checks(payload)).then_some(frame)
     }
