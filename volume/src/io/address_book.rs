@@ -191,9 +191,10 @@ fn parse_node(line: &[u8], expected: usize) -> Option<Address> {
     let &[zone] = zone.as_bytes() else {
         return None;
     };
+    let zone = zone.is_ascii_lowercase().then(|| ZoneId(zone - b'a'))?;
     let known = word == "node" && index.parse() == Ok(expected) && expected < MAX_NODES;
-    (known && zone.is_ascii_lowercase()).then_some(Address {
-        zone: ZoneId(zone - b'a'),
+    known.then_some(Address {
+        zone,
         file_system: u64::from_str_radix(file_system, 16).ok()?,
         path: PathBuf::from(OsStr::from_bytes(path)),
     })
@@ -271,6 +272,7 @@ mod tests {
             "id abab\n",
             &format!("{id}node 1 a 0 x\n"),
             &format!("{id}node 0 aa 0 x\n"),
+            &format!("{id}node 0 A 0 x\n"),
             &format!("{id}node 0 a g x\n"),
             &format!("{id}node 0 a 0 \n"),
             &format!("{id}node 0 a 0\n"),
