@@ -208,6 +208,8 @@ impl History {
         };
         let mut change = self.open.remove(place);
         change.was_sent = true;
+        let is_earlier = |other: &&Change| other.stamp.is_none() && other.number < change.number;
+        self.sent += self.log[self.sent..].iter().take_while(is_earlier).count();
         self.log.insert(self.sent, change);
         let (log, current) = (&self.log[self.sent..], &mut self.current);
         log.iter().for_each(|change| change.apply(current));
@@ -553,6 +555,9 @@ mod tests {
     #[test]
     fn a_change_that_is_acknowledged_late_has_its_place_by_its_records() {
         let mut history = History::new(BYTES);
+        // A discard of what does not exist has no records.
+        let discard = history.begin(0, BYTES, None);
+        history.acknowledged(discard, Lsn(0));
         let durable = history.begin(0, 8_192, Some((1, [1; PAGES_PER_BLOCK])));
         let quick = history.begin(4_096, 8_192, Some((2, [2; PAGES_PER_BLOCK])));
         history.acknowledged(quick, Lsn(2));
