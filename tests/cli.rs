@@ -367,15 +367,13 @@ fn doctor_tells_a_verdict_for_each_check() {
 }
 
 /// A feature is turned on for all that is built at a time: no crate that only tests may ask for the
-/// recorder, or else every build of the workspace could copy the disk to a file.
-#[cfg(not(feature = "recorder"))]
+/// recorder or for planted bugs by itself, or else every build of the workspace could have them.
+#[cfg(not(any(feature = "recorder", feature = "planted-bugs")))]
 #[test]
-fn the_command_has_no_recorder() {
+fn the_command_has_no_recorder_and_no_planted_bugs() {
     let binary = std::fs::read(env!("CARGO_BIN_EXE_redoubt")).unwrap();
-    let variable = b"REDOUBT_RECORD";
-    assert!(
-        !binary
-            .windows(variable.len())
-            .any(|window| window == variable)
-    );
+    for variable in ["REDOUBT_RECORD", "REDOUBT_PLANTED_BUG"] {
+        let mut windows = binary.windows(variable.len());
+        assert!(!windows.any(|window| window == variable.as_bytes()));
+    }
 }

@@ -18,6 +18,7 @@ pub mod lsn;
 pub mod message;
 pub mod page;
 pub mod page_run;
+pub mod planted;
 pub mod quorum;
 pub mod segment;
 pub mod status;

@@ -38,6 +38,10 @@ struct Arguments {
     /// Tell the story of the run.
     #[arg(long)]
     trace: bool,
+    /// Name the bugs that can be planted, by the variable REDOUBT_PLANTED_BUG.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long)]
+    bugs: bool,
 }
 
 fn parse_faults(text: &str) -> Result<std::sync::Arc<[FaultKind]>, String> {
@@ -58,6 +62,12 @@ fn parse_faults(text: &str) -> Result<std::sync::Arc<[FaultKind]>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "planted-bugs")]
+    if arguments.bugs {
+        let bugs = redoubt_volume::planted::Bug::ALL.iter();
+        bugs.for_each(|bug| println!("{}: {}", bug.name(), bug.text()));
+        return ExitCode::SUCCESS;
+    }
     let settings = Settings {
         operations: arguments.operations,
         faults: arguments.faults.to_vec(),
@@ -67,6 +77,7 @@ fn main() -> ExitCode {
         Some(seed) => (seed, 1),
         None => (arguments.from, arguments.seeds),
     };
+    tell_seeds_of_panics();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = arguments.jobs.unwrap_or(processors).max(1);
     let (report, violation) = run_all(from, seeds, jobs, &settings);
@@ -137,8 +148,25 @@ fn run_all(from: u64, seeds: u64, jobs: usize, settings: &Settings) -> (Report, 
     (report, violation)
 }
 
+thread_local! {
+    /// The seed that a thread is running.
+    static SEED: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
+/// Lets a panic, which ends the process, say in which seed it was: it is a violation like others.
+fn tell_seeds_of_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(seed) = SEED.get() {
+            println!("VIOLATION at seed {seed}: a panic");
+        }
+        usual(panic);
+    }));
+}
+
 /// Runs a seed; every hundredth twice: the same must happen.
 fn run_checked(seed: u64, settings: &Settings) -> Outcome {
+    SEED.set(Some(seed));
     let mut outcome = run(seed, settings);
     if seed.is_multiple_of(100) && !settings.is_traced {
         let again = run(seed, settings);

@@ -10,6 +10,7 @@ use crate::ids::GroupId;
 use crate::lsn::Lsn;
 use crate::message::{Reply, RequestId};
 use crate::page::{PAGE_BYTES, PageBuf, Pages};
+use crate::planted::{Bug, is_planted};
 use crate::segment::effect::NodeEffect;
 use crate::segment::hot_log::{PADDING_PAGES, Placement};
 use crate::segment::lsn_chain::{Segment, TailEntry};
@@ -213,6 +214,9 @@ impl Node {
             parts,
             overwrites: placement.overwrites,
         });
+        if is_planted(Bug::AckBeforeSync) {
+            self.on_appended();
+        }
     }
 
     /// Takes the next frame that has a place out of the queue. When the writer's have none, what

@@ -7,6 +7,7 @@ use crate::format::index_page::{Fragment, LEAF_BLOCKS, Location};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::ids::GroupId;
 use crate::lsn::Lsn;
+use crate::planted::{Bug, is_planted};
 use crate::segment::node::Node;
 
 impl Node {
@@ -82,7 +83,9 @@ impl Node {
             let usage = &mut self.usage;
             self.index
                 .discard(record.group, record.block, record.blocks, record.lsn, usage);
-        } else if !self.tombstones.bury(record.group, record.block, record.lsn) {
+        } else if is_planted(Bug::DiscardOvertaken)
+            || !self.tombstones.bury(record.group, record.block, record.lsn)
+        {
             let fragment = fragment_of(record, payload);
             self.index
                 .insert(record.group, record.block, fragment, &mut self.usage);

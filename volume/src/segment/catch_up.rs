@@ -14,6 +14,7 @@ use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{CopiedBlock, LeafCopy, Reply, RequestId};
 use crate::page::Pages;
+use crate::planted::{Bug, is_planted};
 use crate::segment::append::Then;
 use crate::segment::lsn_chain::Segment;
 use crate::segment::node::Node;
@@ -98,7 +99,7 @@ impl Node {
             .index
             .next_leaf(group, copy.first_leaf)
             .is_some_and(|leaf| leaf < copy.end_leaf);
-        if has_any {
+        if has_any && !is_planted(Bug::AbsenceNotCopied) {
             let absent = absent_runs(&copy);
             parts.extend(absent.into_iter().map(|(block, blocks)| {
                 let mut record =

@@ -16,6 +16,7 @@ use crate::ids::{ExtentSequence, GroupBlock, GroupId};
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::page::{PageBuf, Pages};
+use crate::planted::{Bug, is_planted};
 use crate::segment::append::{Then, payload_of};
 use crate::segment::block_index::MissingLeaf;
 use crate::segment::effect::DiskError;
@@ -120,11 +121,18 @@ impl Node {
             extents: Vec::new(),
         };
         self.checkpoint.retiring = self.retirable(replay_from);
+        if is_planted(Bug::ReusedBeforeCheckpoint) {
+            let retiring = std::mem::take(&mut self.checkpoint.retiring);
+            retiring.into_iter().for_each(|extent| self.release(extent));
+        }
         self.checkpoint.phase = Phase::Leaves(self.index.dirty_leaves().into());
     }
 
     /// A replay from here on must know the discards that local records under way could miss.
     fn log_tombstones(&mut self) {
+        if is_planted(Bug::TombstonesForgotten) {
+            return;
+        }
         let stones = self.tombstones.records();
         for run in stones.chunks(limits::FRAME_RECORDS) {
             let parts = run.iter().map(|record| (*record, Pages::empty())).collect();
@@ -136,6 +144,7 @@ impl Node {
     /// still under way.
     pub(super) fn replay_start(&self) -> (LogPoint, u64) {
         let tails = self.segments.values().flat_map(|segment| segment.tail());
+        let tails = tails.filter(|_| !is_planted(Bug::ReplayBeginsLate));
         let oldest = tails.map(|entry| (entry.frame_number, entry.frame)).min();
         let in_flight = self
             .append
@@ -191,7 +200,8 @@ impl Node {
         }
         let queue_is_empty =
             matches!(&self.checkpoint.phase, Phase::Leaves(queue) if queue.is_empty());
-        if queue_is_empty && self.checkpoint.waiting == 0 && self.checkpoint.frames == 0 {
+        let is_written = self.checkpoint.frames == 0 || is_planted(Bug::CheckpointBeforeData);
+        if queue_is_empty && self.checkpoint.waiting == 0 && is_written {
             self.checkpoint.phase = Phase::Orphans;
         }
     }

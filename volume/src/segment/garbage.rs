@@ -12,6 +12,7 @@ use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::ids::{ExtentSequence, GroupId};
 use crate::limits;
 use crate::page::{PAGE_BYTES, PageBuf, Pages, pages_for};
+use crate::planted::{Bug, is_planted};
 use crate::segment::append::Then;
 use crate::segment::apply::fragment_of;
 use crate::segment::block_index::MissingLeaf;
@@ -428,7 +429,7 @@ impl Node {
             if self.is_index_page_at(record, location) {
                 let page = (record.kind, record.group, record.block.0, location);
                 victim.index_pages.push(page);
-            } else if self.is_live(record, location)? {
+            } else if self.is_live(record, location)? && !is_planted(Bug::GarbageFreesLive) {
                 let first =
                     page_in_chunk as usize + frame.header_pages() + record.payload_page as usize;
                 let count = usize::from(record.payload_pages);

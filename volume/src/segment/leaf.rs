@@ -8,6 +8,7 @@
 use crate::format::index_page::{Fragment, LEAF_BLOCKS};
 use crate::lsn::Lsn;
 use crate::page::PAGE_BYTES;
+use crate::planted::{Bug, is_planted};
 use crate::segment::coverage::{Uncovered, byte_range, recency};
 use crate::segment::extent_usage::{ExtentUsage, UsageChange};
 use std::ops::Range;
@@ -151,8 +152,13 @@ impl Leaf {
         self.charge(&fragment, usage);
         self.make_room();
         if fragment.is_image() {
-            self.release(run.start..at, usage);
-            self.fragments.splice(run.start..at, [fragment]);
+            let upto = if is_planted(Bug::ImageHidesNewer) {
+                run.end
+            } else {
+                at
+            };
+            self.release(run.start..upto, usage);
+            self.fragments.splice(run.start..upto, [fragment]);
         } else {
             self.fragments.insert(at, fragment);
             self.prune(run.start, run.end + 1, usage);

@@ -7,6 +7,7 @@ use crate::geometry::PAGES_PER_BLOCK;
 use crate::ids::{ExtentSequence, ExtentSlot};
 use crate::page::{PAGE_BYTES, PageBuf};
 use crate::page_run::PageRun;
+use crate::planted::{Bug, is_planted};
 use crate::segment::coverage::{Uncovered, byte_range, recency};
 use crate::segment::effect::{DiskError, PlanPiece, ReadPlan};
 use std::ops::Range;
@@ -112,7 +113,7 @@ pub fn check(piece: &PlanPiece, bytes: &[u8]) -> Result<(), DiskError> {
     let good = pages.len() == piece.pages as usize
         && rest.is_empty()
         && sums.all(|(sum, page)| checksum(page) == *sum);
-    if good {
+    if good || is_planted(Bug::ChecksumNotVerified) {
         Ok(())
     } else {
         Err(DiskError::Damaged)

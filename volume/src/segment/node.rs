@@ -16,6 +16,7 @@ use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{NodeFailure, Reply, Request, Space};
 use crate::page::Pages;
+use crate::planted::{Bug, is_planted};
 use crate::segment::append::{AppendQueue, Then};
 use crate::segment::block_index::{BlockIndex, MissingLeaf};
 use crate::segment::checkpoint::Checkpoint;
@@ -242,6 +243,9 @@ impl Node {
         let kind = self.operations.remove(&operation);
         match (kind, result) {
             (Some(Operation::Append), Ok(())) => self.on_appended(),
+            (Some(Operation::Append), _) if is_planted(Bug::FailedAppendIgnored) => {
+                self.on_appended();
+            }
             (Some(Operation::Superblock), Ok(())) => self.on_superblock_written(),
             (Some(Operation::Allocate), Ok(())) => self.on_allocated(true),
             (Some(Operation::Allocate), Err(DiskError::Full)) => self.on_allocated(false),
@@ -297,7 +301,7 @@ impl Node {
             return self.on_promise(epoch);
         }
         let promised = self.superblock.promised;
-        if request_epoch(&request) != promised {
+        if request_epoch(&request) != promised && !is_planted(Bug::StaleEpochAccepted) {
             let refused = Reply::Refused { promised };
             return self.refuse(&request, NodeFailure::Behind, refused);
         }

@@ -5,6 +5,7 @@ use crate::ids::{GroupId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList};
 use crate::message::{Reply, Report, RequestId, SegmentReport, TailRecord};
+use crate::planted::{Bug, is_planted};
 use crate::segment::effect::NodeEffect;
 use crate::segment::node::{Node, Operation};
 
@@ -43,6 +44,11 @@ impl Node {
         self.superblock_writer.in_flight = std::mem::take(&mut self.superblock_writer.waiting);
         self.superblock.sequence += 1;
         let (slot, bytes) = (self.superblock.slot(), self.superblock.encode().share());
+        let slot = if is_planted(Bug::OneSuperblockSlot) {
+            0
+        } else {
+            slot
+        };
         let operation = self.begin(Operation::Superblock);
         self.push_effect(NodeEffect::WriteSuperblock {
             operation,
@@ -84,8 +90,13 @@ impl Node {
         }
         if epoch > self.superblock.promised {
             // What an older writer sent and the log has not taken yet must not come later.
-            self.append.drop_frames_of_writer();
+            if !is_planted(Bug::LateFramesAppended) {
+                self.append.drop_frames_of_writer();
+            }
             self.superblock.promised = epoch;
+        }
+        if is_planted(Bug::PromiseNotDurable) {
+            return self.report(epoch);
         }
         self.write_superblock(Answer::Promised(epoch));
     }
@@ -135,7 +146,8 @@ impl Node {
     pub(super) fn on_hold_list(&mut self, list: TruncationList, config: VolumeConfig) {
         let epoch = list.epoch;
         let mut segments = self.segments.values();
-        if segments.any(|segment| list.annuls(segment.applied)) {
+        let is_abandoned = segments.any(|segment| list.annuls(segment.applied));
+        if is_abandoned && !is_planted(Bug::AbandonedLineServed) {
             return self.fence();
         }
         let is_held = self.superblock.list.epoch == epoch;

@@ -12,6 +12,7 @@ use crate::ids::{ExtentSequence, ExtentSlot};
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::page::{PAGE_BYTES, PageBuf, Pages, pages_for};
+use crate::planted::{Bug, is_planted};
 use crate::segment::append::payload_of;
 use crate::segment::effect::DiskError;
 use crate::segment::lsn_chain::{Segment, TailEntry};
@@ -84,7 +85,11 @@ impl Node {
         replay.run(&mut node, reader)?;
         // What was found may have been written by a process that died before its sync. It is
         // counted from now on, so it must be there after the next power cut, too (law 1).
-        for slot in replay.slots {
+        for slot in replay
+            .slots
+            .into_iter()
+            .filter(|_| !is_planted(Bug::ReplayNotSynced))
+        {
             reader.sync(slot).map_err(|_| OpenError::Log)?;
         }
         node.rewrites_in_flight = 0;
@@ -261,6 +266,9 @@ impl Node {
         let mut low = Lsn::MAX;
         for record in &frame.records {
             let payload = payload_of(record, point, payload_at);
+            if record.kind == RecordKind::Discard && is_planted(Bug::DiscardForgottenOnReplay) {
+                continue;
+            }
             if record.is_local() {
                 if locals {
                     self.replay_local(record, payload);
@@ -297,6 +305,9 @@ impl Node {
     /// own records: no segment is proven to be complete, also none that is completed later in the
     /// log, since a copy builds on what the segment had.
     fn distrust_tail(&mut self) {
+        if is_planted(Bug::DamageTakenForEnd) {
+            return;
+        }
         self.tail_damaged = true;
         self.segments.values_mut().for_each(Segment::spoil);
     }
@@ -437,12 +448,14 @@ impl Replay {
         let bytes = window.from(self.point.page);
         let frame = DecodedFrame::decode(bytes).ok()?;
         let placed = node.is_own(&frame)
-            && frame.identity.extent == self.point.extent
-            && frame.identity.page == self.point.page
-            && frame.identity.number >= self.next_number
+            && (is_planted(Bug::ChecksumWithoutAddress)
+                || frame.identity.extent == self.point.extent
+                    && frame.identity.page == self.point.page
+                    && frame.identity.number >= self.next_number)
             && plausible::frame(node.config(), &frame);
         let payload = bytes.get(frame.header_pages() * PAGE_BYTES..)?;
-        (placed && frame.payload_checks(payload)).then_some(frame)
+        let checks = is_planted(Bug::TornFrameAccepted) || frame.payload_checks(payload);
+        (placed && checks).then_some(frame)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::ids::{GroupId, NodeId};
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{LeafCopy, NodeFailure, Request, RequestId};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::READ_QUORUM;
 use crate::status::NodeState;
 use crate::time::Instant;
@@ -352,7 +353,7 @@ impl Writer {
         let able = |node: &NodeId| {
             *node != key.0
                 && group.is_complete(*node)
-                && group.scl(*node) >= task.base
+                && (group.scl(*node) >= task.base || is_planted(Bug::RepairFromStalePeer))
                 && self.nodes[node.index()].is_reachable()
         };
         if let Some(source) = task.source.filter(able) {
@@ -411,7 +412,7 @@ impl Writer {
         let Some(task) = self.catch_up.tasks.get_mut(&key) else {
             return;
         };
-        if task.next_leaf < leaves {
+        if task.next_leaf < leaves && !is_planted(Bug::CompleteBeforeLastLeaf) {
             task.step = Step::Ready;
             return self.continue_filling(now);
         }

@@ -3,6 +3,7 @@
 use crate::config::SEGMENTS;
 use crate::ids::NodeId;
 use crate::lsn::Lsn;
+use crate::planted::{Bug, is_planted};
 use crate::quorum::{WRITE_QUORUM, group_complete};
 
 /// One protection group.
@@ -71,7 +72,7 @@ impl ProtectionGroup {
     /// The segment is gone, or being filled: it proves nothing any more. What was durable stays
     /// durable.
     pub(super) fn forget(&mut self, node: NodeId) {
-        if let Some(place) = self.place(node) {
+        if let Some(place) = self.place(node).filter(|_| !is_planted(Bug::OldAcksCount)) {
             self.complete[place] = false;
             self.scls[place] = Lsn::NONE;
         }
@@ -89,7 +90,8 @@ impl ProtectionGroup {
 
     /// Whether the member can serve reads at the VDL.
     pub(super) fn is_current(&self, node: NodeId) -> bool {
-        self.is_complete(node) && self.scl(node) >= self.tip
+        let has_all = self.scl(node) >= self.tip || is_planted(Bug::ReadBelowReadPoint);
+        self.is_complete(node) && has_all
     }
 
     /// Protection group complete LSN: the fourth highest SCL.

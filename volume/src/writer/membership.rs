@@ -9,6 +9,7 @@ use crate::error::IoFailure;
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{Report, Request, RequestId, Room, Space};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
@@ -314,7 +315,7 @@ impl Writer {
     /// The versions that this writer gives begin here: above all that an earlier writer may have
     /// left on a node.
     pub(super) fn first_version(&self) -> u64 {
-        self.epoch.number << 20
+        (self.epoch.number << 20) * u64::from(!is_planted(Bug::ConfigurationComesBack))
     }
 
     pub(super) fn set_config(&mut self, config: VolumeConfig) {

@@ -11,6 +11,7 @@ use crate::limits;
 use crate::message::{NodeFailure, Request, RequestId};
 use crate::page::{PAGE_BYTES, PageBuf};
 use crate::page_run::PageRun;
+use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -142,7 +143,10 @@ impl Writer {
         group: GroupId,
         run: PageRun,
     ) {
-        let (overlays, covered) = self.pending.overlays(group, run);
+        let (mut overlays, mut covered) = self.pending.overlays(group, run);
+        if is_planted(Bug::PendingNotRead) {
+            (overlays, covered) = (Vec::new(), false);
+        }
         let exists = self
             .groups
             .get(&group)

@@ -11,6 +11,7 @@ use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
 use crate::message::{Report, Request, Room, SegmentReport, TailRecord};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,7 +174,9 @@ impl Writer {
             // The three that are left, as it seems.
             Step::Promising if stuck => self.go_on_with(answered),
             Step::Listing | Step::Settling if stuck => self.refuse(self.why_stuck(&answered)),
-            Step::Promising | Step::Listing if late && of_all >= WRITE_QUORUM => {
+            Step::Promising | Step::Listing
+                if late && of_all + usize::from(is_planted(Bug::ListOnThree)) >= WRITE_QUORUM =>
+            {
                 self.go_on_with(answered);
             }
             _ => {}
@@ -255,7 +258,10 @@ impl Writer {
             .flat_map(|report| &report.tail)
             .map(|r| (r.lsn, *r))
             .collect();
-        let vdl = durable_point(announced, &held, &tail);
+        let vdl = match is_planted(Bug::TruncateBelowVdl) {
+            true => announced,
+            false => durable_point(announced, &held, &tail),
+        };
         let anchors = anchors(&usable, &held, announced, vdl);
         let absent: Vec<NodeId> = self
             .config
@@ -275,7 +281,8 @@ impl Writer {
             list.ranges.retain(|range| range.high >= low);
         }
         list.epoch = self.epoch;
-        let top = vdl.max(held_top).plus(limits::LSN_ALLOCATION_LIMIT);
+        let limit = limits::LSN_ALLOCATION_LIMIT * u64::from(!is_planted(Bug::ReuseLsns));
+        let top = vdl.max(held_top).plus(limit);
         list.push(TruncationRange {
             low: vdl.next(),
             high: top,
@@ -446,7 +453,8 @@ fn usable<'a>(
     reports: &'a BTreeMap<NodeId, Report>,
 ) -> BTreeMap<NodeId, &'a Report> {
     let admitted = reports.iter().filter(|(node, report)| {
-        nodes[node.index()].incarnation == report.incarnation && !report.fresh
+        let is_admitted = nodes[node.index()].incarnation == report.incarnation && !report.fresh;
+        is_admitted || is_planted(Bug::EmptiedNodeCounts)
     });
     admitted.map(|(node, report)| (*node, report)).collect()
 }
@@ -462,14 +470,18 @@ fn segment_of(report: &Report, group: GroupId) -> Option<&SegmentReport> {
 /// Whether a report can say of a group what is not there. With a damaged tail, a group that it does
 /// not name may have been in what is lost.
 fn can_vote(report: &Report, group: GroupId) -> bool {
-    segment_of(report, group).map_or(!report.tail_damaged, |segment| segment.complete)
+    let proven = segment_of(report, group).map_or(!report.tail_damaged, |s| s.complete);
+    proven || is_planted(Bug::IncompleteVotes)
 }
 
 /// The list of the newest epoch. Reports whose index has what it annuls are dropped: they proved
 /// what they know to a volume that was given up.
 fn newest_list(reports: &mut BTreeMap<NodeId, Report>) -> TruncationList {
     let lists = reports.values().map(|report| &report.list);
-    let newest = lists.max_by_key(|list| list.epoch);
+    let newest = match is_planted(Bug::OldestListCounts) {
+        true => lists.min_by_key(|list| list.epoch),
+        false => lists.max_by_key(|list| list.epoch),
+    };
     let held = newest.cloned().unwrap_or_default();
     reports.retain(|_, report| !report.is_abandoned_by(&held));
     held

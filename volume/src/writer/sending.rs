@@ -11,6 +11,7 @@ use crate::ids::{GroupId, NodeId};
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{Request, Room};
+use crate::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -164,11 +165,16 @@ impl Writer {
                 .groups
                 .get(&record.group)
                 .map_or(Lsn::NONE, |group| group.pgcl());
+            let lowest = self.groups.values().map(|group| group.pgcl()).min();
+            let durable = match lowest {
+                Some(lowest) if is_planted(Bug::LowestPgclIsVcl) => lowest,
+                _ => durable,
+            };
             if record.lsn > durable {
                 break;
             }
             self.vcl = record.lsn;
-            if record.is_consistency_point() {
+            if record.is_consistency_point() || is_planted(Bug::HalfTransactionIsDurable) {
                 vdl = record.lsn;
             }
         }

@@ -11,6 +11,7 @@ use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{NodeFailure, Report, Request, RequestId};
 use crate::page::Pages;
+use crate::planted::{Bug, is_planted};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +85,7 @@ impl Writer {
                 }
             }
         }
-        if settled {
+        if settled || is_planted(Bug::ServeBeforeSettled) {
             self.serve(now);
         } else {
             self.recovery_catch_up(now);
@@ -101,9 +102,13 @@ impl Writer {
         if listed.len() < READ_QUORUM {
             return None;
         }
-        let covers = |node: &NodeId| view.is_complete(*node) && view.scl(*node) >= anchor;
+        let anchor_counts = !is_planted(Bug::SettleWithoutAnchor);
+        let covers = |node: &NodeId| {
+            view.is_complete(*node) && (view.scl(*node) >= anchor || !anchor_counts)
+        };
         let (covering, behind): (Vec<NodeId>, Vec<NodeId>) = listed.iter().partition(|n| covers(n));
-        let enough = covering.len() >= WRITE_QUORUM.min(listed.len());
+        let quorum = WRITE_QUORUM - usize::from(is_planted(Bug::SettleOnThree));
+        let enough = covering.len() >= quorum.min(listed.len());
         let mut waits = false;
         for node in behind {
             waits |= self.settle_segment(now, node, group, anchor, enough);
@@ -279,7 +284,11 @@ impl Writer {
         // Until everything is settled no frame announces more than its receiver knew.
         let stamp = FrameStamp {
             epoch: self.epoch,
-            vdl: Lsn::NONE,
+            vdl: if is_planted(Bug::AnnounceBeforeSettled) {
+                self.vdl
+            } else {
+                Lsn::NONE
+            },
             wall_time_ns: 0,
         };
         let page_limit = payload_pages_limit(self.config.extent_bytes);
