@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 pub struct ExtentUsage {
     live: BTreeMap<ExtentSequence, u64>,
     total: u64,
+    overdrawn: u64,
 }
 
 impl ExtentUsage {
@@ -19,15 +20,11 @@ impl ExtentUsage {
         }
     }
 
-    /// Takes `bytes` back. More than was charged is a defect of the accounting: it stops a debug
-    /// build, and counts as everything in a release build.
+    /// Takes `bytes` back. More than was charged counts as everything, and as overdrawn.
     pub fn subtract(&mut self, extent: ExtentSequence, bytes: u64) {
         let live = self.get(extent);
-        debug_assert!(
-            bytes <= live,
-            "{bytes} bytes taken from {extent:?}, which has {live}"
-        );
         let left = live.saturating_sub(bytes);
+        self.overdrawn = self.overdrawn.saturating_add(bytes.saturating_sub(live));
         self.total -= live - left;
         if left == 0 {
             self.live.remove(&extent);
@@ -44,6 +41,12 @@ impl ExtentUsage {
     /// Live bytes of all extents.
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Bytes taken back that were never charged: a defect of the accounting, or pages of the disk
+    /// that contradict each other although their checksums are right.
+    pub fn overdrawn(&self) -> u64 {
+        self.overdrawn
     }
 
     /// Forgets the extent; returns the bytes that were still charged to it.
@@ -122,6 +125,15 @@ mod tests {
         assert_eq!(usage.iter().collect::<Vec<_>>(), [(SECOND, 50)]);
         assert_eq!((usage.get(FIRST), usage.total()), (0, 50));
         assert_eq!((usage.remove(SECOND), usage.total()), (50, 0));
+    }
+
+    #[test]
+    fn what_was_never_charged_is_noted_and_harms_no_other() {
+        let mut usage: ExtentUsage = [(FIRST, 100)].into_iter().collect();
+        usage.subtract(SECOND, 40);
+        assert_eq!((usage.get(FIRST), usage.total()), (100, 100));
+        usage.subtract(FIRST, 101);
+        assert_eq!((usage.total(), usage.overdrawn()), (0, 41));
     }
 
     #[test]

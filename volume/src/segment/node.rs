@@ -169,6 +169,11 @@ impl Node {
         }
     }
 
+    /// Bytes of its log that it gave up without having counted them; see [`ExtentUsage::overdrawn`].
+    pub fn overdrawn_bytes(&self) -> u64 {
+        self.usage.overdrawn()
+    }
+
     /// The next effect to be carried out.
     pub fn poll(&mut self) -> Option<NodeEffect> {
         self.effects.pop_front()

@@ -54,6 +54,15 @@ impl NodeLaws {
         }
     }
 
+    /// A node gives up no bytes that it did not count: garbage collection steers by them.
+    pub fn on_accounts(&mut self, node: NodeId, overdrawn_bytes: u64) {
+        if overdrawn_bytes > 0 {
+            self.broken(format!(
+                "{node:?} gave up {overdrawn_bytes} bytes that it never counted"
+            ));
+        }
+    }
+
     /// A node answers.
     pub fn on_reply(&mut self, node: NodeId, superblock: &Superblock, reply: &Reply) {
         match reply {
