@@ -49,10 +49,9 @@ pub(super) fn six_nodes(folder: &Path, pages: u64) -> Directories {
 
 /// Pages whose bytes tell which they are.
 pub(super) fn pattern(pages: usize, salt: u8) -> Pages {
-    let bytes: Vec<u8> = (0..pages * PAGE_BYTES)
-        .map(|at| (at / PAGE_BYTES) as u8 ^ salt)
-        .collect();
-    PageBuf::from_bytes(&bytes).share()
+    let page = |index: usize| [index as u8 ^ salt; PAGE_BYTES];
+    let bytes: Vec<_> = (0..pages).map(page).collect();
+    PageBuf::from_bytes(bytes.as_flattened()).share()
 }
 
 /// A receiver of completions, and where they arrive batch by batch.
