@@ -161,11 +161,44 @@ impl Writer {
                 );
             }
             None if enough => return false,
-            // Only a node that did not answer in time has the rest.
-            None if tried == Some(Tried::Filled) => recovery.settling.slow.clear(),
-            None => self.fill_for_quorum(node, group),
+            None if self.may_fill_for_quorum(node, group) => self.fill_for_quorum(node, group),
+            // Only a node that did not answer, or not in time, has the rest.
+            None => self.ask_tails_again(node, group),
         }
         true
+    }
+
+    /// Whether blocks can help a segment, and are not more than it may be made incomplete for: four
+    /// segments had everything up to the announced VDL, and what is newer is in tails alone.
+    /// A crash while it is filled must find three others that can vote, as long as there are more.
+    fn may_fill_for_quorum(&self, node: NodeId, group: GroupId) -> bool {
+        let Some((recovery, view)) = self.recovery.as_ref().zip(self.groups.get(&group)) else {
+            return false;
+        };
+        let announced = recovery.anchors.get(&group).map(|(_, base)| *base);
+        let lacks_blocks = !view.is_complete(node) || announced > Some(view.scl(node));
+        let listed = || {
+            recovery
+                .listed
+                .iter()
+                .filter(|node| view.members.contains(node))
+        };
+        let others = listed().filter(|other| **other != node && view.is_complete(**other));
+        let may_miss_one = others.count() >= READ_QUORUM || listed().count() == READ_QUORUM;
+        let was_filled = recovery.settling.tried.get(&(node, group)) == Some(&Tried::Filled);
+        lacks_blocks && may_miss_one && !was_filled
+    }
+
+    /// Forgets who did not give the tail's records.
+    fn ask_tails_again(&mut self, node: NodeId, group: GroupId) {
+        if let Some(recovery) = &mut self.recovery {
+            let settling = &mut recovery.settling;
+            settling.slow.clear();
+            let was_not_there = settling.tried.get(&(node, group)) == Some(&Tried::NotThere);
+            if was_not_there {
+                settling.tried.remove(&(node, group));
+            }
+        }
     }
 
     fn fetch_tail(&mut self, fetch: Fetch, after: Lsn, upto: Lsn) {

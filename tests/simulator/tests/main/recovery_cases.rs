@@ -8,6 +8,7 @@ use redoubt_volume::limits::{LSN_ALLOCATION_LIMIT, TRUNCATION_RANGES};
 use redoubt_volume::lsn::{Lsn, TruncationRange};
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::{DiskCompletion, NodeEffect};
+use std::time::Duration;
 
 fn filled(seed: u64) -> Cluster {
     let mut cluster = unwatched(Shape::default(), seed);
@@ -350,6 +351,27 @@ fn slow_disks_delay_neither_writes_nor_an_open_and_catch_up() {
     }
     cluster.quiesce(100);
     assert_eq!(state(&mut cluster), "healthy");
+}
+
+#[test]
+fn a_slow_holder_of_the_tail_makes_no_other_segment_incomplete() {
+    let mut cluster = filled(18);
+    let writer = cluster.newest().id;
+    let others = [0, 1, 2, 4, 5].map(NodeId);
+    others.map(|node| cluster.network.disconnect(writer, node));
+    cluster.start_write(0, &[9; 16384], false);
+    cluster.quiesce(3);
+    cluster.crash();
+    // It gives what it alone has later than a copy is waited for.
+    cluster
+        .network
+        .set_slow(NodeId(3), Some(Duration::from_millis(700)));
+    cluster.start_writer();
+    let late = cluster.now().plus(Duration::from_secs(6));
+    cluster.run_until(|cluster| cluster.now() >= late);
+    cluster.crash();
+    cluster.network.set_slow(NodeId(3), None);
+    assert_eq!(cluster.open(), Ok(()), "everybody could vote");
 }
 
 #[test]
