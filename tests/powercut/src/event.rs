@@ -53,6 +53,21 @@ pub(crate) enum What {
     End,
 }
 
+impl What {
+    /// Many of them, in words.
+    pub(crate) fn plural(&self) -> &'static str {
+        match self {
+            What::Write { .. } => "writes",
+            What::SetLength { .. } => "allocations",
+            What::Create => "creations",
+            What::Remove => "removals",
+            What::Sync => "syncs",
+            What::Flush => "shared flushes",
+            What::End => "ends",
+        }
+    }
+}
+
 /// One event of a record.
 #[derive(Clone)]
 pub(crate) struct Event {

@@ -116,7 +116,8 @@ pub(crate) enum Change {
 #[derive(Clone, Default)]
 pub(crate) struct Files {
     names: BTreeMap<Name, Inode>,
-    images: BTreeMap<Inode, Image>,
+    /// Shared, too: most states leave most files as they were.
+    images: BTreeMap<Inode, Arc<Image>>,
 }
 
 impl Files {
@@ -127,12 +128,16 @@ impl Files {
 
     /// The bytes of a file.
     pub(crate) fn image(&self, file: Inode) -> Option<&Image> {
-        self.images.get(&file)
+        self.images.get(&file).map(Arc::as_ref)
+    }
+
+    fn image_mut(&mut self, file: Inode) -> Option<&mut Image> {
+        self.images.get_mut(&file).map(Arc::make_mut)
     }
 
     /// The bytes under a name.
     pub(crate) fn named(&self, name: Name) -> Option<&Image> {
-        self.images.get(self.names.get(&name)?)
+        self.image(self.inode(name)?)
     }
 
     /// All names.
@@ -142,7 +147,7 @@ impl Files {
 
     /// A file that has no name yet: its bytes may become durable before it.
     pub(crate) fn add_nameless(&mut self, file: Inode) {
-        self.images.insert(file, Image::default());
+        self.images.insert(file, Arc::default());
     }
 
     /// Makes a change. What would change a file that is gone changes nothing.
@@ -153,12 +158,12 @@ impl Files {
                 offset,
                 bytes,
             } => {
-                if let Some(image) = self.images.get_mut(file) {
+                if let Some(image) = self.image_mut(*file) {
                     image.write_all(*offset, bytes);
                 }
             }
             Change::SetLength { file, bytes } => {
-                if let Some(image) = self.images.get_mut(file) {
+                if let Some(image) = self.image_mut(*file) {
                     image.set_length(*bytes);
                 }
             }
@@ -189,7 +194,7 @@ impl Files {
                 offset,
                 bytes,
             } => {
-                if let Some(image) = self.images.get_mut(file) {
+                if let Some(image) = self.image_mut(*file) {
                     image.write(*offset, bytes, keep);
                 }
             }

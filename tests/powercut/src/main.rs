@@ -3,11 +3,13 @@
 //! `recording` makes one run of the real command through the real mount, `user` is the process that
 //! uses its disk and keeps the `ledger`. `event` reads what was recorded, `playback` plays it onto
 //! six disks (`node_disk`, `files`), `replay` cuts them, `machine` opens what is left, `history`
-//! judges it.
+//! judges it. `ending` cleans up after a run that ends early.
 
+mod ending;
 mod event;
 mod files;
 mod history;
+
 mod ledger;
 mod machine;
 mod node_disk;
@@ -27,9 +29,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 use user::UserArguments;
+use workload::Workload;
 
 /// States that are built of one recording before the next is made.
 const STATES_PER_RECORDING: u64 = 5000;
+/// Recordings after which it is told how it goes.
+const RECORDINGS_PER_REPORT: u64 = 10;
 /// Losses that are told in full.
 const LOSSES_SHOWN: usize = 10;
 
@@ -43,9 +48,12 @@ const LOSSES_SHOWN: usize = 10;
 struct Cli {
     #[command(subcommand)]
     command: Option<Hidden>,
-    /// States to build.
-    #[arg(long, default_value_t = 1000)]
-    states: u64,
+    /// States to build [default: 1000, unless --hours].
+    #[arg(long)]
+    states: Option<u64>,
+    /// End with the recording that is replayed after so many hours.
+    #[arg(long)]
+    hours: Option<f64>,
     /// Seed of recordings and states.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -93,10 +101,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<bool> {
+    ending::hide_mounts()?;
+    ending::listen()?;
     if let Some(directory) = &cli.recording {
         let states = match cli.state {
             Some(state) => state..state + 1,
-            None => 0..cli.states,
+            None => 0..cli.states(),
         };
         let (tally, time) = replay(cli, &Recording(directory.clone()), cli.seed, states)?;
         return Ok(report(cli, &tally, time));
@@ -109,26 +119,62 @@ fn run(cli: &Cli) -> Result<bool> {
         Some(redoubt) => redoubt.canonicalize().context("the command")?,
         None => build()?,
     };
+    let started = Instant::now();
     let (mut total, mut time) = (Tally::default(), Duration::ZERO);
     let mut seed = cli.seed;
-    while total.states < cli.states && total.losses.is_empty() {
-        let states = STATES_PER_RECORDING.min(cli.states - total.states);
-        let directory = home.join(format!("seed-{seed}-{}", std::process::id()));
-        let recording = Recording(directory.clone());
-        recording
-            .make(&redoubt, seed)
-            .with_context(|| format!("the recording in {}", directory.display()))?;
-        let (tally, took) = replay(cli, &recording, seed, 0..states)?;
-        let kept = !tally.losses.is_empty() && cli.ignore_syncs.is_none();
-        tell(&tally.losses, seed, &directory, cli.ignore_syncs.is_some());
-        if !kept {
-            std::fs::remove_dir_all(&directory)?;
+    while !cli.is_done(&total, started.elapsed()) {
+        let recordings = seed - cli.seed;
+        if recordings > 0 && recordings.is_multiple_of(RECORDINGS_PER_REPORT) {
+            report(cli, &total, time);
         }
+        let states = STATES_PER_RECORDING.min(cli.states() - total.states);
+        let directory = home.join(format!("seed-{seed}-{}", std::process::id()));
+        let (tally, took) = record_and_replay(cli, &redoubt, seed, states, directory)?;
         total.add(tally);
         time += took;
         seed += 1;
     }
-    Ok(report(cli, &total, time))
+    let good = report(cli, &total, time);
+    ending::check()?;
+    Ok(good)
+}
+
+/// Makes a recording, builds states of it, and keeps it at a loss only.
+fn record_and_replay(
+    cli: &Cli,
+    redoubt: &Path,
+    seed: u64,
+    states: u64,
+    directory: PathBuf,
+) -> Result<(Tally, Duration)> {
+    let recording = Recording(directory.clone());
+    let made = recording.make(redoubt, seed);
+    if ending::is_interrupted() {
+        std::fs::remove_dir_all(&directory)?;
+    }
+    made.with_context(|| format!("the recording in {}", directory.display()))?;
+    ending::check()?;
+    let (tally, took) = replay(cli, &recording, seed, 0..states)?;
+    tell(&tally.losses, seed, &directory, cli.ignore_syncs.is_some());
+    if tally.losses.is_empty() || cli.ignore_syncs.is_some() {
+        std::fs::remove_dir_all(&directory)?;
+    }
+    Ok((tally, took))
+}
+
+impl Cli {
+    fn states(&self) -> u64 {
+        let default = if self.hours.is_some() { u64::MAX } else { 1000 };
+        self.states.unwrap_or(default)
+    }
+
+    fn is_done(&self, total: &Tally, time: Duration) -> bool {
+        let seconds = self.hours.map_or(f64::INFINITY, |hours| hours * 3600.0);
+        total.states >= self.states()
+            || time.as_secs_f64() >= seconds
+            || !total.losses.is_empty()
+            || ending::is_interrupted()
+    }
 }
 
 fn replay(
@@ -139,9 +185,10 @@ fn replay(
 ) -> Result<(Tally, Duration)> {
     let replay = Replay::read(recording)?;
     println!(
-        "seed {seed}: {} sessions, {} events recorded",
+        "seed {seed}, {}, {} sessions: {}",
+        Workload::of(seed).name(),
         recording.sessions(),
-        replay.events()
+        replay.summary()
     );
     let plan = Plan {
         seed,

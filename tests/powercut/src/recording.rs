@@ -8,10 +8,11 @@
 //! DIRECTORY/record-N       what the daemon of session N did
 //! ```
 
+use crate::ending;
 use crate::event::{Bytes, What, encode};
 use crate::ledger::LedgerWriter;
 use crate::random::Random;
-use crate::workload::{DISK_BYTES, GROUP_BYTES};
+use crate::workload::{DISK_BYTES, GROUP_BYTES, Workload};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, umount2};
 use redoubt_volume::page::PAGE_BYTES;
@@ -23,8 +24,6 @@ use std::time::{Duration, Instant};
 
 /// Sessions of a recording.
 const SESSIONS: usize = 8;
-/// Operations of a session.
-const OPERATIONS: u64 = 260;
 /// How long a daemon may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -131,7 +130,8 @@ impl Studio {
         user.arg("--record").arg(self.recording.record(number));
         user.args(["--seed", &seed.to_string()]);
         user.args(["--session", &number.to_string()]);
-        user.args(["--operations", &OPERATIONS.to_string()]);
+        let operations = Workload::of(seed).operations();
+        user.args(["--operations", &operations.to_string()]);
         let mut user = user.spawn()?;
         let kill_after = match number % 4 {
             3 => None,
@@ -152,6 +152,7 @@ impl Studio {
             self.kill()?;
         }
         let status = await_end(user).context("the process that uses the disk")?;
+        ending::check()?;
         ensure!(status, "LOSS: the process that uses the disk says so above");
         if kill_after.is_none() {
             run(Command::new(&self.redoubt).arg("umount").arg(self.point()))?;
@@ -165,8 +166,11 @@ impl Studio {
     fn mount(&mut self, number: usize) -> Result<()> {
         let log_path = self.home.join(format!("log-{number}"));
         let log = File::create(&log_path)?;
-        let mut mount = Command::new(&self.redoubt);
+        // A daemon without this process would go on for ever.
+        let mut mount = Command::new("setpriv");
         mount
+            .args(["--pdeathsig", "KILL"])
+            .arg(&self.redoubt)
             .args(["mount", "-f"])
             .args([self.volume(), self.point()]);
         mount.env("REDOUBT_RECORD", self.recording.record(number));
@@ -174,13 +178,15 @@ impl Studio {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let daemon = self.daemon.insert(daemon.spawn()?);
+        let daemon = daemon.spawn().context("setpriv (of util-linux)")?;
+        let daemon = self.daemon.insert(daemon);
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = fs::read_to_string(&log_path)?;
             if said.contains("is mounted at") {
                 break;
             }
+            ending::check()?;
             if let Some(status) = daemon.try_wait()? {
                 bail!("the volume cannot be mounted ({status}): {said}");
             }
@@ -235,6 +241,7 @@ fn await_end(process: &mut Child) -> Result<bool> {
         if let Some(status) = process.try_wait()? {
             return Ok(status.success());
         }
+        ending::check()?;
         ensure!(Instant::now() < deadline, "it does not end");
         std::thread::sleep(Duration::from_millis(5));
     }

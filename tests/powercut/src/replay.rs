@@ -1,6 +1,7 @@
 //! Builds the states of a recording that a power cut could have left, opens the volume on each,
 //! and checks it.
 
+use crate::ending;
 use crate::event::{Event, read_record};
 use crate::history::History;
 use crate::ledger::Ledger;
@@ -10,6 +11,7 @@ use crate::playback::Playback;
 use crate::random::Random;
 use crate::recording::Recording;
 use anyhow::{Result, ensure};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -91,10 +93,18 @@ impl Replay {
 
     /// Events of all sessions.
     pub(crate) fn events(&self) -> usize {
-        self.sessions
-            .iter()
-            .map(|session| session.events.len())
-            .sum()
+        let sessions = self.sessions.iter();
+        sessions.map(|session| session.events.len()).sum()
+    }
+
+    /// How often what was done, in words.
+    pub(crate) fn summary(&self) -> String {
+        let mut counts = BTreeMap::new();
+        for event in self.sessions.iter().flat_map(|session| &session.events) {
+            *counts.entry(event.what.plural()).or_insert(0_u64) += 1;
+        }
+        let counts = counts.iter().map(|(what, count)| format!("{count} {what}"));
+        counts.collect::<Vec<_>>().join(", ")
     }
 
     /// When the power goes in a state.
@@ -143,7 +153,7 @@ impl Replay {
                 playback.play(event);
                 let here = (number, index + 1);
                 while let Some((_, state)) = moments.next_if(|(moment, _)| *moment == here) {
-                    if stop.load(Ordering::Relaxed) {
+                    if stop.load(Ordering::Relaxed) || ending::is_interrupted() {
                         return tally;
                     }
                     let opened = self.ledger.was_opened_by(number, event.position);

@@ -37,28 +37,107 @@ pub(crate) struct Operation {
     pub(crate) flush: bool,
 }
 
+/// What kinds of operations a recording has, and how many of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Workload {
+    /// All kinds and sizes.
+    Mixed,
+    /// Small writes to few places, most of them made durable at once.
+    Database,
+    /// Nearly as many discards as writes.
+    Trims,
+    /// Large writes, rarely made durable.
+    Stream,
+}
+
+impl Workload {
+    /// The workload of a seed: recordings with seeds in a row have them in turn.
+    pub(crate) fn of(seed: u64) -> Workload {
+        match seed % 4 {
+            1 => Workload::Mixed,
+            2 => Workload::Database,
+            3 => Workload::Trims,
+            _ => Workload::Stream,
+        }
+    }
+
+    /// One word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Workload::Mixed => "mixed",
+            Workload::Database => "database",
+            Workload::Trims => "trims",
+            Workload::Stream => "stream",
+        }
+    }
+
+    /// Operations of a session, such that recordings have about the same size.
+    pub(crate) fn operations(self) -> u64 {
+        match self {
+            Workload::Mixed | Workload::Trims => 260,
+            Workload::Database => 400,
+            Workload::Stream => 100,
+        }
+    }
+
+    /// What offset and length are multiples of, and the length of an operation; in bytes.
+    fn size(self, random: &mut Random) -> (u64, u64) {
+        let (grain, most) = match (self, random.below(16)) {
+            (Workload::Database, 0..4) => (512, 8),
+            (Workload::Database, _) => (4096, 4),
+            (Workload::Stream, _) => (16384, 16),
+            (_, 0..8) => (4096, 4),
+            (_, 8..11) => (512, 12),
+            (_, 11..14) => (16384, 4),
+            (_, 14) => (16384, 16),
+            _ => (65536, 16),
+        };
+        (grain, grain * (1 + random.below(most)))
+    }
+
+    fn kind(self, random: &mut Random) -> Kind {
+        let (discards, durable_writes) = match self {
+            Workload::Mixed => (1, 1),
+            Workload::Database => (0, 6),
+            Workload::Trims => (7, 1),
+            Workload::Stream => (1, 0),
+        };
+        let drawn = random.below(16);
+        if drawn < discards {
+            Kind::Discard
+        } else if drawn < discards + durable_writes {
+            Kind::DurableWrite
+        } else {
+            Kind::Write
+        }
+    }
+
+    /// One of so many operations is followed by an fsync.
+    fn flush_one_in(self) -> u64 {
+        match self {
+            Workload::Mixed | Workload::Trims => 6,
+            Workload::Database => 2,
+            Workload::Stream => 16,
+        }
+    }
+}
+
 impl Operation {
     /// Operation `sequence` under a seed.
     pub(crate) fn of(seed: u64, sequence: u64) -> Operation {
         let mut random = Random::of(seed, sequence);
-        let (grain, most) = match random.below(16) {
-            0..8 => (4096, 4),
-            8..11 => (512, 12),
-            11..14 => (16384, 4),
-            14 => (16384, 16),
-            _ => (65536, 16),
+        let workload = Workload::of(seed);
+        let (grain, length) = workload.size(&mut random);
+        let kind = workload.kind(&mut random);
+        // Now and then a whole group goes.
+        let length = match kind {
+            Kind::Discard if random.one_in(8) => GROUP_BYTES,
+            _ => length,
         };
-        let length = grain * (1 + random.below(most));
         let area = if random.one_in(2) {
             HOT_BYTES
         } else {
             DISK_BYTES
-        };
-        let (kind, length) = match random.below(16) {
-            0 => (Kind::Discard, length),
-            1 => (Kind::DurableWrite, length),
-            2 if random.one_in(8) => (Kind::Discard, GROUP_BYTES),
-            _ => (Kind::Write, length),
         };
         let places = area.saturating_sub(length) / grain + 1;
         Operation {
@@ -66,7 +145,7 @@ impl Operation {
             kind,
             offset: grain * random.below(places),
             length,
-            flush: random.one_in(6),
+            flush: random.one_in(workload.flush_one_in()),
         }
     }
 
@@ -111,14 +190,14 @@ mod tests {
 
     #[test]
     fn every_operation_lies_in_the_disk() {
-        for sequence in 1..20_000 {
-            let operation = Operation::of(3, sequence);
+        for (seed, sequence) in (0..4).flat_map(|seed| (1..5_000).map(move |n| (seed, n))) {
+            let operation = Operation::of(seed, sequence);
             assert!(operation.length > 0);
             assert!(
                 operation.offset + operation.length <= DISK_BYTES,
                 "{operation:?}"
             );
-            assert_eq!(operation, Operation::of(3, sequence));
+            assert_eq!(operation, Operation::of(seed, sequence));
         }
     }
 
