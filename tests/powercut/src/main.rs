@@ -69,6 +69,9 @@ struct Cli {
     /// Use a recording that is there, instead of making some.
     #[arg(long, value_name = "DIRECTORY")]
     recording: Option<PathBuf>,
+    /// Keep the recordings; those that show a loss are kept anyway.
+    #[arg(long)]
+    keep: bool,
     /// Build this state only.
     #[arg(long, requires = "recording")]
     state: Option<u64>,
@@ -139,7 +142,7 @@ fn run(cli: &Cli) -> Result<bool> {
     Ok(good)
 }
 
-/// Makes a recording, builds states of it, and keeps it at a loss only.
+/// Makes a recording and builds states of it.
 fn record_and_replay(
     cli: &Cli,
     redoubt: &Path,
@@ -156,7 +159,8 @@ fn record_and_replay(
     ending::check()?;
     let (tally, took) = replay(cli, &recording, seed, 0..states)?;
     tell(&tally.losses, seed, &directory, cli.ignore_syncs.is_some());
-    if tally.losses.is_empty() || cli.ignore_syncs.is_some() {
+    let shows_loss = !tally.losses.is_empty() && cli.ignore_syncs.is_none();
+    if !shows_loss && !cli.keep {
         std::fs::remove_dir_all(&directory)?;
     }
     Ok((tally, took))
