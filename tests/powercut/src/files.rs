@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// What a disk writes whole or not at all.
 pub(crate) const SECTOR_BYTES: usize = 512;
 
+/// What a page that was never written reads as.
+pub(crate) const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+
 /// A name in a node's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
@@ -40,6 +43,16 @@ impl Image {
     /// Pages up to the end of the file.
     pub(crate) fn page_count(&self) -> usize {
         (self.length as usize).div_ceil(PAGE_BYTES)
+    }
+
+    /// Whether these bytes are there, at an offset that is a multiple of a page.
+    pub(crate) fn holds(&self, offset: u64, bytes: &[u8]) -> bool {
+        let pages = (offset as usize / PAGE_BYTES..).zip(bytes.chunks(PAGE_BYTES));
+        let mut found = pages.map(|(page, bytes)| {
+            let there = self.page(page).unwrap_or(&ZEROS);
+            there[..bytes.len()] == *bytes
+        });
+        found.all(|equal| equal)
     }
 
     /// Whether every page of the range was written.

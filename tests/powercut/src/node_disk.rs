@@ -163,15 +163,17 @@ impl NodeDisk {
         });
     }
 
-    /// The process that used the disk is gone: what it began and did not end is forgotten (the
-    /// next snapshot tells what became of it).
-    pub(crate) fn lose_process(&mut self) {
+    /// The process that used the disk is gone: what it began and did not end is forgotten and given
+    /// back (the next snapshot tells what became of it).
+    pub(crate) fn lose_process(&mut self) -> Vec<Change> {
         self.syncs.clear();
-        self.pending.retain(|pending| pending.ended_at.is_some());
+        let is_killed = |pending: &mut Pending| pending.ended_at.is_none();
+        let killed: Vec<Pending> = self.pending.extract_if(.., is_killed).collect();
         self.view = self.durable.clone();
         for pending in &self.pending {
             self.view.apply(&pending.change);
         }
+        killed.into_iter().map(|pending| pending.change).collect()
     }
 
     /// All that a process sees is durable.

@@ -1,7 +1,7 @@
 //! A recording played back onto six disks in memory, event by event.
 
 use crate::event::{Bytes, Event, What};
-use crate::files::{Change, Files, Image, Name};
+use crate::files::{Change, Files, Image, Name, ZEROS};
 use crate::node_disk::{Covers, Ignored, NodeDisk};
 use redoubt_volume::ids::ExtentSlot;
 use redoubt_volume::page::PAGE_BYTES;
@@ -55,7 +55,8 @@ impl Playback {
             if actual.view().inode(Name::Superblock).is_none() {
                 *disk = NodeDisk::new(self.ignored);
             }
-            disk.lose_process();
+            let killed = disk.lose_process();
+            adopt_whole(disk, actual.view(), killed);
             adopt(disk, actual.view());
             if first {
                 disk.settle();
@@ -134,6 +135,35 @@ fn parse(path: &str) -> Option<(usize, Place)> {
     Some((node, place))
 }
 
+/// Does the writes of a killed process that are found whole. A page of zeros looks as if it had never
+/// been written, but the kernel ends a direct write that it has begun: it is there as its others are.
+fn adopt_whole(disk: &mut NodeDisk, actual: &Files, killed: Vec<Change>) {
+    for change in killed {
+        let Change::Write {
+            file,
+            offset,
+            bytes,
+        } = &change
+        else {
+            continue;
+        };
+        let view = disk.view();
+        let name = view.names().find(|name| view.inode(*name) == Some(*file));
+        let image = name.and_then(|name| actual.named(name));
+        if image.is_some_and(|image| image.holds(*offset, bytes)) {
+            do_change(disk, change);
+        }
+    }
+}
+
+/// Does what is not durable.
+fn do_change(disk: &mut NodeDisk, change: Change) {
+    // A number that no recording gives out.
+    let operation = u64::MAX;
+    disk.begin(operation, change);
+    disk.end(operation);
+}
+
 /// Makes the disk look like these files, by changes that are done and not durable.
 fn adopt(disk: &mut NodeDisk, actual: &Files) {
     let mut changes = Vec::new();
@@ -165,16 +195,12 @@ fn adopt(disk: &mut NodeDisk, actual: &Files) {
             });
         }
     }
-    for (index, change) in changes.into_iter().enumerate() {
-        // Numbers that no recording gives out.
-        let operation = u64::MAX - index as u64;
-        disk.begin(operation, change);
-        disk.end(operation);
+    for change in changes {
+        do_change(disk, change);
     }
 }
 
 fn differ(former: &Image, image: &Image, page: usize) -> bool {
-    const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
     former.page(page).unwrap_or(&ZEROS) != image.page(page).unwrap_or(&ZEROS)
 }
 
@@ -234,5 +260,56 @@ mod tests {
         };
         let found: std::collections::BTreeSet<u8> = (0..50).map(first).collect();
         assert_eq!(found, [1, 2].into(), "it is not durable");
+    }
+
+    /// The disk of a1 after a write of ones, zeros and ones that was killed, of which a snapshot
+    /// found these pages; then it was synced, overwritten with twos, and a flush was shared.
+    fn overwritten_after_kill(found: [u8; 3]) -> std::collections::BTreeSet<u8> {
+        let extent = "/v/nodes/a1/log/00000000.extent";
+        let event = |operation, path: &str, what| Event {
+            operation,
+            path: path.to_owned(),
+            what,
+            position: 0,
+        };
+        let write = |page: usize, pages: &[u8]| What::Write {
+            offset: (page * PAGE_BYTES) as u64,
+            bytes: Bytes::from_vec(pages.iter().flat_map(|byte| [*byte; PAGE_BYTES]).collect()),
+        };
+        let length = What::SetLength {
+            bytes: 3 * PAGE_BYTES as u64,
+        };
+        let mut snapshot = vec![
+            event(0, "/v/nodes/a1/superblock", What::Create),
+            event(0, extent, What::Create),
+            event(0, extent, length),
+        ];
+        let mut playback = Playback::new(Ignored::None);
+        playback.begin_session(&snapshot, true);
+        playback.play(&event(1, extent, write(0, &[1, 0, 1])));
+        let pages = found.iter().enumerate().filter(|(_, byte)| **byte != 0);
+        snapshot.extend(pages.map(|(page, byte)| event(0, extent, write(page, &[*byte]))));
+        playback.begin_session(&snapshot, false);
+        let done = [What::Sync, write(0, &[2, 2, 2]), What::Flush];
+        for (operation, what) in (2..).zip(done) {
+            playback.play(&event(operation, extent, what));
+            playback.play(&event(operation, "", What::End));
+        }
+        let second = |seed| {
+            let files = playback.disks()[0].cut(&mut crate::random::Random::of(seed, 0));
+            let image = files.named(Name::Extent(ExtentSlot(0))).unwrap();
+            image.page(1).map_or(0, |page| page[0])
+        };
+        (0..50).map(second).collect()
+    }
+
+    #[test]
+    fn a_killed_write_that_is_found_whole_has_written_its_zeros() {
+        assert_eq!(overwritten_after_kill([1, 0, 1]), [2].into());
+        let torn = overwritten_after_kill([1, 0, 0]);
+        assert!(
+            torn.contains(&0),
+            "nothing says that its zeros were written"
+        );
     }
 }
