@@ -11,7 +11,7 @@ const FILE_LINES: usize = 600;
 const FUNCTION_LINES: usize = 70;
 
 /// What knows nothing but itself.
-const VOCABULARY: [&str; 12] = [
+const VOCABULARY: [&str; 13] = [
     "config",
     "error",
     "geometry",
@@ -21,6 +21,7 @@ const VOCABULARY: [&str; 12] = [
     "lsn",
     "page",
     "page_run",
+    "planted",
     "quorum",
     "status",
     "time",

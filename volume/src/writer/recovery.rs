@@ -157,7 +157,9 @@ impl Writer {
     /// every placement have; and ends one that comes no further.
     pub(super) fn recovery_tick(&mut self, now: Instant) {
         if let Some(recovery) = &mut self.recovery {
-            recovery.settling.tick(now);
+            if let Some(node) = recovery.settling.tick(now) {
+                return self.start_without(node);
+            }
             self.ask_recovery_again(now);
         }
         let Some(recovery) = &self.recovery else {
@@ -248,11 +250,8 @@ impl Writer {
             return;
         };
         let usable = usable(&self.config.nodes, &recovery.reports);
-        let announced = usable
-            .values()
-            .map(|report| report.announced)
-            .max()
-            .unwrap_or(Lsn::NONE);
+        let announced = usable.values().map(|report| report.announced).max();
+        let announced = announced.unwrap_or(Lsn::NONE);
         let tail: BTreeMap<Lsn, TailRecord> = usable
             .values()
             .flat_map(|report| &report.tail)
@@ -268,11 +267,8 @@ impl Writer {
             .node_ids()
             .filter(|node| !usable.contains_key(node))
             .collect();
-        let low = usable
-            .values()
-            .map(|report| report.replay_low)
-            .min()
-            .unwrap_or(Lsn::NONE);
+        let low = usable.values().map(|report| report.replay_low).min();
+        let low = low.unwrap_or(Lsn::NONE);
         let held_top = held.top();
         let mut list = held;
         let is_full = list.ranges.len() >= limits::TRUNCATION_RANGES;

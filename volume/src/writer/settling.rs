@@ -24,6 +24,8 @@ pub(super) struct Settling {
     tried: BTreeMap<(NodeId, GroupId), Tried>,
     /// Nodes that did not answer a fetch in time.
     slow: BTreeSet<NodeId>,
+    /// A node that the recovery is to go on without.
+    left_out: Option<NodeId>,
 }
 
 /// Tail records that one node is to give to another.
@@ -52,8 +54,9 @@ impl Settling {
         }
     }
 
-    /// Gives up fetches from nodes that do not answer.
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// Gives up fetches from nodes that do not answer. Returns one that the recovery should start
+    /// again without.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<NodeId> {
         let late = |fetch: &Fetch| now.since(fetch.since) > limits::COPY_PATIENCE;
         let late_ones = self.fetches.values().filter(|fetch| late(fetch));
         self.slow.extend(late_ones.map(|fetch| fetch.source));
@@ -63,6 +66,7 @@ impl Settling {
             Tried::Given(at) => now.since(*at) <= limits::REPLY_PATIENCE,
             Tried::NotThere | Tried::Filled => true,
         });
+        self.left_out.take()
     }
 }
 
@@ -189,15 +193,22 @@ impl Writer {
         lacks_blocks && may_miss_one && !was_filled
     }
 
-    /// Forgets who did not give the tail's records.
+    /// No node that is there has the tail's records, but for one that is slow, or did not take the
+    /// list. With enough others the recovery goes on without that one, as if it were gone;
+    /// otherwise the slow ones are asked again.
     fn ask_tails_again(&mut self, node: NodeId, group: GroupId) {
-        if let Some(recovery) = &mut self.recovery {
-            let settling = &mut recovery.settling;
-            settling.slow.clear();
-            let was_not_there = settling.tried.get(&(node, group)) == Some(&Tried::NotThere);
-            if was_not_there {
-                settling.tried.remove(&(node, group));
-            }
+        let Some(recovery) = &mut self.recovery else {
+            return;
+        };
+        let may_leave_out = recovery.reports.len() > READ_QUORUM;
+        let mut reported = recovery.reports.keys().copied();
+        let unlisted = reported.find(|node| !recovery.listed.contains(node));
+        let settling = &mut recovery.settling;
+        let silent = settling.slow.first().copied().or(unlisted);
+        settling.left_out = silent.filter(|_| may_leave_out);
+        settling.slow.clear();
+        if settling.tried.get(&(node, group)) == Some(&Tried::NotThere) {
+            settling.tried.remove(&(node, group));
         }
     }
 
@@ -349,7 +360,7 @@ impl Writer {
     /// A record of the tail that was there when the node was opened cannot be read any more:
     /// start again with a new epoch, without that node (DESIGN §7.5). It joins when the volume
     /// serves, like one that came late.
-    fn start_without(&mut self, node: NodeId) {
+    pub(super) fn start_without(&mut self, node: NodeId) {
         self.unreadable.insert(node);
         self.start_promising(self.now, self.epoch.number + 1);
     }

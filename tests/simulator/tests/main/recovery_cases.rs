@@ -357,20 +357,38 @@ fn slow_disks_delay_neither_writes_nor_an_open_and_catch_up() {
 fn a_slow_holder_of_the_tail_makes_no_other_segment_incomplete() {
     let mut cluster = filled(18);
     let writer = cluster.newest().id;
-    let others = [0, 1, 2, 4, 5].map(NodeId);
-    others.map(|node| cluster.network.disconnect(writer, node));
+    for node in [0, 1, 2, 4, 5] {
+        cluster.network.disconnect(writer, NodeId(node));
+    }
     cluster.start_write(0, &[9; 16384], false);
     cluster.quiesce(3);
     cluster.crash();
-    // It gives what it alone has later than a copy is waited for.
-    cluster
-        .network
-        .set_slow(NodeId(3), Some(Duration::from_millis(700)));
     cluster.start_writer();
-    let late = cluster.now().plus(Duration::from_secs(6));
+    let holds_list = |cluster: &Cluster| {
+        let node = cluster.hosts[3].node.as_ref();
+        let writer = cluster.writers.last().map(|process| process.writer.epoch());
+        node.map(|node| node.superblock().list.epoch) == writer
+    };
+    cluster.run_until(holds_list);
+    // What it alone has does not come, for longer than a copy is waited for.
+    let (slow_at, late) = (Duration::from_micros(60), Duration::from_secs(6));
+    let (slow_at, late) = (cluster.now().plus(slow_at), cluster.now().plus(late));
+    cluster.run_until(|cluster| cluster.now() >= slow_at);
+    cluster.hosts[3]
+        .disk
+        .as_mut()
+        .expect("it is there")
+        .damage
+        .stuck = true;
     cluster.run_until(|cluster| cluster.now() >= late);
+    assert!(cluster.newest().writer.is_open(), "five are enough");
     cluster.crash();
-    cluster.network.set_slow(NodeId(3), None);
+    cluster.hosts[3]
+        .disk
+        .as_mut()
+        .expect("it is there")
+        .damage
+        .stuck = false;
     assert_eq!(cluster.open(), Ok(()), "everybody could vote");
 }
 
