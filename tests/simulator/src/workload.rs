@@ -178,7 +178,11 @@ impl Client {
         if let Some(process) = cluster.writer(self.writer)
             && process.writer.is_open()
         {
+            let before = self.watermarks.vdl;
             self.watermarks.look(&process.writer)?;
+            if before.is_some() && before < self.watermarks.vdl {
+                cluster.laws.segments.check_durable(&process.writer)?;
+            }
             self.history.on_vdl(self.watermarks.vdl)?;
         }
         Ok(opened.map(News::Opened).or(news))

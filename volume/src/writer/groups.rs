@@ -15,6 +15,9 @@ pub(super) struct ProtectionGroup {
     complete: [bool; SEGMENTS],
     /// What the members had proved, and the last record, when it was last looked for laggards.
     looked: ([Lsn; SEGMENTS], Lsn),
+    /// What four members must hold before the group takes writes: its last record when the
+    /// volume was opened; none when four did. An open on three settles on three.
+    unsettled: Option<Lsn>,
     /// The last record that was given out for the group.
     pub(super) last: Lsn,
     /// The last record at or below the VDL.
@@ -31,6 +34,7 @@ impl ProtectionGroup {
             scls: [Lsn::NONE; SEGMENTS],
             complete: [!tip.is_some(); SEGMENTS],
             looked: ([Lsn::NONE; SEGMENTS], Lsn::NONE),
+            unsettled: Some(tip).filter(|tip| tip.is_some()),
             last: tip,
             tip,
             pgcl: tip,
@@ -54,7 +58,9 @@ impl ProtectionGroup {
     pub(super) fn on_scl(&mut self, node: NodeId, scl: Lsn) {
         if let Some(place) = self.place(node).filter(|place| self.complete[*place]) {
             self.scls[place] = self.scls[place].max(scl);
-            self.pgcl = self.pgcl.max(group_complete(self.scls));
+            let held_by_four = group_complete(self.scls);
+            self.pgcl = self.pgcl.max(held_by_four);
+            self.unsettled = self.unsettled.filter(|tip| held_by_four < *tip);
         }
     }
 
@@ -99,12 +105,17 @@ impl ProtectionGroup {
         self.pgcl
     }
 
+    /// Whether four members hold what the volume was opened with (DESIGN §7.6).
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsettled.is_none()
+    }
+
     /// Whether four members that `usable` accepts are complete: writes can become durable.
     pub(super) fn can_write(&self, usable: impl Fn(NodeId) -> bool) -> bool {
         let able = self
             .members
             .iter()
             .filter(|node| usable(**node) && self.is_complete(**node));
-        able.count() >= WRITE_QUORUM
+        self.is_settled() && able.count() >= WRITE_QUORUM
     }
 }

@@ -471,7 +471,10 @@ impl Writer {
             let able = group.members.iter().filter(|node| {
                 self.nodes[node.index()].is_streaming() && group.is_complete(**node)
             });
-            able.count()
+            match group.is_settled() {
+                true => able.count(),
+                false => able.count().min(READ_QUORUM),
+            }
         };
         let placed = self.fewest_of_a_placement(|node| self.nodes[node.index()].is_streaming());
         match self

@@ -268,6 +268,11 @@ impl Writer {
         self.groups.keys().copied().collect()
     }
 
+    /// Every group's last record at or below the VDL.
+    pub fn group_tips(&self) -> impl Iterator<Item = (GroupId, Lsn)> {
+        self.groups.iter().map(|(group, view)| (*group, view.tip))
+    }
+
     /// Whether the recovery is over and the disk answers.
     pub fn is_open(&self) -> bool {
         self.recovery.is_none() && self.epoch.number > 0

@@ -141,7 +141,8 @@ impl Cluster {
         }
         if let Some(node) = &self.hosts[id.index()].node {
             self.laws.on_reply(id, node.superblock(), &reply);
-            self.laws.on_accounts(id, node.overdrawn_bytes());
+            let life = node.superblock().incarnation;
+            self.laws.on_accounts(id, life, node.overdrawn_bytes());
         }
         let now = self.now();
         for index in 0..self.writers.len() {

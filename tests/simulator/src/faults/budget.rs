@@ -29,6 +29,8 @@ pub enum Harm {
     Destroyed,
     /// Something is not what it was, and the node may not know.
     Lying,
+    /// The same of pages of the log: what has others behind it the node can tell.
+    Rotten,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +91,7 @@ impl Budget {
 
     /// Whether somebody's disk lies.
     pub fn has_liar(&self) -> bool {
-        self.bad.values().any(|bad| bad.harm == Harm::Lying)
+        self.bad.values().any(|bad| bad.harm != Harm::Destroyed)
     }
 
     /// Whether these nodes may be harmed now.
@@ -100,7 +102,7 @@ impl Budget {
         impaired.extend(nodes);
         let others_lie = self.has_liar() && !nodes.iter().all(|node| self.bad.contains_key(node));
         match harm {
-            Harm::Lying => destroyed.len() <= 1 && impaired.len() <= 2,
+            Harm::Lying | Harm::Rotten => destroyed.len() <= 1 && impaired.len() <= 2,
             Harm::Destroyed => {
                 !others_lie && destroyed.len() <= MOST_DESTROYED && impaired.len() <= MOST_IMPAIRED
             }
@@ -119,8 +121,8 @@ impl Budget {
     pub fn harm(&mut self, cluster: &mut Cluster, node: NodeId, harm: Harm, may_recover: bool) {
         let life = life_of(cluster, node);
         let since = cluster.now();
-        if harm == Harm::Lying {
-            cluster.laws.excuse(node, life);
+        if harm != Harm::Destroyed {
+            cluster.laws.excuse(node, life, harm == Harm::Rotten);
         }
         self.bad.insert(
             node,

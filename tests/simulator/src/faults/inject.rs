@@ -156,7 +156,7 @@ impl Faults {
 
     fn rot(&mut self, cluster: &mut Cluster, kind: Rot) -> Injected {
         let node = self.some_node(cluster)?;
-        if !self.budget.allows_harm(&[node], Harm::Lying) {
+        if !self.budget.allows_harm(&[node], Harm::Rotten) {
             return None;
         }
         let disk = cluster.hosts[node.index()].disk.as_mut()?;
@@ -168,7 +168,7 @@ impl Faults {
             return None;
         }
         cluster.tell(|| format!("{node:?}: {kind:?} at {places:?}"));
-        self.budget.harm(cluster, node, Harm::Lying, false);
+        self.budget.harm(cluster, node, Harm::Rotten, false);
         self.shake(cluster, node);
         Some((
             RunAction::Nothing,

@@ -1,8 +1,10 @@
 //! The judge: what must be true, whatever goes wrong (DESIGN §2).
 //!
 //! `history` — what the disk may hold: durability ledger, prefix rule, reads; `node_laws` — what
-//! each message of a node must obey; `writer_laws` — the writer's watermarks.
+//! each message of a node must obey; `segment_laws` — what segments have said, and what is built on
+//! that; `writer_laws` — the writer's watermarks.
 
 pub mod history;
 pub mod node_laws;
+pub mod segment_laws;
 pub mod writer_laws;

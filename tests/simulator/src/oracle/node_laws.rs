@@ -1,5 +1,6 @@
 //! Laws that each message of a node, or to one, must obey by itself.
 
+use super::segment_laws::SegmentLaws;
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use redoubt_volume::lsn::Lsn;
@@ -15,6 +16,8 @@ pub struct NodeLaws {
     promised: BTreeMap<NodeId, (Incarnation, VolumeEpoch)>,
     scls: BTreeMap<SegmentLife, (VolumeEpoch, Lsn)>,
     announced: BTreeMap<VolumeEpoch, Lsn>,
+    /// What its segments have said.
+    pub segments: SegmentLaws,
     /// Lives of directories whose disk is not what it was.
     excused: BTreeSet<(NodeId, Incarnation)>,
     /// The first law that was broken.
@@ -26,9 +29,13 @@ impl NodeLaws {
         self.violation.get_or_insert(text);
     }
 
-    /// The disk of a node is not what it was: what the node said does not bind it any more.
-    pub fn excuse(&mut self, node: NodeId, life: Option<Incarnation>) {
+    /// The disk of a node is not what it was: what the node said does not bind it any more. Of
+    /// what rots it must still say that it was there, when there is something behind it.
+    pub fn excuse(&mut self, node: NodeId, life: Option<Incarnation>, rots: bool) {
         self.excused.extend(life.map(|life| (node, life)));
+        if !rots {
+            self.segments.excuse(node, life);
+        }
     }
 
     /// A node's process starts from its directory.
@@ -55,8 +62,8 @@ impl NodeLaws {
     }
 
     /// A node gives up no bytes that it did not count: garbage collection steers by them.
-    pub fn on_accounts(&mut self, node: NodeId, overdrawn_bytes: u64) {
-        if overdrawn_bytes > 0 {
+    pub fn on_accounts(&mut self, node: NodeId, life: Incarnation, overdrawn_bytes: u64) {
+        if overdrawn_bytes > 0 && !self.excused.contains(&(node, life)) {
             self.broken(format!(
                 "{node:?} gave up {overdrawn_bytes} bytes that it never counted"
             ));
@@ -65,6 +72,11 @@ impl NodeLaws {
 
     /// A node answers.
     pub fn on_reply(&mut self, node: NodeId, superblock: &Superblock, reply: &Reply) {
+        let life = superblock.incarnation;
+        let is_excused = self.excused.contains(&(node, life));
+        if let Err(reason) = self.segments.on_reply(node, life, reply, is_excused) {
+            self.broken(reason);
+        }
         match reply {
             Reply::Promised(report) => {
                 self.check_promise(node, superblock);

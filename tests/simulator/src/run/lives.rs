@@ -72,6 +72,9 @@ impl Run {
         let Some(process) = self.cluster.writer(self.clients[index].writer) else {
             return;
         };
+        if let Err(reason) = self.cluster.laws.segments.check_opened(&process.writer) {
+            return self.fail(reason);
+        }
         let (state, bytes) = (process.writer.figures().state, process.writer.disk_bytes());
         let coverage = &mut self.cluster.coverage;
         coverage.reach_if(state == VolumeState::ReadOnly, Mark::ReadOnlyVolume);

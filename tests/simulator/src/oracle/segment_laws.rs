@@ -1,0 +1,221 @@
+//! What segments have said that they hold, and what may be built on it: a durable record is on
+//! four of six (law 1), an open counts three that can prove everything, and no node forgets what
+//! it acknowledged, unless it says so.
+
+use redoubt_volume::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
+use redoubt_volume::lsn::Lsn;
+use redoubt_volume::message::{Reply, Report, SegmentReport};
+use redoubt_volume::quorum::{READ_QUORUM, WRITE_QUORUM};
+use redoubt_volume::status::VolumeState;
+use redoubt_volume::writer::Writer;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Epochs that are remembered.
+const EPOCHS: usize = 8;
+
+/// Which segment in which life of its directory.
+type SegmentLife = (NodeId, Incarnation, GroupId);
+
+/// What a node told a recovery of itself.
+#[derive(Clone, Debug, Default)]
+struct Vote {
+    life: Option<Incarnation>,
+    /// Its directory holds nothing that counts.
+    fresh: bool,
+    /// What it does not name may have been in what is lost.
+    tail_damaged: bool,
+    /// The segments that it named, and whether they are complete.
+    segments: BTreeMap<GroupId, bool>,
+}
+
+/// What was said in an epoch.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    votes: BTreeMap<NodeId, Vote>,
+    listed: BTreeSet<NodeId>,
+}
+
+/// What segments have said.
+#[derive(Clone, Debug, Default)]
+pub struct SegmentLaws {
+    /// What a complete segment said last.
+    held: BTreeMap<SegmentLife, Lsn>,
+    /// The most that a node's segment ever said, in any life.
+    most: BTreeMap<(NodeId, GroupId), Lsn>,
+    epochs: BTreeMap<VolumeEpoch, Said>,
+    /// Lives of directories that may have forgotten anything without a trace.
+    excused: BTreeSet<(NodeId, Incarnation)>,
+}
+
+impl SegmentLaws {
+    /// A directory may have forgotten anything without a trace.
+    pub fn excuse(&mut self, node: NodeId, life: Option<Incarnation>) {
+        self.excused.extend(life.map(|life| (node, life)));
+    }
+
+    /// A node of this life answers.
+    ///
+    /// # Errors
+    /// The law that is broken.
+    pub fn on_reply(
+        &mut self,
+        node: NodeId,
+        life: Incarnation,
+        reply: &Reply,
+        is_excused: bool,
+    ) -> Result<(), String> {
+        match reply {
+            Reply::Promised(report) => {
+                self.check_report(node, report, is_excused)?;
+                self.note_vote(node, report);
+            }
+            Reply::ListHeld { epoch, scls, .. } => {
+                self.epoch(*epoch).listed.insert(node);
+                scls.iter()
+                    .for_each(|(group, scl)| self.hold((node, life, *group), *scl));
+            }
+            Reply::Acked {
+                incarnation, scls, ..
+            } => {
+                scls.iter()
+                    .for_each(|(group, scl)| self.hold((node, *incarnation, *group), *scl));
+            }
+            Reply::GroupCompleted { group, scl, .. } => self.hold((node, life, *group), *scl),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn epoch(&mut self, epoch: VolumeEpoch) -> &mut Said {
+        while self.epochs.len() > EPOCHS {
+            self.epochs.pop_first();
+        }
+        self.epochs.entry(epoch).or_default()
+    }
+
+    fn hold(&mut self, segment: SegmentLife, scl: Lsn) {
+        self.held.insert(segment, scl);
+        let most = self.most.entry((segment.0, segment.2)).or_default();
+        *most = scl.max(*most);
+    }
+
+    fn note_vote(&mut self, node: NodeId, report: &Report) {
+        let votes = &mut self.epoch(report.epoch).votes;
+        let vote = votes.entry(node).or_default();
+        vote.life = Some(report.incarnation);
+        vote.fresh = report.fresh;
+        vote.tail_damaged = report.tail_damaged;
+        for segment in &report.segments {
+            // Asked twice, the recovery may have counted either answer.
+            *vote.segments.entry(segment.group).or_default() |= segment.complete;
+        }
+    }
+
+    /// What a segment had on stable storage it has, or is damaged and says so.
+    fn check_report(
+        &mut self,
+        node: NodeId,
+        report: &Report,
+        is_excused: bool,
+    ) -> Result<(), String> {
+        let of_node =
+            (node, report.incarnation, GroupId(0))..=(node, report.incarnation, GroupId(u32::MAX));
+        for ((_, _, group), held) in self.held.range(of_node) {
+            let Some(scl) = claimed(report, *group).filter(|scl| scl < held) else {
+                continue;
+            };
+            if report.list.annuls(*held) {
+                continue;
+            }
+            let mut behind = report.tail.iter();
+            let has_hole = behind.any(|record| record.group == *group && record.lsn > scl);
+            let forgets = self.excused.contains(&(node, report.incarnation));
+            if has_hole && !forgets || !is_excused {
+                return Err(format!(
+                    "{node:?} held {group:?} up to {held}, and reports {scl} as all there was{}",
+                    if has_hole { ", with a hole" } else { "" }
+                ));
+            }
+        }
+        self.held
+            .retain(|segment, _| (segment.0, segment.1) != (node, report.incarnation));
+        Ok(())
+    }
+
+    /// A writer's VDL has moved: every group's last durable record is on four nodes.
+    ///
+    /// # Errors
+    /// Which is not.
+    pub fn check_durable(&self, writer: &Writer) -> Result<(), String> {
+        self.check_tips(writer, WRITE_QUORUM)
+    }
+
+    fn check_tips(&self, writer: &Writer, quorum: usize) -> Result<(), String> {
+        for (group, tip) in writer.group_tips().filter(|(_, tip)| tip.is_some()) {
+            let members = writer.config().members(group).into_iter();
+            let holds = |node: &NodeId| {
+                self.most
+                    .get(&(*node, group))
+                    .is_some_and(|scl| *scl >= tip)
+            };
+            let holders = members.filter(holds).count();
+            if holders < quorum {
+                return Err(format!(
+                    "{tip} of {group:?} counts as durable, and {holders} nodes have said that \
+                     they hold it"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A writer has opened: three members of every group could prove everything, four hold the
+    /// list and the tail (all three, when it is open for reading only).
+    ///
+    /// # Errors
+    /// What is not so.
+    pub fn check_opened(&self, writer: &Writer) -> Result<(), String> {
+        let nothing = Said::default();
+        let said = self.epochs.get(&writer.epoch()).unwrap_or(&nothing);
+        let config = writer.config();
+        for group in writer.existing_groups() {
+            let members = config.members(group).into_iter();
+            let could_vote = |node: &NodeId| {
+                let vote = said.votes.get(node).filter(|vote| !vote.fresh);
+                let vote =
+                    vote.filter(|vote| Some(config.nodes[node.index()].incarnation) == vote.life);
+                vote.is_some_and(|vote| {
+                    let named = vote.segments.get(&group).copied();
+                    named.unwrap_or(!vote.tail_damaged)
+                })
+            };
+            let voters = members.filter(could_vote).count();
+            if voters < READ_QUORUM {
+                return Err(format!(
+                    "it opened though {voters} nodes could prove what there is of {group:?}"
+                ));
+            }
+        }
+        let quorum = match writer.figures().state {
+            VolumeState::ReadOnly => READ_QUORUM,
+            _ => WRITE_QUORUM,
+        };
+        if said.listed.len() < quorum {
+            return Err(format!("it opened with its list on {}", said.listed.len()));
+        }
+        self.check_tips(writer, quorum)
+    }
+}
+
+/// Up to where a report says that a segment has everything; nothing if it says that it has not.
+fn claimed(report: &Report, group: GroupId) -> Option<Lsn> {
+    let named = report
+        .segments
+        .iter()
+        .find(|segment| segment.group == group);
+    let is_whole = |segment: &&SegmentReport| segment.complete;
+    match named {
+        Some(segment) => Some(segment).filter(is_whole).map(|segment| segment.scl),
+        None => (!report.tail_damaged && !report.fresh).then_some(Lsn::NONE),
+    }
+}
