@@ -4,6 +4,7 @@ use clap::Parser;
 use redoubt_simulator::faults::FaultKind;
 use redoubt_simulator::report::Report;
 use redoubt_simulator::run::{Outcome, Settings, run};
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,7 +61,23 @@ fn parse_faults(text: &str) -> Result<std::sync::Arc<[FaultKind]>, String> {
     }
 }
 
+/// Starts the command again with an allocator that keeps what it was given: a run takes and gives
+/// back megabytes, and every page that comes from the kernel anew is cleared there first.
+fn keep_memory() {
+    const SWITCH: &str = "MIMALLOC_PURGE_DELAY";
+    if std::env::var_os(SWITCH).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        let mut command = std::process::Command::new(program);
+        command.args(std::env::args_os().skip(1)).env(SWITCH, "-1");
+        // It returns only when it fails; then everything goes on, more slowly.
+        let error = command.exec();
+        eprintln!("memory is given back to the kernel after each run: {error}");
+    }
+}
+
 fn main() -> ExitCode {
+    keep_memory();
     let arguments = Arguments::parse();
     #[cfg(feature = "planted-bugs")]
     if arguments.bugs {

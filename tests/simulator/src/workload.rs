@@ -311,7 +311,7 @@ impl Client {
                 let (offset, length) = self.range(mix, random);
                 self.read(cluster, offset, length);
             }
-        } else if random.one_in(40) {
+        } else if random.one_in(12) {
             self.resize(cluster, random);
         } else {
             self.flush(cluster);
@@ -434,7 +434,7 @@ impl Client {
     }
 
     fn resize(&mut self, cluster: &mut Cluster, random: &mut Random) {
-        let bytes = self.disk_bytes + random.between(1, 5) * (256 << 10);
+        let bytes = self.disk_bytes + random.between(1, 3) * (64 << 10);
         if bytes > self.history.current().len() as u64 || self.wanted_bytes != self.disk_bytes {
             return;
         }

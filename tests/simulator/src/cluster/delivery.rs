@@ -7,6 +7,7 @@ use crate::network::{Way, WriterId};
 use redoubt_volume::ids::NodeId;
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::{DiskCompletion, NodeEffect};
+use redoubt_volume::time::Instant;
 use redoubt_volume::writer::WriterEffect;
 use std::time::Duration;
 
@@ -145,19 +146,26 @@ impl Cluster {
             self.laws.on_accounts(id, life, node.overdrawn_bytes());
         }
         let now = self.now();
-        for index in 0..self.writers.len() {
-            let writer = self.writers[index].id;
+        let mut copies = Vec::new();
+        for writer in self.writers.iter().map(|process| process.id) {
             let Some(connection) = self.network.connection(writer, id) else {
                 continue;
             };
             let arrivals =
                 self.network
                     .arrivals(&mut self.random, now, connection, id, Way::ToWriter);
-            for at in arrivals.into_iter().flatten() {
-                let event = Event::Reply(id, connection, writer, reply.clone());
-                self.clock.at(at, event);
-            }
+            let copy = |at: Instant| (at, connection, writer);
+            copies.extend(arrivals.into_iter().flatten().map(copy));
         }
+        let Some((at, connection, writer)) = copies.pop() else {
+            return;
+        };
+        for (at, connection, writer) in copies {
+            let event = Event::Reply(id, connection, writer, reply.clone());
+            self.clock.at(at, event);
+        }
+        self.clock
+            .at(at, Event::Reply(id, connection, writer, reply));
     }
 
     /// Carries out what a writer wants done.

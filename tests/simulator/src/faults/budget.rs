@@ -16,9 +16,10 @@ use redoubt_volume::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Nodes whose copies may be bad at a time, and away or bad.
+/// Nodes whose copies may be bad at a time, and away or bad: then nobody may be able to open the
+/// volume until some return.
 const MOST_DESTROYED: usize = 2;
-const MOST_IMPAIRED: usize = 3;
+const MOST_IMPAIRED: usize = 4;
 /// After so long every writer that is connected has noticed.
 const NOTICED_AFTER: Duration = Duration::from_millis(200);
 

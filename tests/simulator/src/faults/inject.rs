@@ -295,7 +295,10 @@ impl Faults {
         self.budget.harm(cluster, node, harm, same_life);
         cluster.stop_node(node);
         cluster.tell(|| format!("{node:?} is as it was before"));
-        cluster.hosts[node.index()].disk.as_mut()?.roll_back(old);
+        let disk = cluster.hosts[node.index()].disk.as_mut()?;
+        disk.roll_back(old);
+        let life = disk.superblock().map(|superblock| superblock.incarnation);
+        cluster.laws.excuse(node, life, false);
         nothing_later()
     }
 
