@@ -266,10 +266,11 @@ impl Cluster {
     }
 
     /// What the volume's driver does about its directories: nodes that are fenced or of an earlier
-    /// life are given up; those that do not run are started, or made anew where that is safe.
+    /// life are given up; those that do not run are started, or made anew where that is safe. Only
+    /// the newest writer's does: the directories are locked.
     pub(super) fn look_after_nodes(&mut self) {
         let open = |process: &&WriterProcess| process.paused.is_none() && process.writer.is_open();
-        let Some(writer) = self.writers.iter().rev().find(open) else {
+        let Some(writer) = self.writers.last().filter(open) else {
             return;
         };
         let config = writer.writer.config().clone();
@@ -307,7 +308,7 @@ impl Cluster {
             process.writer.is_open()
                 && matches!(state, VolumeState::Degraded | VolumeState::ReadOnly)
         };
-        if self.writers.iter().rev().find(safe).is_some() {
+        if self.writers.last().filter(safe).is_some() {
             self.replace_directory(id);
             self.start_node(id);
         }
