@@ -88,6 +88,7 @@ impl Frame {
                 payload.push(pages);
             }
         }
+        debug_assert!(records.iter().all(|record| record.fits(payload_pages)));
         let table_checksum = checksum(&table);
         Frame {
             stamp,

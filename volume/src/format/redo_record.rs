@@ -218,7 +218,8 @@ impl RecordRow {
 }
 
 impl RecordHeader {
-    fn fits(&self, payload_pages: u32) -> bool {
+    /// Whether its fields agree with each other, in a frame with so many pages of payload.
+    pub(super) fn fits(&self, payload_pages: u32) -> bool {
         let payload_end = self.payload_page.checked_add(u32::from(self.payload_pages));
         let block_end = self.block.0.checked_add(self.blocks);
         let pages = usize::from(self.payload_pages);

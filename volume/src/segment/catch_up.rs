@@ -99,7 +99,8 @@ impl Node {
             .index
             .next_leaf(group, copy.first_leaf)
             .is_some_and(|leaf| leaf < copy.end_leaf);
-        if has_any && !is_planted(Bug::AbsenceNotCopied) {
+        // As of nothing there is nothing that could be absent by now.
+        if has_any && base.is_some() && !is_planted(Bug::AbsenceNotCopied) {
             let absent = absent_runs(&copy);
             parts.extend(absent.into_iter().map(|(block, blocks)| {
                 let mut record =

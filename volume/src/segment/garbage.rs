@@ -395,7 +395,9 @@ impl Node {
                     return Ok(());
                 }
                 // Frames follow each other without a gap: one behind a gap means damage before it.
-                Ok(_) | Err(_) => {
+                other => {
+                    // It was written whole, as its checksums say, and cannot be understood.
+                    victim.damaged |= matches!(other, Err(FrameError::Contradiction));
                     victim.skipped_from.get_or_insert(victim.page);
                     victim.page += 1;
                 }

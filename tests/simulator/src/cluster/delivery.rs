@@ -119,6 +119,9 @@ impl Cluster {
 
     fn submit(&mut self, id: NodeId, effect: NodeEffect) {
         self.coverage.on_effect(&effect);
+        if let NodeEffect::Append { parts, .. } = &effect {
+            self.laws.on_append(id, parts[0].bytes());
+        }
         let micros = match &effect {
             NodeEffect::Read { .. } | NodeEffect::Materialize { .. } => 20..90,
             _ => 40..160,

@@ -1,6 +1,7 @@
 //! Laws that each message of a node, or to one, must obey by itself.
 
 use super::segment_laws::SegmentLaws;
+use redoubt_volume::format::log_frame::DecodedFrame;
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use redoubt_volume::lsn::Lsn;
@@ -58,6 +59,13 @@ impl NodeLaws {
                 ));
             }
             _ => {}
+        }
+    }
+
+    /// What a node writes it can read again.
+    pub fn on_append(&mut self, node: NodeId, header: &[u8]) {
+        if let Err(reason) = DecodedFrame::decode(header) {
+            self.broken(format!("{node:?} writes what it cannot read: {reason}"));
         }
     }
 
