@@ -9,7 +9,7 @@ use crate::error::IoFailure;
 use crate::format::redo_record::{RecordHeader, RecordKind, flags};
 use crate::geometry::BLOCK_BYTES;
 use crate::groups_of_range::{GroupRun, runs_of_range};
-use crate::ids::{DiskBlock, GroupId};
+use crate::ids::DiskBlock;
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::Space;
@@ -324,18 +324,15 @@ impl Writer {
             RecordKind::Discard => Lsn::NONE,
             _ => self.pending.newest_of(record.group, record.block),
         };
-        let group = self.group_mut(record.group);
-        record.previous_in_group = group.last;
-        group.last = record.lsn;
+        if !self.groups.contains_key(&record.group) {
+            self.begin_group(record.group);
+        }
+        if let Some(group) = self.groups.get_mut(&record.group) {
+            record.previous_in_group = group.last;
+            group.last = record.lsn;
+        }
         self.last_lsn = record.lsn;
         self.next_lsn = record.lsn.next();
-    }
-
-    fn group_mut(&mut self, group: GroupId) -> &mut super::groups::ProtectionGroup {
-        let config = &self.config;
-        self.groups.entry(group).or_insert_with(|| {
-            super::groups::ProtectionGroup::new(config.members(group), Lsn::NONE)
-        })
     }
 
     /// Fails what has waited for a lost quorum longer than the policy allows. Nothing admitted is

@@ -314,6 +314,13 @@ impl Writer {
             }
         }
         self.marked(now, from, copy);
+        // As of nothing there are no blocks to be copied.
+        let of_nothing = self.catch_up.tasks.iter().filter(|(_, task)| {
+            task.copy == copy && task.step == Step::Ready && !task.base.is_some()
+        });
+        for key in of_nothing.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.end_copy(now, key);
+        }
         if self.is_open() {
             self.catch_up_next(now);
         } else {

@@ -49,6 +49,8 @@ pub(super) struct NodeView {
     /// Frame bytes sent and not acknowledged.
     pub(super) outstanding_bytes: u64,
     pub(super) fresh: bool,
+    /// Segments that lacked something when it reported itself.
+    pub(super) incomplete: BTreeSet<GroupId>,
     /// It was asked what it has while it takes frames, and has not answered.
     pub(super) is_examined: bool,
     /// The copy that begins with its marks.
@@ -172,6 +174,7 @@ impl Writer {
         }
         view.incarnation = Some(report.incarnation);
         view.fresh = report.fresh;
+        view.incomplete = incomplete_of(report);
         if self.config.nodes[node.index()].incarnation == report.incarnation {
             self.hold_list(node);
         } else if !report.fresh {
@@ -347,14 +350,28 @@ impl Writer {
         let Some(view) = self.groups.get_mut(&group) else {
             return;
         };
+        let reported = &self.nodes[node.index()].incomplete;
         match scl {
             Some(scl) => view.on_complete(node, scl),
-            None if view.tip.is_some() => view.forget(node),
+            None if view.tip.is_some() || reported.contains(&group) => view.forget(node),
             None => {}
         }
         if !view.is_current(node) {
             let since = scl.unwrap_or(Lsn::NONE);
             self.catch_up.want(Lack { node, group, since });
+        }
+    }
+
+    /// A group begins to exist. Its members have everything up to nothing, but for those whose
+    /// segment was being filled when the group was annulled as a whole.
+    pub(super) fn begin_group(&mut self, group: GroupId) {
+        let members = self.config.members(group);
+        let view = ProtectionGroup::new(members, Lsn::NONE);
+        self.groups.insert(group, view);
+        for node in members {
+            if self.nodes[node.index()].incomplete.contains(&group) {
+                self.take_stock(node, group, None);
+            }
         }
     }
 
@@ -546,4 +563,11 @@ pub(super) fn placements(config: &VolumeConfig) -> Vec<[NodeId; SEGMENTS]> {
     let turns = (0..config.nodes.len() as u32).map(GroupId);
     let sets: BTreeSet<_> = turns.map(|group| config.members(group)).collect();
     sets.into_iter().collect()
+}
+
+/// The segments that lack something, as a report says.
+pub(super) fn incomplete_of(report: &Report) -> BTreeSet<GroupId> {
+    let segments = report.segments.iter();
+    let lacking = segments.filter(|segment| !segment.complete);
+    lacking.map(|segment| segment.group).collect()
 }

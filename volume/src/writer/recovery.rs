@@ -4,7 +4,7 @@
 
 use super::catch_up::CatchUp;
 use super::groups::ProtectionGroup;
-use super::membership::Phase;
+use super::membership::{Phase, incomplete_of};
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
@@ -102,7 +102,9 @@ impl Writer {
         }
         match &mut self.recovery {
             Some(recovery) if recovery.step == Step::Promising => {
-                self.nodes[from.index()].incarnation = Some(report.incarnation);
+                let view = &mut self.nodes[from.index()];
+                view.incarnation = Some(report.incarnation);
+                view.incomplete = incomplete_of(&report);
                 recovery.reports.insert(from, report);
                 recovery.progress = now;
             }

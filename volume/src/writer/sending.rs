@@ -153,6 +153,7 @@ impl Writer {
             && let Some(view) = self.groups.get_mut(&group)
         {
             view.on_complete(from, scl);
+            self.nodes[from.index()].incomplete.remove(&group);
         }
     }
 
