@@ -80,12 +80,19 @@ pub struct WriterProcess {
     pub opened: Option<Result<(), String>>,
     next_ticket: u64,
     paused: Option<Vec<Event>>,
+    /// When it was started, or went on after a pause.
+    goes_since: Instant,
     fuse: Option<u32>,
     /// Nodes that it was told it can reach.
     told_up: BTreeSet<NodeId>,
 }
 
 impl WriterProcess {
+    /// How long it has run without a pause; nothing while it is paused.
+    pub fn goes_for(&self, now: Instant) -> Option<Duration> {
+        self.paused.is_none().then(|| now.since(self.goes_since))
+    }
+
     /// Whether an answer is there that nobody has taken.
     pub fn has_answered(&self, ticket: Ticket) -> bool {
         self.answers.iter().any(|(other, _)| *other == ticket)

@@ -41,6 +41,7 @@ impl Cluster {
             opened: None,
             next_ticket: 0,
             paused: None,
+            goes_since: now,
             fuse: None,
             told_up: BTreeSet::new(),
         };
@@ -258,6 +259,7 @@ impl Cluster {
     pub fn resume_writer(&mut self, id: WriterId) {
         let now = self.now();
         if let Some(process) = self.writer_mut(id) {
+            process.goes_since = now;
             let waiting = process.paused.take().unwrap_or_default();
             waiting
                 .into_iter()

@@ -54,13 +54,20 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Asks the writer who is whole by now. Without an open writer nobody is whole again.
+    /// Asks the writer who is whole by now. Without an open writer, which was not paused just now
+    /// and knows of everything, nobody is whole again.
     pub fn refresh(&mut self, cluster: &Cluster, writer: Option<WriterId>) {
         let process = writer.and_then(|id| cluster.writer(id));
         let Some(process) = process.filter(|process| process.writer.is_open()) else {
             return;
         };
         let now = cluster.now();
+        if process
+            .goes_for(now)
+            .is_none_or(|time| time <= NOTICED_AFTER)
+        {
+            return;
+        }
         let states = process.writer.figures().nodes;
         for (index, (state, _)) in states.iter().enumerate() {
             let node = NodeId(index as u16);
