@@ -60,8 +60,8 @@ bugs! {
         "A recovery keeps what was announced as durable, and no more.",
     ReuseLsns "lsn-reused"
         "A recovery annuls nothing: the next LSN follows the last durable one.",
-    ListOnThree "list-on-three"
-        "A recovery goes on when three nodes of six hold the list.",
+    ListNotDurable "list-not-durable"
+        "A node says that it holds a list before its superblock is on stable storage.",
     OldestListCounts "oldest-list-counts"
         "A recovery begins with the list of the lowest epoch, not the highest.",
     ServeBeforeSettled "tail-served-before-settled"
@@ -76,8 +76,6 @@ bugs! {
         "A directory that was emptied or made anew counts in a recovery.",
     IncompleteVotes "incomplete-votes"
         "A segment that lacks something, or has a damaged tail, counts in a recovery.",
-    AbandonedLineServed "abandoned-line-served"
-        "A node whose index has what was annulled goes on.",
     ConfigurationComesBack "configuration-comes-back"
         "A configuration that an earlier writer left unfinished counts at a later open.",
     // What a node keeps.

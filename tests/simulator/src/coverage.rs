@@ -1,6 +1,8 @@
 //! Coverage marks: rare situations that a thorough run must have been in. The core has no marks of
 //! its own; they are recognized by what can be seen from outside: messages, effects, states.
 
+use redoubt_volume::format::log_frame::DecodedFrame;
+use redoubt_volume::format::redo_record::{RecordHeader, RecordKind};
 use redoubt_volume::ids::VolumeEpoch;
 use redoubt_volume::message::{NodeFailure, Reply, Report, Request, Space};
 use redoubt_volume::segment::effect::{DiskCompletion, DiskError, NodeEffect};
@@ -40,27 +42,21 @@ marks! {
     TailDamaged "a node said: had it, bad",
     FreshReported "an empty directory reported itself",
     EarlierLifeReported "a directory of an earlier life reported itself",
-    RangeAnnulsRecords "a truncation range annulled records that a node had",
     ListReplaced "a node replaced its truncation ranges",
     ListWithManyRanges "a list had four ranges or more",
     TailFetched "a recovery copied tail records to a node",
     TailFetchBehind "a peer had taken the asked tail in already",
     TailFetchDamaged "a peer could not read its tail",
-    FilledInRecovery "a recovery filled a segment with blocks for its quorum",
     CatchUpBegun "a segment was marked to be filled",
     LeavesCopied "blocks were copied to a segment",
     UnchangedLeafCopied "a copy left blocks out that had not changed",
     EmptyLeafCopied "a copy carried absence only",
     CatchUpSourceFailed "a peer could not give what it was asked to copy",
     GroupCompleted "a filled segment became complete",
-    CompletionRefused "a segment refused to be complete after a loss",
     SegmentDamaged "a page of an index was lost and told",
     ConfigurationChanged "a node took a new configuration",
-    OutOfOrderFrame "a frame came before one that was sent earlier",
-    NodeLeftBehind "a node was left behind",
     NodeFenced "a node fenced itself",
     FencedAnswered "a fenced node answered a request",
-    ReadHedged "a read was asked of a second node",
     ReadBehind "a segment could not prove the read point",
     ReadDamaged "a page that was read did not check",
     PresenceAsked "presence of blocks was asked",
@@ -73,7 +69,6 @@ marks! {
     ExtentRemoved "an extent file was given back",
     ExtentReused "a file took a new extent",
     SmallFramePadded "zeros were written ahead of a small frame",
-    Folded "a long chain was folded",
     Moved "garbage collection moved records",
     DiscardSent "a discard was sent",
     WholeDiskDiscarded "the whole disk was discarded",
@@ -89,9 +84,6 @@ marks! {
     UnflushedSurvived "a crash kept writes that were not flushed",
     UnflushedLost "a crash lost writes that were not flushed",
     Resized "the disk grew",
-    CrashInRecovery "a writer died while it opened",
-    CrashInCatchUp "a node died while it was filled",
-    SuperblockSlotLost "a superblock was read from its other slot",
     NodeUnopenable "a node could not be opened from its directory",
     NodeRebuilt "a node's directory was made anew",
 }
@@ -217,10 +209,27 @@ impl Coverage {
                 self.reach_if(*offset == 0 && *overwrites, Mark::ExtentReused);
                 let last = parts.last().map_or(0, |part| part.page_count());
                 self.reach_if(last > 16, Mark::SmallFramePadded);
+                if let Ok(frame) = DecodedFrame::decode(parts[0].bytes()) {
+                    let mut records = frame.records.iter();
+                    let is_moved = |record: &RecordHeader| {
+                        record.is_local() && record.kind == RecordKind::Delta
+                    };
+                    self.reach_if(records.any(is_moved), Mark::Moved);
+                }
             }
             NodeEffect::Read { .. } => self.reach(Mark::LeafLoaded),
             NodeEffect::Remove { .. } => self.reach(Mark::ExtentRemoved),
             _ => {}
+        }
+    }
+
+    /// A volume has opened on the reports of so many nodes.
+    pub fn on_opened(&mut self, reports: usize) {
+        match reports {
+            6.. => self.reach(Mark::RecoveryWithSix),
+            5 => self.reach(Mark::RecoveryWithFive),
+            4 => self.reach(Mark::RecoveryWithFour),
+            _ => self.reach(Mark::RecoveryWithThree),
         }
     }
 

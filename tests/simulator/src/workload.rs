@@ -14,7 +14,7 @@ use redoubt_volume::format::redo_record::{RecordHeader, RecordKind};
 use redoubt_volume::geometry::{BLOCK_BYTES, Geometry};
 use redoubt_volume::ids::GroupId;
 use redoubt_volume::page::PAGE_BYTES;
-use redoubt_volume::writer::payload::cut;
+use redoubt_volume::writer::payload::{Piece, cut};
 use redoubt_volume::writer::{Answer, CacheMode, Ticket};
 use std::collections::BTreeMap;
 
@@ -76,6 +76,8 @@ pub struct Mix {
     pub durable: u64,
     /// Blocks that are hot: most requests go to so many of them.
     pub hot_blocks: u64,
+    /// Writes are small: chains of changes of one block become long.
+    pub small: bool,
 }
 
 impl Mix {
@@ -88,6 +90,7 @@ impl Mix {
             flush: random.between(1, 15),
             durable: random.below(20),
             hot_blocks: random.between(2, 100),
+            small: random.one_in(5),
         }
     }
 }
@@ -320,7 +323,8 @@ impl Client {
 
     /// A range as a user of a disk would choose it: mostly whole blocks or pages, mostly hot.
     fn range(&self, mix: &Mix, random: &mut Random) -> (u64, usize) {
-        let length = match random.below(32) {
+        let kinds = if mix.small { 14..28 } else { 0..32 };
+        let length = match random.between(kinds.start, kinds.end) {
             0..14 => 16_384,
             14..20 => 4096,
             20..23 => 1 + random.index(700),
@@ -374,6 +378,10 @@ impl Client {
         let written = (stamp, checksums.unwrap_or_default());
         let number = self.history.begin(offset, length, Some(written));
         cluster.tell(|| format!("write #{number} {offset}+{length}"));
+        let geometry = cluster.shape.config().geometry;
+        let of = |piece: Option<&Piece>| piece.map(|piece| geometry.locate(piece.block).0);
+        let is_wide = of(pieces.first()) != of(pieces.last());
+        cluster.coverage.reach_if(is_wide, Mark::WideTransaction);
         let ticket = cluster.request(self.writer, |writer, now, ticket| {
             writer.write(now, ticket, pieces, durable);
         });

@@ -146,8 +146,7 @@ impl Node {
     pub(super) fn on_hold_list(&mut self, list: TruncationList, config: VolumeConfig) {
         let epoch = list.epoch;
         let mut segments = self.segments.values();
-        let is_abandoned = segments.any(|segment| list.annuls(segment.applied));
-        if is_abandoned && !is_planted(Bug::AbandonedLineServed) {
+        if segments.any(|segment| list.annuls(segment.applied)) {
             return self.fence();
         }
         let is_held = self.superblock.list.epoch == epoch;
@@ -164,6 +163,10 @@ impl Node {
         let is_newer = !is_held || config.version > self.superblock.config.version;
         if is_newer && self.is_of_this_volume(&config) {
             self.superblock.config = config;
+        }
+        if is_planted(Bug::ListNotDurable) {
+            let (scls, room) = (self.complete_scls(), self.room());
+            self.send(Reply::ListHeld { epoch, scls, room });
         }
         self.write_superblock(Answer::ListHeld(epoch));
     }

@@ -234,17 +234,19 @@ impl Writer {
         Some(*lack)
     }
 
-    /// Filling makes the segment incomplete: three others must be able to prove everything.
+    /// Filling makes the segment incomplete: a crash meanwhile must find three others that can
+    /// vote. They need not have everything; the one that gives the blocks must.
     fn may_fill(&self, lack: &Lack) -> bool {
         let Some(group) = self.groups.get(&lack.group) else {
             return false;
         };
-        let able = group.members.iter().filter(|node| {
+        let others = group.members.iter().filter(|node| {
             **node != lack.node
-                && group.is_current(**node)
+                && group.is_complete(**node)
                 && self.nodes[node.index()].is_reachable()
         });
-        able.count() >= READ_QUORUM
+        let has_source = others.clone().any(|node| group.is_current(*node));
+        has_source && others.count() >= READ_QUORUM
     }
 
     fn begin_filling(&mut self, now: Instant, lack: Lack) {

@@ -178,9 +178,7 @@ impl Writer {
             // The three that are left, as it seems.
             Step::Promising if stuck => self.go_on_with(answered),
             Step::Listing | Step::Settling if stuck => self.refuse(self.why_stuck(&answered)),
-            Step::Promising | Step::Listing
-                if late && of_all + usize::from(is_planted(Bug::ListOnThree)) >= WRITE_QUORUM =>
-            {
+            Step::Promising | Step::Listing if late && of_all >= WRITE_QUORUM => {
                 self.go_on_with(answered);
             }
             _ => {}

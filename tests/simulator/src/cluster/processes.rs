@@ -166,7 +166,11 @@ impl Cluster {
         self.tell(|| format!("{id:?} loses power"));
         self.stop_node(id);
         if let Some(disk) = &mut self.hosts[id.index()].disk {
+            let before = disk.superblock().map(|superblock| superblock.incarnation);
             let story = disk.cut_power(&mut self.random);
+            if disk.superblock().is_none() {
+                self.laws.on_superblock_lost(id, before);
+            }
             let sum = &mut self.counts.cuts;
             sum.lost += story.lost;
             sum.torn += story.torn;

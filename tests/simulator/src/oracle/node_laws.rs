@@ -62,6 +62,13 @@ impl NodeLaws {
         }
     }
 
+    /// A power cut has left no superblock: there was one, and another slot for what is written.
+    pub fn on_superblock_lost(&mut self, node: NodeId, life: Option<Incarnation>) {
+        if life.is_some_and(|life| !self.excused.contains(&(node, life))) {
+            self.broken(format!("{node:?} has lost its superblock in a power cut"));
+        }
+    }
+
     /// What a node writes it can read again.
     pub fn on_append(&mut self, node: NodeId, header: &[u8]) {
         if let Err(reason) = DecodedFrame::decode(header) {

@@ -169,6 +169,11 @@ impl SegmentLaws {
         Ok(())
     }
 
+    /// Nodes that reported themselves to a recovery.
+    pub fn reports(&self, epoch: VolumeEpoch) -> usize {
+        self.epochs.get(&epoch).map_or(0, |said| said.votes.len())
+    }
+
     /// A writer has opened: three members of every group could prove everything, four hold the
     /// list and the tail (all three, when it is open for reading only).
     ///

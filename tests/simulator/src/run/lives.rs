@@ -76,7 +76,9 @@ impl Run {
             return self.fail(reason);
         }
         let (state, bytes) = (process.writer.figures().state, process.writer.disk_bytes());
+        let reports = self.cluster.laws.segments.reports(process.writer.epoch());
         let coverage = &mut self.cluster.coverage;
+        coverage.on_opened(reports);
         coverage.reach_if(state == VolumeState::ReadOnly, Mark::ReadOnlyVolume);
         coverage.reach_if(state == VolumeState::Unreadable, Mark::Unreadable);
         let head = &self.clients[self.head];
