@@ -127,8 +127,9 @@ impl SegmentLaws {
             if report.list.annuls(*held) {
                 continue;
             }
-            let mut behind = report.tail.iter();
-            let has_hole = behind.any(|record| record.group == *group && record.lsn > scl);
+            // What is above all that it held was logged behind that: something before it is bad.
+            let mut tail = report.tail.iter();
+            let has_hole = tail.any(|record| record.group == *group && record.lsn > *held);
             let forgets = self.excused.contains(&(node, report.incarnation));
             if has_hole && !forgets || !is_excused {
                 return Err(format!(
