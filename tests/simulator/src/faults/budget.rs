@@ -51,6 +51,8 @@ pub struct Budget {
     away: BTreeSet<NodeId>,
     /// Nodes that the writer did not count as whole when it was last asked.
     incomplete: BTreeSet<NodeId>,
+    /// Those of them that left before they were whole.
+    unfinished: BTreeSet<NodeId>,
 }
 
 impl Budget {
@@ -76,6 +78,7 @@ impl Budget {
                 continue;
             }
             self.incomplete.remove(&node);
+            self.unfinished.remove(&node);
             let is_whole = |bad: &Bad| {
                 now.since(bad.since) > NOTICED_AFTER
                     && (bad.may_recover || life_of(cluster, node) != bad.life)
@@ -90,7 +93,8 @@ impl Budget {
     fn destroyed(&self) -> BTreeSet<NodeId> {
         let bad = self.bad.keys().copied();
         let incomplete = self.incomplete.difference(&self.away).copied();
-        bad.chain(incomplete).collect()
+        let unfinished = self.unfinished.iter().copied();
+        bad.chain(incomplete).chain(unfinished).collect()
     }
 
     fn impaired(&self) -> BTreeSet<NodeId> {
@@ -145,7 +149,9 @@ impl Budget {
 
     /// A node is away.
     pub fn leaves(&mut self, node: NodeId) {
-        self.away.insert(node);
+        if self.away.insert(node) && self.incomplete.contains(&node) {
+            self.unfinished.insert(node);
+        }
     }
 
     /// It is back, though it may lack something.
