@@ -51,6 +51,8 @@ pub(super) struct NodeView {
     pub(super) fresh: bool,
     /// Segments that lacked something when it reported itself.
     pub(super) incomplete: BTreeSet<GroupId>,
+    /// Groups that it did not name then it has never seen: it has everything up to nothing.
+    named_all: bool,
     /// It was asked what it has while it takes frames, and has not answered.
     pub(super) is_examined: bool,
     /// The copy that begins with its marks.
@@ -175,6 +177,7 @@ impl Writer {
         view.incarnation = Some(report.incarnation);
         view.fresh = report.fresh;
         view.incomplete = incomplete_of(report);
+        view.named_all = !report.fresh && !report.tail_damaged;
         if self.config.nodes[node.index()].incarnation == report.incarnation {
             self.hold_list(node);
         } else if !report.fresh {
@@ -330,7 +333,8 @@ impl Writer {
     pub(super) fn joined(&mut self, now: Instant, node: NodeId, scls: &[(GroupId, Lsn)]) {
         let view = &mut self.nodes[node.index()];
         let was_examined = std::mem::take(&mut view.is_examined);
-        if view.phase != Phase::Listing && !(was_examined && view.is_streaming()) {
+        let joins = view.phase == Phase::Listing;
+        if !joins && !(was_examined && view.is_streaming()) {
             return;
         }
         if self.nodes[node.index()].fresh {
@@ -340,7 +344,10 @@ impl Writer {
         let held: Vec<GroupId> = self.groups_of(node);
         for group in held {
             let at = scls.binary_search_by_key(&group, |(group, _)| *group);
-            self.take_stock(node, group, at.ok().map(|at| scls[at].1));
+            let view = &self.nodes[node.index()];
+            let unseen = joins && view.named_all && !view.incomplete.contains(&group);
+            let scl = at.ok().map(|at| scls[at].1);
+            self.take_stock(node, group, scl.or(unseen.then_some(Lsn::NONE)));
         }
         self.review(now);
     }

@@ -15,6 +15,7 @@ type SegmentLife = (NodeId, Incarnation, GroupId);
 #[derive(Clone, Debug, Default)]
 pub struct NodeLaws {
     promised: BTreeMap<NodeId, (Incarnation, VolumeEpoch)>,
+    listed: BTreeMap<NodeId, (Incarnation, VolumeEpoch)>,
     scls: BTreeMap<SegmentLife, (VolumeEpoch, Lsn)>,
     announced: BTreeMap<VolumeEpoch, Lsn>,
     /// What its segments have said.
@@ -42,6 +43,19 @@ impl NodeLaws {
     /// A node's process starts from its directory.
     pub fn on_start(&mut self, node: NodeId, superblock: &Superblock) {
         self.check_promise(node, superblock);
+        let (life, held) = (superblock.incarnation, superblock.list.epoch);
+        let said = self
+            .listed
+            .get(&node)
+            .filter(|(said_in, _)| *said_in == life);
+        if let Some((_, said)) = said.filter(|(_, said)| held < *said)
+            && !self.excused.contains(&(node, life))
+        {
+            let said = *said;
+            self.broken(format!(
+                "{node:?} said that it holds list {said}, and has {held}"
+            ));
+        }
     }
 
     /// A promise is never taken back, also not by a crash (§7.2).
@@ -122,6 +136,9 @@ impl NodeLaws {
                 self.broken(format!(
                     "{node:?} said that it holds list {epoch}, and does not"
                 ));
+            }
+            Reply::ListHeld { epoch, .. } => {
+                self.listed.insert(node, (life, *epoch));
             }
             _ => {}
         }
