@@ -75,6 +75,10 @@ pub const COPY_PATIENCE: Duration = Duration::from_secs(1);
 /// lost. Longer than a healthy disk ever takes, and some of these fit into a recovery's stall.
 pub const REPLY_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a recovery that settles the tail waits for anything to come, before it goes on without
+/// a node that is silent, or asks everybody again.
+pub const SETTLING_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long a recovery may come no further before it ends with the reason: longer than a disk's
 /// error recovery takes.
 pub const RECOVERY_STALL: Duration = Duration::from_secs(10);

@@ -51,8 +51,10 @@ pub(super) struct NodeView {
     pub(super) fresh: bool,
     /// Segments that lacked something when it reported itself.
     pub(super) incomplete: BTreeSet<GroupId>,
-    /// Groups that it did not name then it has never seen: it has everything up to nothing.
-    named_all: bool,
+    /// All that it named then.
+    named: BTreeSet<GroupId>,
+    /// Groups that it did not name it has never seen: it has everything up to nothing.
+    tail_was_whole: bool,
     /// It was asked what it has while it takes frames, and has not answered.
     pub(super) is_examined: bool,
     /// The copy that begins with its marks.
@@ -62,6 +64,20 @@ pub(super) struct NodeView {
 }
 
 impl NodeView {
+    /// Notes what a report says of segments.
+    pub(super) fn heard(&mut self, report: &Report) {
+        let groups = report.segments.iter().map(|segment| segment.group);
+        let lacking = report.segments.iter().filter(|segment| !segment.complete);
+        self.named = groups.collect();
+        self.incomplete = lacking.map(|segment| segment.group).collect();
+        self.tail_was_whole = !report.fresh && !report.tail_damaged;
+    }
+
+    /// Whether it had never seen a group when it reported itself.
+    fn had_not_seen(&self, group: GroupId) -> bool {
+        self.tail_was_whole && !self.named.contains(&group)
+    }
+
     pub(super) fn is_streaming(&self) -> bool {
         self.phase == Phase::Streaming
     }
@@ -176,8 +192,7 @@ impl Writer {
         }
         view.incarnation = Some(report.incarnation);
         view.fresh = report.fresh;
-        view.incomplete = incomplete_of(report);
-        view.named_all = !report.fresh && !report.tail_damaged;
+        view.heard(report);
         if self.config.nodes[node.index()].incarnation == report.incarnation {
             self.hold_list(node);
         } else if !report.fresh {
@@ -345,8 +360,7 @@ impl Writer {
         let held: Vec<GroupId> = self.groups_of(node);
         for group in held {
             let at = scls.binary_search_by_key(&group, |(group, _)| *group);
-            let view = &self.nodes[node.index()];
-            let unseen = joins && view.named_all && !view.incomplete.contains(&group);
+            let unseen = joins && self.nodes[node.index()].had_not_seen(group);
             let scl = at.ok().map(|at| scls[at].1);
             self.take_stock(node, group, scl.or(unseen.then_some(Lsn::NONE)));
         }
@@ -571,11 +585,4 @@ pub(super) fn placements(config: &VolumeConfig) -> Vec<[NodeId; SEGMENTS]> {
     let turns = (0..config.nodes.len() as u32).map(GroupId);
     let sets: BTreeSet<_> = turns.map(|group| config.members(group)).collect();
     sets.into_iter().collect()
-}
-
-/// The segments that lack something, as a report says.
-pub(super) fn incomplete_of(report: &Report) -> BTreeSet<GroupId> {
-    let segments = report.segments.iter();
-    let lacking = segments.filter(|segment| !segment.complete);
-    lacking.map(|segment| segment.group).collect()
 }

@@ -4,7 +4,7 @@
 
 use super::catch_up::CatchUp;
 use super::groups::ProtectionGroup;
-use super::membership::{Phase, incomplete_of};
+use super::membership::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
@@ -104,7 +104,7 @@ impl Writer {
             Some(recovery) if recovery.step == Step::Promising => {
                 let view = &mut self.nodes[from.index()];
                 view.incarnation = Some(report.incarnation);
-                view.incomplete = incomplete_of(&report);
+                view.heard(&report);
                 recovery.reports.insert(from, report);
                 recovery.progress = now;
             }
@@ -135,7 +135,9 @@ impl Writer {
                 }
                 let report = recovery.reports.get(&from);
                 let unknown = |group: &&GroupId| {
-                    report.is_some_and(|report| segment_of(report, **group).is_none())
+                    report.is_some_and(|report| {
+                        segment_of(report, **group).is_none() && !report.tail_damaged
+                    })
                 };
                 // A group that it has never seen: it has everything up to nothing.
                 let none: Vec<GroupId> = recovery.anchors.keys().filter(unknown).copied().collect();
@@ -159,9 +161,7 @@ impl Writer {
     /// every placement have; and ends one that comes no further.
     pub(super) fn recovery_tick(&mut self, now: Instant) {
         if let Some(recovery) = &mut self.recovery {
-            if let Some(node) = recovery.settling.tick(now) {
-                return self.start_without(node);
-            }
+            recovery.settling.tick(now);
             self.ask_recovery_again(now);
         }
         let Some(recovery) = &self.recovery else {
@@ -174,10 +174,12 @@ impl Writer {
         let of_all = self.fewest_of_a_placement(|node| answered.contains(&node));
         let stuck = now.since(recovery.progress) > limits::RECOVERY_STALL;
         let late = now.since(recovery.since) > limits::RECOVERY_GRACE;
+        let idle = now.since(recovery.progress) > limits::SETTLING_PATIENCE;
         match recovery.step {
             // The three that are left, as it seems.
             Step::Promising if stuck => self.go_on_with(answered),
             Step::Listing | Step::Settling if stuck => self.refuse(self.why_stuck(&answered)),
+            Step::Settling if idle => self.settle_anew(),
             Step::Promising | Step::Listing if late && of_all >= WRITE_QUORUM => {
                 self.go_on_with(answered);
             }
@@ -316,22 +318,31 @@ impl Writer {
             return Ok(());
         };
         let usable = usable(&self.config.nodes, &recovery.reports);
-        let seen = usable
-            .values()
-            .flat_map(|report| &report.segments)
-            .map(|s| s.group);
-        let turns = (0..self.config.nodes.len() as u32).map(GroupId);
-        for group in seen.chain(turns).collect::<BTreeSet<_>>() {
-            let able = self.config.members(group).into_iter().filter(|node| {
-                usable
-                    .get(node)
-                    .is_some_and(|report| can_vote(report, group))
-            });
-            if able.count() < READ_QUORUM {
-                return Err(self.name_unusable(&usable));
-            }
+        match self.every_group_has_voters(&usable) {
+            true => Ok(()),
+            false => Err(self.name_unusable(&usable)),
         }
-        Ok(())
+    }
+
+    /// Whether three members of every group can vote when one node is left out, which counts.
+    pub(super) fn can_vote_without(&self, node: NodeId) -> bool {
+        let Some(recovery) = &self.recovery else {
+            return false;
+        };
+        let mut usable = usable(&self.config.nodes, &recovery.reports);
+        usable.remove(&node).is_some() && self.every_group_has_voters(&usable)
+    }
+
+    fn every_group_has_voters(&self, usable: &BTreeMap<NodeId, &Report>) -> bool {
+        let reports = usable.values();
+        let seen = reports.flat_map(|report| &report.segments).map(|s| s.group);
+        let turns = (0..self.config.nodes.len() as u32).map(GroupId);
+        let groups: BTreeSet<GroupId> = seen.chain(turns).collect();
+        groups.into_iter().all(|group| {
+            let members = self.config.members(group).into_iter();
+            let reports = members.filter_map(|node| usable.get(&node));
+            reports.filter(|report| can_vote(report, group)).count() >= READ_QUORUM
+        })
     }
 
     fn name_unusable(&self, usable: &BTreeMap<NodeId, &Report>) -> String {

@@ -166,10 +166,9 @@ impl Writer {
                 .groups
                 .get(&record.group)
                 .map_or(Lsn::NONE, |group| group.pgcl());
-            let lowest = self.groups.values().map(|group| group.pgcl()).min();
-            let durable = match lowest {
-                Some(lowest) if is_planted(Bug::LowestPgclIsVcl) => lowest,
-                _ => durable,
+            let durable = match is_planted(Bug::LowestPgclIsVcl) {
+                true => self.lowest_pgcl(),
+                false => durable,
             };
             if record.lsn > durable {
                 break;
@@ -186,6 +185,12 @@ impl Writer {
             self.vdl = vdl;
             self.on_vdl();
         }
+    }
+
+    /// A planted bug's answer to what is durable.
+    fn lowest_pgcl(&self) -> Lsn {
+        let lowest = self.groups.values().map(|group| group.pgcl()).min();
+        lowest.unwrap_or(Lsn::NONE)
     }
 
     /// The VDL has moved: what it passed is served by the nodes from now on.

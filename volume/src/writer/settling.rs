@@ -24,8 +24,6 @@ pub(super) struct Settling {
     tried: BTreeMap<(NodeId, GroupId), Tried>,
     /// Nodes that did not answer a fetch in time.
     slow: BTreeSet<NodeId>,
-    /// A node that the recovery is to go on without.
-    left_out: Option<NodeId>,
 }
 
 /// Tail records that one node is to give to another.
@@ -54,9 +52,8 @@ impl Settling {
         }
     }
 
-    /// Gives up fetches from nodes that do not answer. Returns one that the recovery should start
-    /// again without.
-    pub(super) fn tick(&mut self, now: Instant) -> Option<NodeId> {
+    /// Gives up fetches from nodes that do not answer.
+    pub(super) fn tick(&mut self, now: Instant) {
         let late = |fetch: &Fetch| now.since(fetch.since) > limits::COPY_PATIENCE;
         let late_ones = self.fetches.values().filter(|fetch| late(fetch));
         self.slow.extend(late_ones.map(|fetch| fetch.source));
@@ -66,7 +63,6 @@ impl Settling {
             Tried::Given(at) => now.since(*at) <= limits::REPLY_PATIENCE,
             Tried::NotThere | Tried::Filled => true,
         });
-        self.left_out.take()
     }
 }
 
@@ -166,21 +162,24 @@ impl Writer {
             }
             None if enough => return false,
             None if self.may_fill_for_quorum(node, group) => self.fill_for_quorum(node, group),
-            // Only a node that did not answer, or not in time, has the rest.
-            None => self.ask_tails_again(node, group),
+            // Nobody gives it: see `settle_anew`.
+            None => {}
         }
         true
     }
 
     /// Whether blocks can help a segment, and are not more than it may be made incomplete for: four
-    /// segments had everything up to the announced VDL, and what is newer is in tails alone.
-    /// A crash while it is filled must find three others that can vote, as long as there are more.
+    /// segments had everything up to the announced VDL, and what is newer is in tails alone. While
+    /// it is filled a crash must find three others that can vote, as long as there are more; one
+    /// that cannot vote anyway may always be filled.
     fn may_fill_for_quorum(&self, node: NodeId, group: GroupId) -> bool {
         let Some((recovery, view)) = self.recovery.as_ref().zip(self.groups.get(&group)) else {
             return false;
         };
+        if recovery.settling.tried.get(&(node, group)) == Some(&Tried::Filled) {
+            return false;
+        }
         let announced = recovery.anchors.get(&group).map(|(_, base)| *base);
-        let lacks_blocks = !view.is_complete(node) || announced > Some(view.scl(node));
         let listed = || {
             recovery
                 .listed
@@ -189,26 +188,28 @@ impl Writer {
         };
         let others = listed().filter(|other| **other != node && view.is_complete(**other));
         let may_miss_one = others.count() >= READ_QUORUM || listed().count() == READ_QUORUM;
-        let was_filled = recovery.settling.tried.get(&(node, group)) == Some(&Tried::Filled);
-        lacks_blocks && may_miss_one && !was_filled
+        !view.is_complete(node) || announced > Some(view.scl(node)) && may_miss_one
     }
 
-    /// No node that is there has the tail's records, but for one that is slow, or did not take the
-    /// list. With enough others the recovery goes on without that one, as if it were gone;
-    /// otherwise the slow ones are asked again.
-    fn ask_tails_again(&mut self, node: NodeId, group: GroupId) {
-        let Some(recovery) = &mut self.recovery else {
+    /// Nothing has come for a while: the recovery starts again without a node that is silent, as if
+    /// it were gone, if enough others can vote; otherwise everything that failed is tried again.
+    pub(super) fn settle_anew(&mut self) {
+        let Some(recovery) = &self.recovery else {
             return;
         };
-        let may_leave_out = recovery.reports.len() > READ_QUORUM;
-        let mut reported = recovery.reports.keys().copied();
-        let unlisted = reported.find(|node| !recovery.listed.contains(node));
-        let settling = &mut recovery.settling;
-        let silent = settling.slow.first().copied().or(unlisted);
-        settling.left_out = silent.filter(|_| may_leave_out);
-        settling.slow.clear();
-        if settling.tried.get(&(node, group)) == Some(&Tried::NotThere) {
-            settling.tried.remove(&(node, group));
+        let unlisted = recovery.reports.keys();
+        let unlisted = unlisted.filter(|node| !recovery.listed.contains(node));
+        let mut silent = recovery.settling.slow.iter().chain(unlisted);
+        if let Some(node) = silent.find(|node| self.can_vote_without(**node)).copied() {
+            return self.start_without(node);
+        }
+        let catch_up = &self.catch_up;
+        if let Some(recovery) = &mut self.recovery {
+            let settling = &mut recovery.settling;
+            settling.slow.clear();
+            settling.tried.retain(|(node, group), tried| {
+                matches!(tried, Tried::Given(_)) || catch_up.is_filling(*node, *group)
+            });
         }
     }
 
