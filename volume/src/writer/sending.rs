@@ -130,10 +130,20 @@ impl Writer {
     pub(super) fn on_acked(&mut self, from: NodeId, scls: &[(GroupId, Lsn)], bytes: u64) {
         let view = &mut self.nodes[from.index()];
         view.outstanding_bytes = view.outstanding_bytes.saturating_sub(bytes);
+        let proven = |writer: &Writer, group: &GroupId| {
+            let view = writer.groups.get(group);
+            view.map_or(Lsn::NONE, |view| view.scl(from))
+        };
+        let mut is_more = false;
         for (group, scl) in scls {
+            let before = proven(self, group);
             self.on_scl(from, *group, *scl);
+            is_more |= proven(self, group) > before;
         }
-        self.recovery_progress();
+        // The same records again take a recovery no further.
+        if is_more {
+            self.recovery_progress();
+        }
         self.advance();
     }
 

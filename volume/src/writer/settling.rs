@@ -192,7 +192,7 @@ impl Writer {
     }
 
     /// Nothing has come for a while: the recovery starts again without a node that is silent, as if
-    /// it were gone, if enough others can vote; otherwise everything that failed is tried again.
+    /// it were gone, if enough others can vote; otherwise the tails are asked for again.
     pub(super) fn settle_anew(&mut self) {
         let Some(recovery) = &self.recovery else {
             return;
@@ -203,13 +203,11 @@ impl Writer {
         if let Some(node) = silent.find(|node| self.can_vote_without(**node)).copied() {
             return self.start_without(node);
         }
-        let catch_up = &self.catch_up;
         if let Some(recovery) = &mut self.recovery {
             let settling = &mut recovery.settling;
             settling.slow.clear();
-            settling.tried.retain(|(node, group), tried| {
-                matches!(tried, Tried::Given(_)) || catch_up.is_filling(*node, *group)
-            });
+            // What was filled is not filled again: blocks would come without end, and never help.
+            settling.tried.retain(|_, tried| *tried != Tried::NotThere);
         }
     }
 
@@ -325,7 +323,6 @@ impl Writer {
                 return self.start_without(source);
             }
         };
-        self.recovery_progress();
         // Until everything is settled no frame announces more than its receiver knew.
         let stamp = FrameStamp {
             epoch: self.epoch,
