@@ -68,7 +68,8 @@ pub const TRUNCATION_RANGES: usize = 2048;
 /// How long a recovery waits for nodes that have not answered once it could go on without them.
 pub const RECOVERY_GRACE: Duration = Duration::from_millis(300);
 
-/// How long a node may take to give a peer what that lacks, before another node is asked.
+/// How long a node may take to give a peer what that lacks, before another node is asked; and how
+/// long all are left in peace when none could.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long an answer that must come may be missing before it is asked for again: messages can be

@@ -4,6 +4,7 @@
 //! takes the writer's new records meanwhile, and counts in no quorum until it is complete.
 
 use super::Writer;
+use crate::config::SEGMENTS;
 use crate::format::index_page::LEAF_BLOCKS;
 use crate::ids::{GroupId, NodeId};
 use crate::limits;
@@ -51,6 +52,8 @@ struct Task {
     source: Option<NodeId>,
     /// Fetches that failed: the next one asks another peer.
     failures: usize,
+    /// Nothing is fetched before: every peer has failed in turn.
+    rests_until: Instant,
     /// When what is waited for was asked.
     asked_at: Instant,
     next_leaf: u32,
@@ -58,11 +61,19 @@ struct Task {
 }
 
 impl Task {
-    /// The next turn asks another peer, or the same one later.
-    fn fetch_failed(&mut self) {
+    /// The next turn asks another peer. When each has had its turn, later: a damaged leaf that
+    /// nobody can give would be asked for without end.
+    fn fetch_failed(&mut self, now: Instant) {
         self.source = None;
         self.failures += 1;
         self.step = Step::Ready;
+        if self.failures.is_multiple_of(SEGMENTS - 1) {
+            self.rests_until = now.plus(limits::COPY_PATIENCE);
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.step == Step::Ready && now >= self.rests_until
     }
 
     fn is_copying(&self) -> bool {
@@ -95,6 +106,7 @@ impl CatchUp {
             copy,
             source: None,
             failures: 0,
+            rests_until: now,
             asked_at: now,
             next_leaf: 0,
             step: Step::Marking,
@@ -147,7 +159,7 @@ impl CatchUp {
             let late = waited > limits::REPLY_PATIENCE;
             match task.step {
                 Step::Fetching if waited > limits::COPY_PATIENCE => {
-                    task.fetch_failed();
+                    task.fetch_failed(now);
                     self.requests.retain(|_, asked| asked != key);
                 }
                 Step::Putting(from) if late => {
@@ -216,7 +228,7 @@ impl Writer {
             let of_node: &mut usize = copying.entry(key.0).or_default();
             if task.is_copying() {
                 *of_node += 1;
-            } else if task.step == Step::Ready && *of_node < TASKS_AT_ONCE {
+            } else if task.is_due(now) && *of_node < TASKS_AT_ONCE {
                 *of_node += 1;
                 keys.push(*key);
             }
@@ -390,7 +402,7 @@ impl Writer {
                 if failure == NodeFailure::Behind {
                     self.suspects.extend(task.source);
                 }
-                return task.fetch_failed();
+                return task.fetch_failed(now);
             }
         };
         task.step = Step::Putting(task.next_leaf);
