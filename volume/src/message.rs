@@ -177,6 +177,26 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The epoch of the writer that asks.
+    pub fn epoch(&self) -> VolumeEpoch {
+        match self {
+            Request::Append { frame } => frame.stamp.epoch,
+            Request::Promise { epoch }
+            | Request::HoldList { epoch, .. }
+            | Request::Announce { epoch, .. }
+            | Request::Configure { epoch, .. }
+            | Request::Read { epoch, .. }
+            | Request::Presence { epoch, .. }
+            | Request::Fetch { epoch, .. }
+            | Request::FetchLeaves { epoch, .. }
+            | Request::BeginCatchUp { epoch, .. }
+            | Request::PutLeaves { epoch, .. }
+            | Request::CompleteGroup { epoch, .. } => *epoch,
+        }
+    }
+}
+
 /// A record in a node's tail: above what its index has taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TailRecord {

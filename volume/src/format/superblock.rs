@@ -180,6 +180,25 @@ const _: () = assert!(
 );
 
 impl Superblock {
+    /// That of a new directory, which has promised and logged nothing.
+    pub fn new(
+        config: &VolumeConfig,
+        node: NodeId,
+        incarnation: Incarnation,
+        fresh: bool,
+    ) -> Superblock {
+        Superblock {
+            sequence: 1,
+            node,
+            incarnation,
+            promised: VolumeEpoch::default(),
+            list: TruncationList::default(),
+            config: config.clone(),
+            fresh,
+            checkpoint: Vec::new(),
+        }
+    }
+
     /// The slot that this superblock's sequence is written to.
     pub fn slot(&self) -> usize {
         (self.sequence % SLOTS as u64) as usize

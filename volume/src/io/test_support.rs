@@ -4,8 +4,7 @@ use super::node_directory::NodeDirectory;
 use super::{Deliver, Directories};
 use crate::config::tests::config;
 use crate::format::superblock::Superblock;
-use crate::ids::{ExtentSlot, Incarnation, NodeId, VolumeEpoch};
-use crate::lsn::TruncationList;
+use crate::ids::{ExtentSlot, Incarnation, NodeId};
 use crate::page::{PAGE_BYTES, PageBuf, Pages};
 use crate::segment::effect::{DiskCompletion, DiskError, OperationId};
 use std::path::Path;
@@ -15,16 +14,8 @@ use std::time::Duration;
 
 /// The first superblock of a node of a volume of six.
 pub(super) fn superblock(node: u16) -> Superblock {
-    Superblock {
-        sequence: 1,
-        node: NodeId(node),
-        incarnation: Incarnation(100 + u64::from(node)),
-        promised: VolumeEpoch::default(),
-        list: TruncationList::default(),
-        config: config(2, 1, 1 << 30),
-        fresh: false,
-        checkpoint: Vec::new(),
-    }
+    let incarnation = Incarnation(100 + u64::from(node));
+    Superblock::new(&config(2, 1, 1 << 30), NodeId(node), incarnation, false)
 }
 
 /// A new node directory named `node` in `folder`.

@@ -12,7 +12,7 @@ use crate::config::VolumeConfig;
 use crate::format::index_page::{IndexIdentity, Location};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::Superblock;
-use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
+use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId};
 use crate::lsn::Lsn;
 use crate::message::{NodeFailure, Reply, Request, Space};
 use crate::page::Pages;
@@ -306,7 +306,7 @@ impl Node {
             return self.on_promise(epoch);
         }
         let promised = self.superblock.promised;
-        if request_epoch(&request) != promised && !is_planted(Bug::StaleEpochAccepted) {
+        if request.epoch() != promised && !is_planted(Bug::StaleEpochAccepted) {
             let refused = Reply::Refused { promised };
             return self.refuse(&request, NodeFailure::Behind, refused);
         }
@@ -477,22 +477,5 @@ impl Node {
             self.enqueue_local(vec![(mark, Pages::empty())], Then::Local);
         }
         self.send(Reply::SegmentDamaged { group: leaf.group });
-    }
-}
-
-fn request_epoch(request: &Request) -> VolumeEpoch {
-    match request {
-        Request::Append { frame } => frame.stamp.epoch,
-        Request::Promise { epoch }
-        | Request::HoldList { epoch, .. }
-        | Request::Announce { epoch, .. }
-        | Request::Configure { epoch, .. }
-        | Request::Read { epoch, .. }
-        | Request::Presence { epoch, .. }
-        | Request::Fetch { epoch, .. }
-        | Request::FetchLeaves { epoch, .. }
-        | Request::BeginCatchUp { epoch, .. }
-        | Request::PutLeaves { epoch, .. }
-        | Request::CompleteGroup { epoch, .. } => *epoch,
     }
 }

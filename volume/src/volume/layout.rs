@@ -4,10 +4,9 @@ use crate::config::{NodeEntry, SEGMENTS, VolumeConfig, ZONES, check_zones};
 use crate::error::VolumeError;
 use crate::format::superblock::{MAX_NODES, Superblock};
 use crate::geometry::{DEFAULT_GROUP_BYTES, Geometry, MAX_DISK_BYTES};
-use crate::ids::{Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
+use crate::ids::{Incarnation, NodeId, VolumeId, ZoneId};
 use crate::io::volume_directory::{self, CreateLayout, NewNode};
 use crate::limits;
-use crate::lsn::TruncationList;
 use std::path::{Path, PathBuf};
 
 /// What a new volume is to be.
@@ -72,16 +71,8 @@ pub fn destroy(path: &Path) -> Result<(), VolumeError> {
 
 /// The superblock of a directory that was just made.
 pub(super) fn new_superblock(config: &VolumeConfig, node: NodeId, fresh: bool) -> Superblock {
-    Superblock {
-        sequence: 1,
-        node,
-        incarnation: config.nodes[node.index()].incarnation,
-        promised: VolumeEpoch::default(),
-        list: TruncationList::default(),
-        config: config.clone(),
-        fresh,
-        checkpoint: Vec::new(),
-    }
+    let incarnation = config.nodes[node.index()].incarnation;
+    Superblock::new(config, node, incarnation, fresh)
 }
 
 fn config(options: &CreateOptions) -> Result<VolumeConfig, VolumeError> {

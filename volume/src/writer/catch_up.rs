@@ -252,13 +252,9 @@ impl Writer {
         let Some(group) = self.groups.get(&lack.group) else {
             return false;
         };
-        let others = group.members.iter().filter(|node| {
-            **node != lack.node
-                && group.is_complete(**node)
-                && self.nodes[node.index()].is_reachable()
-        });
-        let has_source = others.clone().any(|node| group.is_current(*node));
-        has_source && others.count() >= READ_QUORUM
+        let reachable = |node: NodeId| self.nodes[node.index()].is_reachable();
+        let others: Vec<NodeId> = group.complete_others(lack.node, reachable).collect();
+        others.len() >= READ_QUORUM && others.iter().any(|node| group.is_current(*node))
     }
 
     fn begin_filling(&mut self, now: Instant, lack: Lack) {
@@ -289,9 +285,9 @@ impl Writer {
         let (unmarked, unended) = self.catch_up.give_up_late(now);
         for lack in unmarked {
             self.catch_up.give_up(lack.node, lack.group);
-            // A recovery finds out by itself what it needs.
-            if self.is_open() {
-                self.catch_up.want(lack);
+            match &mut self.recovery {
+                Some(recovery) => recovery.settling.mark_lost(lack.node, lack.group),
+                None => self.catch_up.want(lack),
             }
         }
         for key in unended {
@@ -335,11 +331,7 @@ impl Writer {
         for key in of_nothing.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.end_copy(now, key);
         }
-        if self.is_open() {
-            self.catch_up_next(now);
-        } else {
-            self.recovery_catch_up(now);
-        }
+        self.continue_filling(now);
     }
 
     /// Asks a peer for the next run of leaves.

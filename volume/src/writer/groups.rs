@@ -54,14 +54,17 @@ impl ProtectionGroup {
     }
 
     /// A complete segment has proved this SCL. From one that is not complete (any more) that came
-    /// late, and counts for nothing.
-    pub(super) fn on_scl(&mut self, node: NodeId, scl: Lsn) {
-        if let Some(place) = self.place(node).filter(|place| self.complete[*place]) {
-            self.scls[place] = self.scls[place].max(scl);
-            let held_by_four = group_complete(self.scls);
-            self.pgcl = self.pgcl.max(held_by_four);
-            self.unsettled = self.unsettled.filter(|tip| held_by_four < *tip);
-        }
+    /// late, and counts for nothing. Whether that is more than it had proved.
+    pub(super) fn on_scl(&mut self, node: NodeId, scl: Lsn) -> bool {
+        let place = self.place(node).filter(|place| self.complete[*place]);
+        let Some(place) = place.filter(|place| scl > self.scls[*place]) else {
+            return false;
+        };
+        self.scls[place] = scl;
+        let held_by_four = group_complete(self.scls);
+        self.pgcl = self.pgcl.max(held_by_four);
+        self.unsettled = self.unsettled.filter(|tip| held_by_four < *tip);
+        true
     }
 
     /// The members whose complete segment lacks what there was at the last look, and has proved
@@ -87,6 +90,16 @@ impl ProtectionGroup {
     /// Whether the member's segment is complete.
     pub(super) fn is_complete(&self, node: NodeId) -> bool {
         self.place(node).is_some_and(|place| self.complete[place])
+    }
+
+    /// The other members whose segment is complete, of those that `usable` accepts.
+    pub(super) fn complete_others(
+        &self,
+        node: NodeId,
+        usable: impl Fn(NodeId) -> bool,
+    ) -> impl Iterator<Item = NodeId> {
+        let others = self.members.into_iter().filter(move |other| *other != node);
+        others.filter(move |other| usable(*other) && self.is_complete(*other))
     }
 
     /// What the member's segment has proved.

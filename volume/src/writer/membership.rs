@@ -74,7 +74,7 @@ impl NodeView {
     }
 
     /// Whether it had never seen a group when it reported itself.
-    fn had_not_seen(&self, group: GroupId) -> bool {
+    pub(super) fn had_not_seen(&self, group: GroupId) -> bool {
         self.tail_was_whole && !self.named.contains(&group)
     }
 

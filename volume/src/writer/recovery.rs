@@ -133,16 +133,12 @@ impl Writer {
                 if recovery.step == Step::Settling {
                     self.nodes[from.index()].phase = Phase::Streaming;
                 }
-                let report = recovery.reports.get(&from);
-                let unknown = |group: &&GroupId| {
-                    report.is_some_and(|report| {
-                        segment_of(report, **group).is_none() && !report.tail_damaged
-                    })
-                };
-                // A group that it has never seen: it has everything up to nothing.
-                let none: Vec<GroupId> = recovery.anchors.keys().filter(unknown).copied().collect();
-                let none = none.into_iter().map(|group| (group, Lsn::NONE));
-                for (group, scl) in scls.into_iter().chain(none) {
+                let view = &self.nodes[from.index()];
+                let unseen = recovery.anchors.keys().copied();
+                let unseen = unseen.filter(|group| view.had_not_seen(*group));
+                // It has everything up to nothing of a group that it has never seen.
+                let unseen: Vec<_> = unseen.map(|group| (group, Lsn::NONE)).collect();
+                for (group, scl) in scls.into_iter().chain(unseen) {
                     self.on_complete(from, group, scl);
                 }
             }

@@ -130,15 +130,9 @@ impl Writer {
     pub(super) fn on_acked(&mut self, from: NodeId, scls: &[(GroupId, Lsn)], bytes: u64) {
         let view = &mut self.nodes[from.index()];
         view.outstanding_bytes = view.outstanding_bytes.saturating_sub(bytes);
-        let proven = |writer: &Writer, group: &GroupId| {
-            let view = writer.groups.get(group);
-            view.map_or(Lsn::NONE, |view| view.scl(from))
-        };
         let mut is_more = false;
         for (group, scl) in scls {
-            let before = proven(self, group);
-            self.on_scl(from, *group, *scl);
-            is_more |= proven(self, group) > before;
+            is_more |= self.on_scl(from, *group, *scl);
         }
         // The same records again take a recovery no further.
         if is_more {
@@ -148,13 +142,11 @@ impl Writer {
     }
 
     /// Takes an SCL into account unless the segment is being filled: what it said before that
-    /// does not count.
-    pub(super) fn on_scl(&mut self, from: NodeId, group: GroupId, scl: Lsn) {
-        if !self.catch_up.is_filling(from, group)
-            && let Some(view) = self.groups.get_mut(&group)
-        {
-            view.on_scl(from, scl);
-        }
+    /// does not count. Whether it proves more than was known.
+    pub(super) fn on_scl(&mut self, from: NodeId, group: GroupId, scl: Lsn) -> bool {
+        let counts = !self.catch_up.is_filling(from, group);
+        let view = counts.then(|| self.groups.get_mut(&group)).flatten();
+        view.is_some_and(|view| view.on_scl(from, scl))
     }
 
     /// A segment says that it is complete, with this SCL, unless it is being filled.

@@ -52,6 +52,11 @@ impl Settling {
         }
     }
 
+    /// A segment did not say that it marked itself: it may be filled again.
+    pub(super) fn mark_lost(&mut self, node: NodeId, group: GroupId) {
+        self.tried.remove(&(node, group));
+    }
+
     /// Gives up fetches from nodes that do not answer.
     pub(super) fn tick(&mut self, now: Instant) {
         let late = |fetch: &Fetch| now.since(fetch.since) > limits::COPY_PATIENCE;
@@ -180,14 +185,10 @@ impl Writer {
             return false;
         }
         let announced = recovery.anchors.get(&group).map(|(_, base)| *base);
-        let listed = || {
-            recovery
-                .listed
-                .iter()
-                .filter(|node| view.members.contains(node))
-        };
-        let others = listed().filter(|other| **other != node && view.is_complete(**other));
-        let may_miss_one = others.count() >= READ_QUORUM || listed().count() == READ_QUORUM;
+        let is_listed = |node: NodeId| recovery.listed.contains(&node);
+        let listed = view.members.into_iter().filter(|node| is_listed(*node));
+        let others = view.complete_others(node, is_listed);
+        let may_miss_one = others.count() >= READ_QUORUM || listed.count() == READ_QUORUM;
         !view.is_complete(node) || announced > Some(view.scl(node)) && may_miss_one
     }
 
@@ -311,7 +312,7 @@ impl Writer {
         };
         let records = match result {
             Ok(records) => records,
-            // Its index has taken them in meanwhile: blocks are copied instead.
+            // Its index has taken them in meanwhile: another peer is asked, or blocks are copied.
             Err(NodeFailure::Behind) => {
                 recovery
                     .settling

@@ -7,8 +7,7 @@ use super::mutation::Area;
 use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::geometry::{BLOCK_BYTES, Geometry};
-use redoubt_volume::ids::{Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
-use redoubt_volume::lsn::TruncationList;
+use redoubt_volume::ids::{Incarnation, NodeId, VolumeId, ZoneId};
 use std::sync::OnceLock;
 
 pub(super) const NODES: usize = 6;
@@ -56,7 +55,7 @@ impl Author {
         let config = config();
         let disk = |node: NodeId| {
             let incarnation = config.nodes[node.index()].incarnation;
-            Disk::create(&superblock(&config, node, incarnation, false))
+            Disk::create(&Superblock::new(&config, node, incarnation, false))
         };
         let mut cluster = Cluster::new(config.node_ids().map(disk).collect(), 1000);
         cluster.open().expect("a new volume opens");
@@ -182,7 +181,7 @@ fn survivor() -> Image {
     author.write_some(6);
     author.end_with_tail([false, false, true, true, true, true]);
     let replaced = NodeId(5);
-    let fresh = superblock(&config(), replaced, Incarnation(77), true);
+    let fresh = Superblock::new(&config(), replaced, Incarnation(77), true);
     author.cluster.disks[replaced.index()] = Disk::create(&fresh);
     author.reopen();
     author.cluster.work_in_background();
@@ -204,23 +203,5 @@ fn config() -> VolumeConfig {
         geometry: Geometry::new(1 << 20, 1).expect("a geometry"),
         extent_bytes: 1 << 20,
         nodes: (0..NODES).map(entry).collect(),
-    }
-}
-
-fn superblock(
-    config: &VolumeConfig,
-    node: NodeId,
-    incarnation: Incarnation,
-    fresh: bool,
-) -> Superblock {
-    Superblock {
-        sequence: 1,
-        node,
-        incarnation,
-        promised: VolumeEpoch::default(),
-        list: TruncationList::default(),
-        config: config.clone(),
-        fresh,
-        checkpoint: Vec::new(),
     }
 }

@@ -20,6 +20,7 @@ use crate::network::{Connection, Network, WriterId};
 use crate::oracle::node_laws::NodeLaws;
 use crate::random::Random;
 use redoubt_volume::error::IoFailure;
+use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::NodeId;
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::node::Node;
@@ -163,7 +164,7 @@ impl Cluster {
         let config = shape.config();
         let host = |node: NodeId| {
             let incarnation = config.nodes[node.index()].incarnation;
-            let superblock = shape::superblock(&config, node, incarnation, false);
+            let superblock = Superblock::new(&config, node, incarnation, false);
             Host {
                 disk: Some(MemoryDisk::create(&superblock)),
                 node: None,

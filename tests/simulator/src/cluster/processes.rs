@@ -1,11 +1,11 @@
 //! Processes that start, die, pause; directories that go, come back, and are made anew.
 
 use super::sent::SentRecords;
-use super::shape::superblock;
 use super::{Cluster, Event, WriterProcess};
 use crate::coverage::Mark;
 use crate::disk::MemoryDisk;
 use crate::network::{Way, WriterId};
+use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::{Incarnation, NodeId};
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::status::VolumeState;
@@ -334,7 +334,7 @@ impl Cluster {
             None => self.shape.config(),
         };
         let incarnation = Incarnation(self.incarnations);
-        let fresh = superblock(&config, id, incarnation, true);
+        let fresh = Superblock::new(&config, id, incarnation, true);
         let damage = self.hosts[id.index()].disk.take().map(|disk| disk.damage);
         let mut disk = MemoryDisk::create(&fresh);
         disk.damage = damage.unwrap_or_default();

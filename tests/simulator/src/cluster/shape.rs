@@ -1,10 +1,8 @@
 //! What a cluster is made of.
 
 use redoubt_volume::config::{NodeEntry, VolumeConfig};
-use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::geometry::Geometry;
-use redoubt_volume::ids::{Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
-use redoubt_volume::lsn::TruncationList;
+use redoubt_volume::ids::{Incarnation, VolumeId, ZoneId};
 use redoubt_volume::writer::{CacheMode, QuorumLoss, WriterPolicy};
 
 /// What a cluster is made of.
@@ -54,25 +52,6 @@ impl Shape {
             extent_bytes: self.extent_bytes,
             nodes: (0..zones * 3).map(entry).collect(),
         }
-    }
-}
-
-/// A new directory's superblock.
-pub(super) fn superblock(
-    config: &VolumeConfig,
-    node: NodeId,
-    incarnation: Incarnation,
-    fresh: bool,
-) -> Superblock {
-    Superblock {
-        sequence: 1,
-        node,
-        incarnation,
-        promised: VolumeEpoch::default(),
-        list: TruncationList::default(),
-        config: config.clone(),
-        fresh,
-        checkpoint: Vec::new(),
     }
 }
 

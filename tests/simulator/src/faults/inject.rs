@@ -5,7 +5,7 @@ use super::{FaultKind, Faults, Heal, Later, RunAction, foreign};
 use crate::cluster::Cluster;
 use crate::disk::{File, OneShot, Rot};
 use crate::network::{Way, WriterId};
-use redoubt_volume::ids::{NodeId, VolumeEpoch};
+use redoubt_volume::ids::NodeId;
 use redoubt_volume::message::Request;
 use std::time::Duration;
 
@@ -364,7 +364,7 @@ impl Faults {
         let old = |(node, request): &&(NodeId, Request)| {
             let host = &cluster.hosts[node.index()];
             let promised = host.node.as_ref().map(|node| node.superblock().promised);
-            promised.is_some_and(|promised| epoch_of(request) < promised)
+            promised.is_some_and(|promised| request.epoch() < promised)
         };
         let old: Vec<_> = cluster.recorded.iter().filter(old).cloned().collect();
         let (node, request) = self.random.pick(&old)?.clone();
@@ -423,22 +423,5 @@ impl Faults {
         self.budget.leaves(node);
         cluster.light_fuse(node, effects);
         later(self.a_while(100, 1_000), Heal::Start(node))
-    }
-}
-
-fn epoch_of(request: &Request) -> VolumeEpoch {
-    match request {
-        Request::Append { frame } => frame.stamp.epoch,
-        Request::Promise { epoch }
-        | Request::HoldList { epoch, .. }
-        | Request::Announce { epoch, .. }
-        | Request::Configure { epoch, .. }
-        | Request::Read { epoch, .. }
-        | Request::Presence { epoch, .. }
-        | Request::Fetch { epoch, .. }
-        | Request::FetchLeaves { epoch, .. }
-        | Request::BeginCatchUp { epoch, .. }
-        | Request::PutLeaves { epoch, .. }
-        | Request::CompleteGroup { epoch, .. } => *epoch,
     }
 }
