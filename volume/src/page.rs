@@ -31,11 +31,15 @@ impl PageBuf {
         PageBuf { pages }
     }
 
+    /// No pages yet, and memory for `count`.
+    pub fn with_capacity(count: usize) -> PageBuf {
+        let pages = Vec::with_capacity(count);
+        PageBuf { pages }
+    }
+
     /// The bytes, followed by zeros up to a whole page.
     pub fn from_bytes(bytes: &[u8]) -> PageBuf {
-        let mut buffer = PageBuf {
-            pages: Vec::with_capacity(pages_for(bytes.len())),
-        };
+        let mut buffer = PageBuf::with_capacity(pages_for(bytes.len()));
         buffer.extend_padded(bytes);
         buffer
     }

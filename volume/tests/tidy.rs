@@ -78,7 +78,8 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
         };
         for path in entries.map(|entry| entry.expect("a folder that can be read").path()) {
             if path.is_dir() {
-                folders.push(path);
+                // What a build in a workspace of its own made is not ours.
+                folders.extend(Some(path).filter(|path| !path.ends_with("target")));
             } else if path.extension().is_some_and(|end| end == "rs") {
                 files.push(path);
             }

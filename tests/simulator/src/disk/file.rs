@@ -8,6 +8,8 @@ pub const SECTOR_BYTES: usize = 512;
 /// Sectors of a page.
 pub(super) const SECTORS_PER_PAGE: usize = PAGE_BYTES / SECTOR_BYTES;
 
+static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+
 /// A file. Pages that were never written are zeros.
 #[derive(Clone, Debug, Default)]
 pub struct PagedFile {
@@ -95,6 +97,16 @@ impl PagedFile {
             }
             None => false,
         }
+    }
+
+    /// A copy of pages; what lies behind the file's end reads as zeros.
+    pub fn copy(&self, first: usize, count: usize) -> PageBuf {
+        let mut copy = PageBuf::with_capacity(count);
+        for index in first..first + count {
+            let page = self.page(index).map_or(&ZEROS[..], Pages::bytes);
+            copy.extend_padded(page);
+        }
+        copy
     }
 
     /// Copies pages into `target`; what lies behind the file's end reads as zeros.

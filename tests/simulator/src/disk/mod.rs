@@ -201,17 +201,16 @@ impl MemoryDisk {
                 offset,
                 pages,
             } => {
-                let mut buffer = PageBuf::zeroed(pages);
                 let first = offset as usize / PAGE_BYTES;
-                let result = self.read_pages(slot, first, buffer.bytes_mut(), random);
-                Some(DiskCompletion::Read {
-                    operation,
-                    result: result.map(|()| buffer),
-                })
+                let source = self.to_be_read(slot, first, pages, random);
+                let result = source.map(|(file, first)| file.copy(first, pages));
+                Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::Materialize { operation, plan } => {
                 let result = materialize::assemble(&plan, |slot, page, target| {
-                    self.read_pages(slot, page as usize, target, random)
+                    let pages = target.len() / PAGE_BYTES;
+                    let source = self.to_be_read(slot, page as usize, pages, random);
+                    source.map(|(file, first)| file.read(first, target))
                 });
                 Some(DiskCompletion::Materialized { operation, result })
             }
@@ -258,31 +257,28 @@ impl MemoryDisk {
         Ok(())
     }
 
-    fn read_pages(
+    /// The file that a read gets, and from which page on, after what happens to reads.
+    fn to_be_read(
         &mut self,
         slot: ExtentSlot,
         first: usize,
-        target: &mut [u8],
+        pages: usize,
         random: &mut Random,
-    ) -> Result<(), DiskError> {
+    ) -> Result<(&PagedFile, usize), DiskError> {
         let file = File::Extent(slot);
-        if self.damage.take(OneShot::FailRead) || self.touches_bad_page(file, first, target.len()) {
+        if self.damage.take(OneShot::FailRead) || self.touches_bad_page(file, first, pages) {
             return Err(DiskError::Failed);
         }
         let mut from = first;
         if self.damage.take(OneShot::MisdirectRead) {
             from = self.elsewhere(file, first, random);
         }
-        match self.image.files.get(&file) {
-            Some(content) => content.read(from, target),
-            None => return Err(DiskError::Failed),
-        }
-        Ok(())
+        let content = self.image.files.get(&file).ok_or(DiskError::Failed)?;
+        Ok((content, from))
     }
 
-    fn touches_bad_page(&self, file: File, first: usize, bytes: usize) -> bool {
-        let end = first + bytes.div_ceil(PAGE_BYTES);
-        let mut bad = self.bad_pages.range((file, first)..(file, end));
+    fn touches_bad_page(&self, file: File, first: usize, pages: usize) -> bool {
+        let mut bad = self.bad_pages.range((file, first)..(file, first + pages));
         bad.next().is_some()
     }
 }
@@ -303,12 +299,10 @@ impl LogReader for MemoryDisk {
 
     fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
         let (file, first) = (File::Extent(slot), offset as usize / PAGE_BYTES);
-        if self.touches_bad_page(file, first, pages * PAGE_BYTES) {
+        if self.touches_bad_page(file, first, pages) {
             return Err(DiskError::Failed);
         }
         let content = self.image.files.get(&file).ok_or(DiskError::Failed)?;
-        let mut buffer = PageBuf::zeroed(pages);
-        content.read(first, buffer.bytes_mut());
-        Ok(buffer)
+        Ok(content.copy(first, pages))
     }
 }
