@@ -123,7 +123,10 @@ impl AddressBook {
         let mut text = format!("redoubt-volume {VERSION}\nid {}\n", self.volume).into_bytes();
         for (index, node) in self.nodes.iter().enumerate() {
             let zone = char::from(b'a' + node.zone.0);
-            let path = node.path.strip_prefix(volume).unwrap_or(&node.path);
+            let inside = node.path.strip_prefix(volume).ok();
+            // The volume's own directory is nothing, relative to itself: no path at all.
+            let inside = inside.filter(|path| !path.as_os_str().is_empty());
+            let path = inside.unwrap_or(&node.path);
             if path.as_os_str().as_bytes().contains(&b'\n') {
                 return Err(VolumeError::Invalid(format!(
                     "the path {path:?} contains a line break, which {BOOK_NAME} cannot hold; choose another"
@@ -241,6 +244,14 @@ mod tests {
         written.write(temp.path()).unwrap();
         let read = AddressBook::read(temp.path()).unwrap();
         assert_eq!(read.nodes[0].path, Path::new("nodes/a1"));
+    }
+
+    #[test]
+    fn the_volume_s_own_directory_comes_back() {
+        let volume = Path::new("/volume");
+        let written = book(&[b"/volume", b"/volume/a2"]);
+        let read = AddressBook::parse(&written.encode(volume).unwrap(), volume).unwrap();
+        assert_eq!(read.paths(volume), written.paths(volume));
     }
 
     #[test]
