@@ -4,9 +4,10 @@ use super::{Cluster, Event};
 use crate::coverage::Mark;
 use crate::disk::DiskToken;
 use crate::network::{Way, WriterId};
+use crate::oracle::disk_laws;
 use redoubt_volume::ids::NodeId;
 use redoubt_volume::message::{Reply, Request};
-use redoubt_volume::segment::effect::{DiskCompletion, NodeEffect};
+use redoubt_volume::segment::effect::{DiskCompletion, DiskError, NodeEffect};
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::WriterEffect;
 use std::time::Duration;
@@ -76,6 +77,7 @@ impl Cluster {
         let Some(completion) = disk.complete(token, &mut self.random) else {
             return;
         };
+        host.has_failed_write |= is_failed_write(&completion);
         self.coverage.on_completion(&completion);
         self.digest
             .add(u64::from(id.0) << 8 | kind_of_completion(&completion));
@@ -122,6 +124,7 @@ impl Cluster {
         if let NodeEffect::Append { parts, .. } = &effect {
             self.laws.on_append(id, parts[0].bytes());
         }
+        self.judge_superblock_write(id, &effect);
         let micros = match &effect {
             NodeEffect::Read { .. } | NodeEffect::Materialize { .. } => 20..90,
             _ => 40..160,
@@ -135,6 +138,33 @@ impl Cluster {
         }
     }
 
+    fn judge_superblock_write(&mut self, id: NodeId, effect: &NodeEffect) {
+        let host = &self.hosts[id.index()];
+        if let NodeEffect::WriteSuperblock { slot, .. } = effect
+            && let (Some(node), Some(disk)) = (&host.node, &host.disk)
+        {
+            let life = node.superblock().incarnation;
+            let judged = disk_laws::check_slot(disk, *slot);
+            self.laws.on_disk(id, life, judged);
+        }
+    }
+
+    fn judge_reply(&mut self, id: NodeId, reply: &Reply) {
+        let host = &self.hosts[id.index()];
+        let (Some(node), Some(disk)) = (&host.node, &host.disk) else {
+            return;
+        };
+        let life = node.superblock().incarnation;
+        self.laws.on_reply(id, node.superblock(), reply);
+        self.laws.on_accounts(id, life, node.overdrawn_bytes());
+        let judged = disk_laws::check_reply(disk, reply);
+        self.laws.on_disk(id, life, judged);
+        if host.has_failed_write && disk_laws::promises(reply) {
+            let judged = Err("goes on after a write that failed".to_owned());
+            self.laws.on_disk(id, life, judged);
+        }
+    }
+
     /// An answer goes to every writer that is connected: a node knows only "the writer".
     fn send_reply(&mut self, id: NodeId, reply: Reply) {
         self.coverage.on_reply(&reply);
@@ -143,11 +173,7 @@ impl Cluster {
         {
             self.tell(|| format!("  {id:?} says {text}"));
         }
-        if let Some(node) = &self.hosts[id.index()].node {
-            self.laws.on_reply(id, node.superblock(), &reply);
-            let life = node.superblock().incarnation;
-            self.laws.on_accounts(id, life, node.overdrawn_bytes());
-        }
+        self.judge_reply(id, &reply);
         let now = self.now();
         let mut copies = Vec::new();
         for writer in self.writers.iter().map(|process| process.id) {
@@ -271,6 +297,12 @@ impl Cluster {
         self.tell(|| format!("{writer:?} learns: {node:?} up = {is_up}"));
         self.pump_writer(writer);
     }
+}
+
+/// A failed append, superblock or sync: the node is of no use any more (law 6).
+fn is_failed_write(completion: &DiskCompletion) -> bool {
+    let failed = Err(DiskError::Failed);
+    matches!(completion, DiskCompletion::Done { result, .. } if *result == failed)
 }
 
 fn kind_of_request(request: &Request) -> u64 {

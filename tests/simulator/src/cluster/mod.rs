@@ -62,6 +62,8 @@ pub struct Host {
     paused: Option<Vec<Event>>,
     /// The process dies when it has asked for so many more effects.
     fuse: Option<u32>,
+    /// The process was told that a write or sync failed.
+    has_failed_write: bool,
     /// What a stuck disk has not completed.
     held: Vec<DiskToken>,
 }
@@ -172,6 +174,7 @@ impl Cluster {
                 life: 0,
                 paused: None,
                 fuse: None,
+                has_failed_write: false,
                 held: Vec::new(),
             }
         };

@@ -5,6 +5,7 @@ use super::{Cluster, Event, WriterProcess};
 use crate::coverage::Mark;
 use crate::disk::MemoryDisk;
 use crate::network::{Way, WriterId};
+use crate::oracle::disk_laws;
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::{Incarnation, NodeId};
 use redoubt_volume::segment::node::Node;
@@ -72,8 +73,14 @@ impl Cluster {
         host.fuse = None;
         host.paused = None;
         host.held.clear();
+        host.has_failed_write = false;
         host.node = opened;
         let is_open = host.node.is_some();
+        if let (Some(node), Some(disk)) = (&host.node, &host.disk) {
+            let life = node.superblock().incarnation;
+            let judged = disk_laws::check_open(disk);
+            self.laws.on_disk(id, life, judged);
+        }
         self.coverage.reach_if(!is_open, Mark::NodeUnopenable);
         if let Some(node) = &self.hosts[id.index()].node {
             self.laws.on_start(id, node.superblock());

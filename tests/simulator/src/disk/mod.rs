@@ -1,11 +1,13 @@
 //! The simulated disk of one node: files in memory that take what the node asks of its disk, and
 //! forget at a power cut some of what was not synced, sector by sector.
 //!
-//! `file` — pages; `damage` — everything that a disk does to its owner.
+//! `file` — pages; `damage` — everything that a disk does to its owner; `power` — power cuts;
+//! `stable` — what one of them must leave.
 
 mod damage;
 mod file;
 mod power;
+mod stable;
 
 pub use damage::{Damage, OneShot, Rot};
 pub use file::{PagedFile, SECTOR_BYTES};
@@ -96,10 +98,7 @@ impl MemoryDisk {
 
     /// The newest superblock that checks.
     pub fn superblock(&self) -> Option<Superblock> {
-        let file = self.image.files.get(&File::Superblock)?;
-        let mut bytes = vec![0; SLOTS * SLOT_BYTES];
-        file.read(0, &mut bytes);
-        Superblock::newest(&bytes).ok()
+        stable::newest(self.image.files.get(&File::Superblock)?)
     }
 
     /// Bytes of all extent files.

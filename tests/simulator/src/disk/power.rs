@@ -136,7 +136,7 @@ impl MemoryDisk {
         }
     }
 
-    fn undo(&mut self, write: &Unsynced) {
+    pub(super) fn undo(&mut self, write: &Unsynced) {
         if let Some(content) = self.image.files.get_mut(&write.file) {
             for (index, old) in write.old.iter().enumerate() {
                 content.restore(write.first + index, old.clone());

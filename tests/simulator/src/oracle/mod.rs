@@ -2,8 +2,10 @@
 //!
 //! `history` — what the disk may hold: durability ledger, prefix rule, reads; `node_laws` — what
 //! each message of a node must obey; `segment_laws` — what segments have said, and what is built on
-//! that; `writer_laws` — the writer's watermarks.
+//! that; `disk_laws` — what must be on a node's disk when it says so; `writer_laws` — the writer's
+//! watermarks.
 
+pub mod disk_laws;
 pub mod history;
 pub mod node_laws;
 pub mod segment_laws;

@@ -83,6 +83,15 @@ impl NodeLaws {
         }
     }
 
+    /// What was said of a node's disk binds it, unless that disk is not what it was.
+    pub fn on_disk(&mut self, node: NodeId, life: Incarnation, judged: Result<(), String>) {
+        if let Err(reason) = judged
+            && !self.excused.contains(&(node, life))
+        {
+            self.broken(format!("{node:?} {reason}"));
+        }
+    }
+
     /// What a node writes it can read again.
     pub fn on_append(&mut self, node: NodeId, header: &[u8]) {
         if let Err(reason) = DecodedFrame::decode(header) {
