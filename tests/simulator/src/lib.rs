@@ -3,7 +3,7 @@
 //! around it, and the judge.
 //!
 //! Reading order: [`random`], [`clock`], [`disk`], [`network`] — the world; [`cluster`] —
-//! processes in it; [`oracle`] — what must be true; [`workload`] — who uses the volume;
+//! processes in it; [`oracle`] — what must be true; [`workload`], [`mix`] — who uses the volume;
 //! [`faults`] — what goes wrong; [`run`] — one seed from start to end; [`report`] — many.
 
 pub mod clock;
@@ -12,6 +12,7 @@ pub mod coverage;
 pub mod digest;
 pub mod disk;
 pub mod faults;
+pub mod mix;
 pub mod network;
 pub mod oracle;
 pub mod pattern;

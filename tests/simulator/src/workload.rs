@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, WriterProcess};
 use crate::coverage::Mark;
+use crate::mix::Mix;
 use crate::network::WriterId;
 use crate::oracle::history::{History, LastRecord, ReadCheck};
 use crate::oracle::writer_laws::Watermarks;
@@ -59,40 +60,6 @@ pub enum News {
     Surveyed(Vec<u8>),
     /// The survey failed and is tried again.
     SurveyFailed,
-}
-
-/// What kinds of requests a run makes, in parts of a hundred.
-#[derive(Clone, Copy, Debug)]
-pub struct Mix {
-    /// Writes.
-    pub write: u64,
-    /// Discards.
-    pub discard: u64,
-    /// Reads.
-    pub read: u64,
-    /// Flushes.
-    pub flush: u64,
-    /// Of the writes: how many must be durable when they are answered.
-    pub durable: u64,
-    /// Blocks that are hot: most requests go to so many of them.
-    pub hot_blocks: u64,
-    /// Writes are small: chains of changes of one block become long.
-    pub small: bool,
-}
-
-impl Mix {
-    /// A mix for a run.
-    pub fn draw(random: &mut Random) -> Mix {
-        Mix {
-            write: random.between(30, 70),
-            discard: random.below(12),
-            read: random.between(5, 30),
-            flush: random.between(1, 15),
-            durable: random.below(20),
-            hot_blocks: random.between(2, 100),
-            small: random.one_in(5),
-        }
-    }
 }
 
 /// What a writer has said since it was heard last.
@@ -302,63 +269,22 @@ impl Client {
         let roll = random.below(mix.write + mix.discard + mix.read + mix.flush);
         if roll < mix.write {
             let durable = random.below(100) < mix.durable;
-            let (offset, length) = self.range(mix, random);
+            let (offset, length) = mix.range(self.disk_bytes, random);
             self.write(cluster, offset, length, durable, random.draw() | 1);
         } else if roll < mix.write + mix.discard {
-            let (offset, length) = self.discard_range(mix, random);
+            let (offset, length) = mix.discard_range(self.disk_bytes, random);
             self.discard(cluster, offset, length);
         } else if roll < mix.write + mix.discard + mix.read {
             if random.one_in(12) {
                 self.presence(cluster, random);
             } else {
-                let (offset, length) = self.range(mix, random);
+                let (offset, length) = mix.range(self.disk_bytes, random);
                 self.read(cluster, offset, length);
             }
         } else if random.one_in(12) {
             self.resize(cluster, random);
         } else {
             self.flush(cluster);
-        }
-    }
-
-    /// A range as a user of a disk would choose it: mostly whole blocks or pages, mostly hot.
-    fn range(&self, mix: &Mix, random: &mut Random) -> (u64, usize) {
-        let kinds = if mix.small { 14..28 } else { 0..32 };
-        let length = match random.between(kinds.start, kinds.end) {
-            0..14 => 16_384,
-            14..20 => 4096,
-            20..23 => 1 + random.index(700),
-            23..25 => 1 + random.index(40_000),
-            25..28 => 16_384 * (1 + random.index(4)),
-            28..31 => 512 * (1 + random.index(16)),
-            _ => 16_384 * (1 + random.index(20)),
-        };
-        let length = (length as u64).min(self.disk_bytes);
-        let span = if random.one_in(5) {
-            self.disk_bytes
-        } else {
-            (mix.hot_blocks * BLOCK_BYTES as u64).clamp(length, self.disk_bytes)
-        };
-        let mut offset = random.below(span - length + 1);
-        if !random.one_in(5) {
-            let unit = if length.is_multiple_of(16_384) {
-                16_384
-            } else {
-                4096
-            };
-            offset -= offset % unit;
-        }
-        (offset, length as usize)
-    }
-
-    fn discard_range(&self, mix: &Mix, random: &mut Random) -> (u64, usize) {
-        match random.below(16) {
-            0 => (0, self.disk_bytes as usize),
-            1 => {
-                let half = self.disk_bytes / 2;
-                (half, (self.disk_bytes - half) as usize)
-            }
-            _ => self.range(mix, random),
         }
     }
 
