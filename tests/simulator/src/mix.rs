@@ -82,6 +82,11 @@ impl Mix {
         }
     }
 
+    /// Bytes from the disk's start on that are hot.
+    pub fn hot_bytes(&self, disk_bytes: u64) -> usize {
+        (self.hot_blocks * BLOCK_BYTES as u64).min(disk_bytes) as usize
+    }
+
     /// A range as a user of a disk would choose it: mostly whole blocks or pages, mostly hot:
     /// its first byte and its length.
     pub fn range(&self, disk_bytes: u64, random: &mut Random) -> (u64, usize) {

@@ -314,7 +314,8 @@ impl Client {
         self.await_answer(cluster, ticket, Request::Change(number, durable));
     }
 
-    fn discard(&mut self, cluster: &mut Cluster, offset: u64, length: usize) {
+    /// Discards a range.
+    pub fn discard(&mut self, cluster: &mut Cluster, offset: u64, length: usize) {
         let number = self.history.begin(offset, length, None);
         cluster.tell(|| format!("discard #{number} {offset}+{length}"));
         cluster.coverage.reach(Mark::DiscardSent);
@@ -367,7 +368,8 @@ impl Client {
         cluster.coverage.reach_if(waits, Mark::FlushWaited);
     }
 
-    fn resize(&mut self, cluster: &mut Cluster, random: &mut Random) {
+    /// Makes the disk larger, unless it is as large as it may be.
+    pub fn resize(&mut self, cluster: &mut Cluster, random: &mut Random) {
         let bytes = self.disk_bytes + random.between(1, 3) * (64 << 10);
         if bytes > self.history.current().len() as u64 || self.wanted_bytes != self.disk_bytes {
             return;

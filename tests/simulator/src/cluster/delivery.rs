@@ -6,6 +6,7 @@ use crate::disk::DiskToken;
 use crate::network::{Way, WriterId};
 use crate::oracle::disk_laws;
 use redoubt_volume::ids::NodeId;
+use redoubt_volume::limits;
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::{DiskCompletion, DiskError, NodeEffect};
 use redoubt_volume::time::Instant;
@@ -28,7 +29,12 @@ impl Cluster {
             }
             Event::Disk(node, life, token) => self.disk_is_done(node, life, token),
             Event::Link(writer, node, connection) => self.tell_link(writer, node, connection),
-            Event::Tick | Event::Watch | Event::ResumeNode(_) | Event::ResumeWriter(_) => {}
+            Event::Tick
+            | Event::Watch
+            | Event::Checkpoint(_)
+            | Event::Die(..)
+            | Event::ResumeNode(_)
+            | Event::ResumeWriter(_) => {}
         }
     }
 
@@ -125,17 +131,53 @@ impl Cluster {
             self.laws.on_append(id, parts[0].bytes());
         }
         self.judge_superblock_write(id, &effect);
-        let micros = match &effect {
-            NodeEffect::Read { .. } | NodeEffect::Materialize { .. } => 20..90,
-            _ => 40..160,
-        };
+        let micros = self.micros_of(id, &effect);
         let host = &mut self.hosts[id.index()];
         let Some(disk) = &mut host.disk else { return };
         let slowness = u64::from(disk.damage.slowness.max(1));
-        let delay = Duration::from_micros(self.random.between(micros.start, micros.end) * slowness);
+        let delay = Duration::from_micros(micros * slowness);
         if let Some(token) = disk.submit(effect) {
             self.clock.after(delay, Event::Disk(id, host.life, token));
         }
+    }
+
+    /// How long a disk takes. What a slow read finds may be outdated: all the node's other work
+    /// goes on meanwhile.
+    fn micros_of(&mut self, id: NodeId, effect: &NodeEffect) -> u64 {
+        if !matches!(
+            effect,
+            NodeEffect::Read { .. } | NodeEffect::Materialize { .. }
+        ) {
+            return self.random.between(40, 160);
+        }
+        let host = &mut self.hosts[id.index()];
+        if host.dies_behind_fold && may_fold(effect) {
+            host.dies_behind_fold = false;
+            return self.hold_fold(id);
+        }
+        if !self.random.happens(self.slow_reads) {
+            return self.random.between(20, 90);
+        }
+        self.counts.slow_reads += 1;
+        self.random.between(90, 20_000)
+    }
+
+    /// A block is read to be folded, and its user may discard it before the read has ended; the
+    /// node writes its index down meanwhile, and dies behind that. How long the read takes.
+    fn hold_fold(&mut self, id: NodeId) -> u64 {
+        let micros = self.random.between(40_000, 80_000);
+        let checkpoint = self.random.between(1_000, 40_000);
+        let death = micros + self.random.between(300, 10_000);
+        let life = self.hosts[id.index()].life;
+        let events = [
+            (checkpoint, Event::Checkpoint(id)),
+            (death, Event::Die(id, life)),
+        ];
+        for (after, event) in events {
+            self.clock.after(Duration::from_micros(after), event);
+        }
+        self.holds_fold = true;
+        micros
     }
 
     fn judge_superblock_write(&mut self, id: NodeId, effect: &NodeEffect) {
@@ -174,6 +216,9 @@ impl Cluster {
             self.tell(|| format!("  {id:?} says {text}"));
         }
         self.judge_reply(id, &reply);
+        if self.configures_only == Some(id) && matches!(reply, Reply::Configured { .. }) {
+            return self.stop_half_configured(id);
+        }
         let now = self.now();
         let mut copies = Vec::new();
         for writer in self.writers.iter().map(|process| process.id) {
@@ -195,6 +240,15 @@ impl Cluster {
         }
         self.clock
             .at(at, Event::Reply(id, connection, writer, reply));
+    }
+
+    fn stop_half_configured(&mut self, id: NodeId) {
+        self.configures_only = None;
+        let writers = self.writers.iter().map(|process| process.id);
+        let writers: Vec<WriterId> = writers.collect();
+        writers.into_iter().for_each(|id| self.crash_writer(id));
+        self.crash_node(id);
+        self.hosts[id.index()].held_down = true;
     }
 
     /// Carries out what a writer wants done.
@@ -235,6 +289,10 @@ impl Cluster {
         let now = self.now();
         self.laws.on_request(to, &request);
         self.record(to, &request);
+        let is_configuration = matches!(request, Request::Configure { .. });
+        if is_configuration && self.configures_only.is_some_and(|only| only != to) {
+            return;
+        }
         self.note_sent(from, &request);
         let Some(connection) = self.network.connection(from, to) else {
             return;
@@ -297,6 +355,11 @@ impl Cluster {
         self.tell(|| format!("{writer:?} learns: {node:?} up = {is_up}"));
         self.pump_writer(writer);
     }
+}
+
+/// Whether a block is built from so many changes that it is about to be folded.
+fn may_fold(effect: &NodeEffect) -> bool {
+    matches!(effect, NodeEffect::Materialize { plan, .. } if plan.pieces.len() >= limits::CHAIN_FRAGMENTS)
 }
 
 /// A failed append, superblock or sync: the node is of no use any more (law 6).

@@ -18,7 +18,7 @@ use crate::digest::Digest;
 use crate::disk::{CutStory, DiskToken, MemoryDisk};
 use crate::network::{Connection, Network, WriterId};
 use crate::oracle::node_laws::NodeLaws;
-use crate::random::Random;
+use crate::random::{Random, Rate};
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::NodeId;
@@ -42,6 +42,10 @@ enum Event {
     Tick,
     /// Somebody looks after directories.
     Watch,
+    /// A node is asked for a checkpoint.
+    Checkpoint(NodeId),
+    /// The process of this life dies.
+    Die(NodeId, u64),
     ResumeNode(NodeId),
     ResumeWriter(WriterId),
 }
@@ -64,6 +68,9 @@ pub struct Host {
     fuse: Option<u32>,
     /// The process was told that a write or sync failed.
     has_failed_write: bool,
+    /// The next fold takes long; meanwhile the node is asked for a checkpoint, and dies a little
+    /// later.
+    pub dies_behind_fold: bool,
     /// What a stuck disk has not completed.
     held: Vec<DiskToken>,
 }
@@ -111,6 +118,8 @@ pub struct Counts {
     pub cuts: CutStory,
     /// Processes that died at an effect.
     pub died_at_effect: u64,
+    /// Reads that took long.
+    pub slow_reads: u64,
 }
 
 /// A volume's processes, disks and network.
@@ -125,6 +134,13 @@ pub struct Cluster {
     pub ended: Vec<WriterProcess>,
     /// The network.
     pub network: Network,
+    /// Reads that take so long that other things overtake them.
+    pub slow_reads: Rate,
+    /// Only this node is sent a configuration. When it has taken it, every writer dies, and so
+    /// does the node.
+    pub configures_only: Option<NodeId>,
+    /// A fold has just begun that takes long.
+    pub holds_fold: bool,
     /// What every writer of this cluster is told to do.
     pub policy: WriterPolicy,
     /// All chance of the cluster.
@@ -175,6 +191,7 @@ impl Cluster {
                 paused: None,
                 fuse: None,
                 has_failed_write: false,
+                dies_behind_fold: false,
                 held: Vec::new(),
             }
         };
@@ -187,6 +204,9 @@ impl Cluster {
             writers: Vec::new(),
             ended: Vec::new(),
             network: Network::default(),
+            slow_reads: Rate::NEVER,
+            configures_only: None,
+            holds_fold: false,
             policy: shape::policy(),
             random: Random::new(seed),
             coverage: Coverage::default(),
@@ -247,6 +267,12 @@ impl Cluster {
                     .after(redoubt_volume::limits::DIRECTORY_CHECK, Event::Watch);
                 if self.is_watched {
                     self.look_after_nodes();
+                }
+            }
+            Event::Checkpoint(node) => self.want_checkpoint(node),
+            Event::Die(node, life) => {
+                if self.hosts[node.index()].life == life {
+                    self.crash_node(node);
                 }
             }
             Event::ResumeNode(node) => self.resume_node(node),

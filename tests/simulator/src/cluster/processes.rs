@@ -208,6 +208,12 @@ impl Cluster {
         self.node_ids().for_each(|node| self.cut_power_of(node));
     }
 
+    /// Asks a node for a checkpoint.
+    pub fn want_checkpoint(&mut self, id: NodeId) {
+        let node = &mut self.hosts[id.index()].node;
+        node.iter_mut().for_each(Node::want_checkpoint);
+    }
+
     /// Lets a process die when it has asked for so many more effects.
     pub fn light_fuse(&mut self, id: NodeId, effects: u32) {
         self.hosts[id.index()].fuse = Some(effects);

@@ -1,8 +1,9 @@
 //! How faults end.
 
 use super::{Faults, Later};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, WriterProcess};
 use crate::disk::OneShot;
+use crate::random::Rate;
 use redoubt_volume::ids::NodeId;
 use redoubt_volume::status::VolumeState;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use std::time::Duration;
 pub enum Heal {
     /// Somebody starts the node's process again.
     Start(NodeId),
+    /// The same, when the writer that opened the volume without the node dies.
+    StartForNextWriter(NodeId),
     /// The node's directory is made anew, when that is safe.
     Replace(NodeId),
     /// The disk goes on.
@@ -36,12 +39,14 @@ impl Faults {
         match heal {
             Heal::Start(node) => {
                 cluster.snuff_fuse(node);
+                cluster.hosts[node.index()].dies_behind_fold = false;
                 cluster.hosts[node.index()].held_down = false;
                 if cluster.hosts[node.index()].node.is_none() {
                     cluster.start_node(node);
                 }
                 self.budget.returns(node);
             }
+            Heal::StartForNextWriter(node) => return self.start_for_next(cluster, node),
             Heal::Replace(node) => return self.replace(cluster, node),
             Heal::Unstick(node) => {
                 cluster.unstick(node);
@@ -77,6 +82,20 @@ impl Faults {
             }
         }
         None
+    }
+
+    fn start_for_next(&mut self, cluster: &mut Cluster, node: NodeId) -> Option<Later> {
+        if cluster.configures_only.take().is_none() {
+            let open = |process: &&WriterProcess| process.writer.is_open();
+            let Some(writer) = cluster.writers.iter().rfind(open) else {
+                return Some(Later {
+                    after: Duration::from_millis(300),
+                    heal: Heal::StartForNextWriter(node),
+                });
+            };
+            cluster.crash_writer(writer.id);
+        }
+        self.heal(cluster, Heal::Start(node))
     }
 
     /// Makes a directory anew as an operator would: only while enough others are whole.
@@ -118,6 +137,8 @@ impl Faults {
     /// Ends everything that is still wrong: from here on the volume must heal by itself.
     pub fn heal_all(&mut self, cluster: &mut Cluster) {
         cluster.network.weather = crate::network::Weather::default();
+        cluster.slow_reads = Rate::NEVER;
+        cluster.configures_only = None;
         cluster.snuff_writers_fuses();
         for index in 0..cluster.hosts.len() {
             let node = NodeId(index as u16);
@@ -126,6 +147,7 @@ impl Faults {
                 disk.damage.capacity = None;
                 disk.damage.slowness = 1;
             }
+            cluster.hosts[index].dies_behind_fold = false;
             cluster.hosts[index].held_down = false;
             cluster.snuff_fuse(node);
             cluster.network.set_slow(node, None);

@@ -35,7 +35,8 @@ impl Faults {
             | FaultKind::Drop
             | FaultKind::Duplicate
             | FaultKind::Delay
-            | FaultKind::Reorder => None,
+            | FaultKind::Reorder
+            | FaultKind::SlowRead => None,
             FaultKind::FailedAppend => self.arm(cluster, OneShot::FailAppend),
             FaultKind::FailedSuperblock => self.arm(cluster, OneShot::FailSuperblock),
             FaultKind::LostWrite => self.arm(cluster, OneShot::LoseWrite),
@@ -64,6 +65,8 @@ impl Faults {
             }
             FaultKind::ZonePowerCut => self.cut_power_of_zone(cluster),
             FaultKind::CrashAtEffect => self.crash_at_effect(cluster),
+            FaultKind::HalfConfigured => self.half_configure(cluster),
+            FaultKind::Checkpoint => self.checkpoint(cluster),
             _ => self.whole(kind, writer),
         };
         if done.is_some() && kind != FaultKind::CrashAtEffect {
@@ -411,17 +414,52 @@ impl Faults {
         Some((RunAction::Nothing, heals))
     }
 
+    /// A single node takes a new configuration; then its writer dies, and the node is away while
+    /// the next writer has the volume open.
+    fn half_configure(&mut self, cluster: &mut Cluster) -> Injected {
+        let node = self.some_node(cluster)?;
+        if !self.budget.allows_absence(&[node]) {
+            return None;
+        }
+        self.budget.leaves(node);
+        cluster.configures_only = Some(node);
+        let after = self.a_while(200, 3_000);
+        let heal = Heal::StartForNextWriter(node);
+        Some((RunAction::Resize, vec![Later { after, heal }]))
+    }
+
     fn crash_at_effect(&mut self, cluster: &mut Cluster) -> Injected {
         let effects = 1 + self.random.below(60) as u32;
         if self.random.one_in(3) {
             return Some((RunAction::LightFuse(effects), Vec::new()));
         }
         let node = self.some_node(cluster)?;
+        self.dies_soon(cluster, node, effects)
+    }
+
+    fn dies_soon(&mut self, cluster: &mut Cluster, node: NodeId, effects: u32) -> Injected {
         if !self.budget.allows_absence(&[node]) {
             return None;
         }
         self.budget.leaves(node);
         cluster.light_fuse(node, effects);
         later(self.a_while(100, 1_000), Heal::Start(node))
+    }
+
+    /// A node is to write its index down, and dies in the middle of it or soon after; half of them
+    /// when a discard has overtaken a fold.
+    fn checkpoint(&mut self, cluster: &mut Cluster) -> Injected {
+        let node = self.some_node(cluster)?;
+        if self.random.one_in(2) {
+            cluster.want_checkpoint(node);
+            let effects = 1 + self.random.below(40) as u32;
+            return self.dies_soon(cluster, node, effects).or(nothing_later());
+        }
+        if !self.budget.allows_absence(&[node]) {
+            return None;
+        }
+        self.budget.leaves(node);
+        cluster.hosts[node.index()].dies_behind_fold = true;
+        later(self.a_while(500, 6_000), Heal::Start(node))
     }
 }

@@ -43,6 +43,7 @@ kinds! {
     NoSpace "no-space",
     SlowDisk "slow-disk",
     StuckDisk "stuck-disk",
+    SlowRead "slow-read",
     // Content at rest.
     BitRot "bit-rot",
     ZeroedSector "zeroed-sector",
@@ -71,8 +72,10 @@ kinds! {
     ZonePowerCut "zone-power-cut",
     PowerCut "power-cut",
     WriterCrash "writer-crash",
+    HalfConfigured "half-configured",
     CrashAtEffect "crash-at-effect",
     NodePause "node-pause",
+    Checkpoint "checkpoint",
     WriterPause "writer-pause",
     Takeover "takeover",
     CleanClose "clean-close",

@@ -37,6 +37,8 @@ pub enum RunAction {
     CutPower,
     /// A second writer opens while the first lives, which stands still for so long.
     Takeover(Option<Duration>),
+    /// The disk's user makes it larger.
+    Resize,
     /// The volume is closed in order and opened again.
     Close,
 }
@@ -102,6 +104,11 @@ impl Faults {
         }
     }
 
+    /// How many reads take long.
+    pub fn slow_reads(&mut self) -> Rate {
+        self.rate(FaultKind::SlowRead, 100_000)
+    }
+
     /// Lets something go wrong that is on, if the budget allows it.
     pub fn strike(
         &mut self,
@@ -133,6 +140,7 @@ impl Faults {
             (FaultKind::ReorderedWrite, u64::from(cuts.reordered)),
             (FaultKind::UndeletedFile, u64::from(cuts.undeleted)),
             (FaultKind::CrashAtEffect, cluster.counts.died_at_effect),
+            (FaultKind::SlowRead, cluster.counts.slow_reads),
         ] {
             self.counts.add(kind, count);
         }
@@ -149,8 +157,12 @@ fn heaviness(kind: FaultKind) -> u64 {
         | FaultKind::Drop
         | FaultKind::Duplicate
         | FaultKind::Delay
-        | FaultKind::Reorder => 0,
-        FaultKind::NodeCrash | FaultKind::NodePowerCut | FaultKind::CrashAtEffect => 3,
+        | FaultKind::Reorder
+        | FaultKind::SlowRead => 0,
+        FaultKind::NodeCrash
+        | FaultKind::NodePowerCut
+        | FaultKind::CrashAtEffect
+        | FaultKind::Checkpoint => 3,
         _ => 2,
     }
 }

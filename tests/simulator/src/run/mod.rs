@@ -129,6 +129,7 @@ impl Run {
         cluster.is_traced = settings.is_traced;
         let mut faults = Faults::draw(&settings.faults, random.fork());
         cluster.network.weather = faults.weather();
+        cluster.slow_reads = faults.slow_reads();
         if random.one_in(6) {
             cluster.policy.cache = CacheMode::Writethrough;
         }
@@ -213,8 +214,20 @@ impl Run {
                 self.on_gone(was);
             }
         }
+        if std::mem::take(&mut self.cluster.holds_fold) {
+            self.discard_what_is_folded();
+        }
         if let Some(reason) = self.cluster.laws.violation.take() {
             self.fail(reason);
+        }
+    }
+
+    /// What a node folds is most likely hot.
+    fn discard_what_is_folded(&mut self) {
+        let client = &mut self.clients[self.head];
+        if self.mix.discard > 0 && client.stage == Stage::Working {
+            let bytes = self.mix.hot_bytes(client.disk_bytes);
+            client.discard(&mut self.cluster, 0, bytes);
         }
     }
 
@@ -314,6 +327,8 @@ impl Run {
                 self.cluster.crash();
             }
             RunAction::Takeover(pause) => self.take_over(writer, pause),
+            RunAction::Resize if self.clients[index].stage != Stage::Working => {}
+            RunAction::Resize => self.clients[index].resize(&mut self.cluster, &mut self.random),
             RunAction::Close => self.close(writer),
         }
     }
