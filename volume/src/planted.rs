@@ -3,119 +3,141 @@
 //! is compiled. `scripts/planted-bugs` chooses one at a time.
 
 macro_rules! bugs {
-    ($($bug:ident $name:literal $text:literal,)+) => {
+    (simulator { $($core:ident $core_name:literal $core_text:literal,)+ }
+     power_cuts { $($io:ident $io_name:literal $io_text:literal,)+ }) => {
         /// A bug that can be planted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Bug {
-            $(#[doc = $text] $bug,)+
+            $(#[doc = $core_text] $core,)+
+            $(#[doc = $io_text] $io,)+
         }
 
         impl Bug {
-            /// All of them.
-            pub const ALL: &'static [Bug] = &[$(Bug::$bug,)+];
+            /// Those that the simulator is to find.
+            pub const OF_SIMULATOR: &'static [Bug] = &[$(Bug::$core,)+];
+
+            /// Those that only the power cuts of recorded files can find: the simulator has none
+            /// of the I/O on real files.
+            pub const OF_POWER_CUTS: &'static [Bug] = &[$(Bug::$io,)+];
 
             /// Its name.
             pub fn name(self) -> &'static str {
-                match self { $(Bug::$bug => $name,)+ }
+                match self { $(Bug::$core => $core_name,)+ $(Bug::$io => $io_name,)+ }
             }
 
             /// What it does.
             pub fn text(self) -> &'static str {
-                match self { $(Bug::$bug => $text,)+ }
+                match self { $(Bug::$core => $core_text,)+ $(Bug::$io => $io_text,)+ }
             }
         }
     };
 }
 
 bugs! {
-    // Quorum and durability.
-    AckAtThree "ack-at-three"
-        "What three segments hold counts as durable.",
-    AckBeforeSync "ack-before-sync"
-        "A node acknowledges a frame when it has asked for its append.",
-    FailedAppendIgnored "failed-append-ignored"
-        "A node whose append or sync failed goes on as if it had not.",
-    OldAcksCount "old-acks-count"
-        "What a segment had proved counts on when it is gone, replaced or being filled.",
-    OtherAcksCount "other-acks-count"
-        "Acknowledgements to another writer, or of an earlier life, count.",
-    LowestPgclIsVcl "min-pgcl-as-vcl"
-        "The VCL goes no further than the lowest PGCL of all groups.",
-    HalfTransactionIsDurable "half-transaction-durable"
-        "The VDL stops at any record, not only where a mini-transaction ends.",
-    FlushBeforeQuorum "flush-before-quorum"
-        "A flush is answered at once.",
-    PendingNotRead "pending-not-read"
-        "Reads do not see what is not durable yet.",
-    ReadBelowReadPoint "read-below-read-point"
-        "Reads go to segments that do not have everything up to the read point.",
-    // Epochs and recovery.
-    StaleEpochAccepted "stale-epoch-accepted"
-        "A node takes requests of a writer that was superseded.",
-    PromiseNotDurable "promise-not-durable"
-        "A node promises before its superblock is on stable storage, or without.",
-    LateFramesAppended "late-frames-appended"
-        "What waits for its append is appended though a newer epoch was promised.",
-    TruncateBelowVdl "truncate-below-vdl"
-        "A recovery keeps what was announced as durable, and no more.",
-    ReuseLsns "lsn-reused"
-        "A recovery annuls nothing: the next LSN follows the last durable one.",
-    ListNotDurable "list-not-durable"
-        "A node says that it holds a list before its superblock is on stable storage.",
-    OldestListCounts "oldest-list-counts"
-        "A recovery begins with the list of the lowest epoch, not the highest.",
-    ServeBeforeSettled "tail-served-before-settled"
-        "A recovery serves before four segments cover the tail.",
-    SettleWithoutAnchor "settled-without-anchor"
-        "A segment counts as settled without what it lacks up to its anchor.",
-    SettleOnThree "settled-on-three"
-        "A recovery serves when three segments cover the tail.",
-    AnnounceBeforeSettled "announced-before-settled"
-        "Frames that settle the tail announce the new VDL.",
-    EmptiedNodeCounts "emptied-node-counts"
-        "A directory that was emptied or made anew counts in a recovery.",
-    IncompleteVotes "incomplete-votes"
-        "A segment that lacks something, or has a damaged tail, counts in a recovery.",
-    ConfigurationComesBack "configuration-comes-back"
-        "A configuration that an earlier writer left unfinished counts at a later open.",
-    // What a node keeps.
-    ChecksumNotVerified "checksum-not-verified"
-        "Pages are given as they are read.",
-    ChecksumWithoutAddress "checksum-without-address"
-        "A frame counts wherever it is found: from an earlier use of the file, or misdirected.",
-    TornFrameAccepted "torn-frame-accepted"
-        "A frame counts when its header checks, whatever its payload.",
-    DamageTakenForEnd "damage-taken-for-end"
-        "A damaged record is as if it had never been there.",
-    ReplayNotSynced "replay-not-synced"
-        "What an open finds in the log counts without having been synced.",
-    ReplayBeginsLate "replay-begins-late"
-        "A replay begins at the end of the log, though the index lacks records before it.",
-    DiscardForgottenOnReplay "discard-forgotten-on-replay"
-        "A replay leaves discards out.",
-    CheckpointBeforeData "checkpoint-before-data"
-        "A checkpoint's directories are made before its leaves are written.",
-    TombstonesForgotten "tombstones-forgotten"
-        "A checkpoint forgets the discards that moved blocks have yet to meet.",
-    DiscardOvertaken "discard-overtaken"
-        "A moved or copied block comes back though it was discarded meanwhile.",
-    OneSuperblockSlot "one-superblock-slot"
-        "The superblock is written over the only good one.",
-    FoldLosesNewest "fold-loses-newest"
-        "A folded block lacks its newest record.",
-    ImageHidesNewer "image-hides-newer"
-        "An image hides newer changes of its block.",
-    GarbageFreesLive "garbage-frees-live"
-        "Garbage collection frees what is live.",
-    ReusedBeforeCheckpoint "reused-before-checkpoint"
-        "A file is used again though the last checkpoint names it.",
-    // What a node is given.
-    RepairFromStalePeer "repair-from-stale-peer"
-        "A segment is filled from a peer that does not have everything.",
-    AbsenceNotCopied "absence-not-copied"
-        "A segment that is filled keeps what its peer does not have.",
-    CompleteBeforeLastLeaf "complete-before-last-leaf"
-        "A segment counts as filled when the first leaves are there.",
+    simulator {
+        // Quorum and durability.
+        AckAtThree "ack-at-three"
+            "What three segments hold counts as durable.",
+        AckBeforeSync "ack-before-sync"
+            "A node acknowledges a frame when it has asked for its append.",
+        FailedAppendIgnored "failed-append-ignored"
+            "A node whose append or sync failed goes on as if it had not.",
+        OldAcksCount "old-acks-count"
+            "What a segment had proved counts on when it is gone, replaced or being filled.",
+        OtherAcksCount "other-acks-count"
+            "Acknowledgements to another writer, or of an earlier life, count.",
+        LowestPgclIsVcl "min-pgcl-as-vcl"
+            "The VCL goes no further than the lowest PGCL of all groups.",
+        HalfTransactionIsDurable "half-transaction-durable"
+            "The VDL stops at any record, not only where a mini-transaction ends.",
+        FlushBeforeQuorum "flush-before-quorum"
+            "A flush is answered at once.",
+        PendingNotRead "pending-not-read"
+            "Reads do not see what is not durable yet.",
+        ReadBelowReadPoint "read-below-read-point"
+            "Reads go to segments that do not have everything up to the read point.",
+        // Epochs and recovery.
+        StaleEpochAccepted "stale-epoch-accepted"
+            "A node takes requests of a writer that was superseded.",
+        PromiseNotDurable "promise-not-durable"
+            "A node promises before its superblock is on stable storage, or without.",
+        LateFramesAppended "late-frames-appended"
+            "What waits for its append is appended though a newer epoch was promised.",
+        TruncateBelowVdl "truncate-below-vdl"
+            "A recovery keeps what was announced as durable, and no more.",
+        ReuseLsns "lsn-reused"
+            "A recovery annuls nothing: the next LSN follows the last durable one.",
+        ListNotDurable "list-not-durable"
+            "A node says that it holds a list before its superblock is on stable storage.",
+        OldestListCounts "oldest-list-counts"
+            "A recovery begins with the list of the lowest epoch, not the highest.",
+        ServeBeforeSettled "tail-served-before-settled"
+            "A recovery serves before four segments cover the tail.",
+        SettleWithoutAnchor "settled-without-anchor"
+            "A segment counts as settled without what it lacks up to its anchor.",
+        SettleOnThree "settled-on-three"
+            "A recovery serves when three segments cover the tail.",
+        AnnounceBeforeSettled "announced-before-settled"
+            "Frames that settle the tail announce the new VDL.",
+        EmptiedNodeCounts "emptied-node-counts"
+            "A directory that was emptied or made anew counts in a recovery.",
+        IncompleteVotes "incomplete-votes"
+            "A segment that lacks something, or has a damaged tail, counts in a recovery.",
+        ConfigurationComesBack "configuration-comes-back"
+            "A configuration that an earlier writer left unfinished counts at a later open.",
+        // What a node keeps.
+        ChecksumNotVerified "checksum-not-verified"
+            "Pages are given as they are read.",
+        ChecksumWithoutAddress "checksum-without-address"
+            "A frame counts wherever it is found: from an earlier use of the file, or misdirected.",
+        TornFrameAccepted "torn-frame-accepted"
+            "A frame counts when its header checks, whatever its payload.",
+        DamageTakenForEnd "damage-taken-for-end"
+            "A damaged record is as if it had never been there.",
+        ReplayNotSynced "replay-not-synced"
+            "What an open finds in the log counts without having been synced.",
+        ReplayBeginsLate "replay-begins-late"
+            "A replay begins at the end of the log, though the index lacks records before it.",
+        DiscardForgottenOnReplay "discard-forgotten-on-replay"
+            "A replay leaves discards out.",
+        CheckpointBeforeData "checkpoint-before-data"
+            "A checkpoint's directories are made before its leaves are written.",
+        TombstonesForgotten "tombstones-forgotten"
+            "A checkpoint forgets the discards that moved blocks have yet to meet.",
+        DiscardOvertaken "discard-overtaken"
+            "A moved or copied block comes back though it was discarded meanwhile.",
+        OneSuperblockSlot "one-superblock-slot"
+            "The superblock is written over the only good one.",
+        FoldLosesNewest "fold-loses-newest"
+            "A folded block lacks its newest record.",
+        ImageHidesNewer "image-hides-newer"
+            "An image hides newer changes of its block.",
+        GarbageFreesLive "garbage-frees-live"
+            "Garbage collection frees what is live.",
+        ReusedBeforeCheckpoint "reused-before-checkpoint"
+            "A file is used again though the last checkpoint names it.",
+        // What a node is given.
+        RepairFromStalePeer "repair-from-stale-peer"
+            "A segment is filled from a peer that does not have everything.",
+        AbsenceNotCopied "absence-not-copied"
+            "A segment that is filled keeps what its peer does not have.",
+        CompleteBeforeLastLeaf "complete-before-last-leaf"
+            "A segment counts as filled when the first leaves are there.",
+    }
+    power_cuts {
+        // Appends and superblocks.
+        AppendNotSynced "append-not-synced"
+            "An append counts when it is written.",
+        SuperblockNotSynced "superblock-not-synced"
+            "A superblock counts when it is written.",
+        SyncBeforeWrite "sync-before-write"
+            "A batch is synced before it is written.",
+        FlushSharedTooEarly "flush-shared-too-early"
+            "The flush of one file covers what another file has in new space.",
+        // Names.
+        ExtentNameNotSynced "extent-name-not-synced"
+            "An extent counts as allocated before its name is on stable storage.",
+    }
 }
 
 /// The variable that names the bug of a process.
@@ -130,7 +152,8 @@ pub const VARIABLE: &str = "REDOUBT_PLANTED_BUG";
 pub fn planted() -> Option<Bug> {
     static PLANTED: std::sync::LazyLock<Option<Bug>> = std::sync::LazyLock::new(|| {
         let name = std::env::var(VARIABLE).ok()?;
-        let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+        let mut bugs = Bug::OF_SIMULATOR.iter().chain(Bug::OF_POWER_CUTS).copied();
+        let bug = bugs.find(|bug| bug.name() == name);
         Some(bug.unwrap_or_else(|| panic!("{VARIABLE}: there is no bug '{name}'")))
     });
     *PLANTED

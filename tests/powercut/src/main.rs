@@ -31,8 +31,6 @@ use std::time::{Duration, Instant};
 use user::UserArguments;
 use workload::Workload;
 
-/// States that are built of one recording before the next is made.
-const STATES_PER_RECORDING: u64 = 5000;
 /// Recordings after which it is told how it goes.
 const RECORDINGS_PER_REPORT: u64 = 10;
 /// Losses that are told in full.
@@ -54,6 +52,12 @@ struct Cli {
     /// End with the recording that is replayed after so many hours.
     #[arg(long)]
     hours: Option<f64>,
+    /// States that are built of one recording before the next is made.
+    #[arg(long, value_name = "STATES", default_value_t = 5000)]
+    per_recording: u64,
+    /// End at the first loss, instead of telling all of a recording.
+    #[arg(long)]
+    first_loss: bool,
     /// Seed of recordings and states.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -78,6 +82,10 @@ struct Cli {
     /// Where recordings are made, on a real disk [default: powercut in the build directory].
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
+    /// Name the bugs that can be planted, by the variable REDOUBT_PLANTED_BUG.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long)]
+    bugs: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,6 +97,12 @@ enum Hidden {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "planted-bugs")]
+    if cli.bugs {
+        let bugs = redoubt_volume::planted::Bug::OF_POWER_CUTS.iter();
+        bugs.for_each(|bug| println!("{}: {}", bug.name(), bug.text()));
+        return ExitCode::SUCCESS;
+    }
     let result = match &cli.command {
         Some(Hidden::Use(arguments)) => user::use_disk(arguments).map(|()| true),
         None => run(&cli),
@@ -130,7 +144,7 @@ fn run(cli: &Cli) -> Result<bool> {
         if recordings > 0 && recordings.is_multiple_of(RECORDINGS_PER_REPORT) {
             report(cli, &total, time);
         }
-        let states = STATES_PER_RECORDING.min(cli.states() - total.states);
+        let states = cli.per_recording.max(1).min(cli.states() - total.states);
         let directory = home.join(format!("seed-{seed}-{}", std::process::id()));
         let (tally, took) = record_and_replay(cli, &redoubt, seed, states, directory)?;
         total.add(tally);
@@ -198,6 +212,7 @@ fn replay(
         seed,
         jobs: cli.jobs,
         ignored: cli.ignore_syncs.unwrap_or_default(),
+        ends_at_loss: cli.first_loss || cli.ignore_syncs.is_some(),
     };
     let started = Instant::now();
     let tally = replay.run(&plan, states);

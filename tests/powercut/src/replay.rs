@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) jobs: usize,
     /// Syncs that do nothing: the negative control.
     pub(crate) ignored: Ignored,
+    /// Whether the first loss is enough.
+    pub(crate) ends_at_loss: bool,
 }
 
 /// A state that is not what it must be.
@@ -120,7 +122,7 @@ impl Replay {
         (self.sessions.len() - 1, 0)
     }
 
-    /// Builds and checks these states; with ignored syncs only until the first loss.
+    /// Builds and checks these states; all of them or until the first loss.
     pub(crate) fn run(&self, plan: &Plan, states: Range<u64>) -> Tally {
         let mut moments: Vec<(Moment, u64)> = states
             .map(|state| (self.moment(plan, state), state))
@@ -171,7 +173,7 @@ impl Replay {
                         let state = *state;
                         let why = format!("session {number}, event {}: {why}", index + 1);
                         tally.losses.push(Loss { state, why });
-                        stop.fetch_or(plan.ignored != Ignored::None, Ordering::Relaxed);
+                        stop.fetch_or(plan.ends_at_loss, Ordering::Relaxed);
                     }
                 }
             }

@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     #[cfg(feature = "planted-bugs")]
     if arguments.bugs {
-        let bugs = redoubt_volume::planted::Bug::ALL.iter();
+        let bugs = redoubt_volume::planted::Bug::OF_SIMULATOR.iter();
         bugs.for_each(|bug| println!("{}: {}", bug.name(), bug.text()));
         return ExitCode::SUCCESS;
     }

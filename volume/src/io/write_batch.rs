@@ -12,6 +12,7 @@ use super::uring::Ring;
 use crate::format::superblock::SLOT_BYTES;
 use crate::ids::{ExtentSlot, NodeId};
 use crate::page::Pages;
+use crate::planted::{Bug, is_planted};
 use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId};
 use std::io;
 use std::sync::Arc;
@@ -74,6 +75,16 @@ impl PageWrite {
     }
 }
 
+impl Target {
+    /// Whether a planted bug leaves it out of all syncs.
+    fn is_left_unsynced(self) -> bool {
+        is_planted(match self {
+            Target::Extent { .. } => Bug::AppendNotSynced,
+            Target::Superblock { .. } => Bug::SuperblockNotSynced,
+        })
+    }
+}
+
 /// Writes batches to one device. Belongs to the thread that made it, like its ring.
 pub struct BatchWriter {
     device: Device,
@@ -112,6 +123,9 @@ impl BatchWriter {
             let outcome = self.submit(outcomes.len() as u64, write);
             outcomes.push(outcome);
         }
+        if is_planted(Bug::SyncBeforeWrite) {
+            sync(&mut outcomes, ExtentFile::sync_data);
+        }
         for finished in self.ring.wait_all() {
             let outcome = &mut outcomes[finished.token as usize];
             match finished.result {
@@ -119,7 +133,9 @@ impl BatchWriter {
                 Err(error) => outcome.fail("write", &error),
             }
         }
-        sync(&mut outcomes, ExtentFile::sync_data);
+        if !is_planted(Bug::SyncBeforeWrite) {
+            sync(&mut outcomes, ExtentFile::sync_data);
+        }
         outcomes.into_iter().map(Outcome::completion).collect()
     }
 
@@ -141,8 +157,8 @@ impl BatchWriter {
                         ..
                     }
                 );
-                outcome.shares_flush =
-                    overwrites && self.device.single_flush && file.shares_flush();
+                let is_old = overwrites || is_planted(Bug::FlushSharedTooEarly);
+                outcome.shares_flush = is_old && self.device.single_flush && file.shares_flush();
                 outcome.write = Some(recorder::begin(Action::Write {
                     file: file.file(),
                     offset,
@@ -155,7 +171,7 @@ impl BatchWriter {
                     blocks: !overwrites,
                 };
                 self.ring.push(token, job);
-                outcome.file = Some(file);
+                outcome.file = Some(file).filter(|_| !write.target.is_left_unsynced());
             }
             Err(error) => outcome.fail("open", &error),
         }
