@@ -137,6 +137,12 @@ bugs! {
         // Names.
         ExtentNameNotSynced "extent-name-not-synced"
             "An extent counts as allocated before its name is on stable storage.",
+        NodeNamesNotSynced "node-names-not-synced"
+            "A node directory counts as made before the names in it are on stable storage.",
+        FolderNamesNotSynced "folder-names-not-synced"
+            "A volume counts as made before the names of its folders are on stable storage.",
+        BookNotSynced "book-not-synced"
+            "The address book gets its name before its bytes are on stable storage.",
     }
 }
 

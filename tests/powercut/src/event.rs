@@ -41,8 +41,10 @@ pub(crate) enum What {
     Write { offset: u64, bytes: Bytes },
     /// A file gets another length.
     SetLength { bytes: u64 },
-    /// A file appears.
+    /// A file, or a folder, appears.
     Create,
+    /// A file takes the name of another one of its folder.
+    Rename { to: String },
     /// A file goes away.
     Remove,
     /// A file or folder is synced.
@@ -60,6 +62,7 @@ impl What {
             What::Write { .. } => "writes",
             What::SetLength { .. } => "allocations",
             What::Create => "creations",
+            What::Rename { .. } => "renames",
             What::Remove => "removals",
             What::Sync => "syncs",
             What::Flush => "shared flushes",
@@ -107,7 +110,10 @@ fn decode(buffer: &Arc<Vec<u8>>, at: usize) -> Result<Option<Event>> {
     };
     let path_bytes = (number(0) >> 32) as usize;
     let (operation, offset, length) = (number(8), number(16), number(24));
-    let data_bytes = if rest[0] == 1 { length as usize } else { 0 };
+    let data_bytes = match rest[0] {
+        1 | 8 => length as usize,
+        _ => 0,
+    };
     let end = HEADER_BYTES + path_bytes + data_bytes;
     if rest.len() < end {
         return Ok(None);
@@ -127,6 +133,9 @@ fn decode(buffer: &Arc<Vec<u8>>, at: usize) -> Result<Option<Event>> {
         5 => What::Sync,
         6 => What::Flush,
         7 => What::End,
+        8 => What::Rename {
+            to: std::str::from_utf8(&rest[end - data_bytes..end])?.to_owned(),
+        },
         kind => bail!("there is no event of kind {kind}"),
     };
     Ok(Some(Event {
@@ -143,6 +152,7 @@ pub(crate) fn encode(path: &str, what: &What) -> Vec<u8> {
         What::Write { offset, bytes } => (1, *offset, bytes.len() as u64),
         What::SetLength { bytes } => (2, 0, *bytes),
         What::Create => (3, 0, 0),
+        What::Rename { to } => (8, 0, to.len() as u64),
         What::Remove => (4, 0, 0),
         What::Sync => (5, 0, 0),
         What::Flush => (6, 0, 0),
@@ -154,8 +164,10 @@ pub(crate) fn encode(path: &str, what: &What) -> Vec<u8> {
         event.extend(number.to_le_bytes());
     }
     event.extend(path.as_bytes());
-    if let What::Write { bytes, .. } = what {
-        event.extend_from_slice(bytes);
+    match what {
+        What::Write { bytes, .. } => event.extend_from_slice(bytes),
+        What::Rename { to } => event.extend_from_slice(to.as_bytes()),
+        _ => {}
     }
     event
 }
@@ -172,14 +184,17 @@ mod tests {
             offset: 4096,
             bytes: Bytes::from_vec(vec![7; 100]),
         };
+        let to = "name".to_owned();
         let mut bytes = encode("nodes/a1/superblock", &write);
+        bytes.extend(encode("nodes/a1/x", &What::Rename { to }));
         bytes.extend(encode("nodes/a1/log", &What::Sync));
         let whole = bytes.len();
         bytes.extend(&encode("nodes/a1/log", &What::Remove)[..40]);
         std::fs::write(&path, &bytes).unwrap();
         let events = read_record(&path).unwrap();
-        assert_eq!(events.len(), 2);
-        assert_eq!(events[1].position, whole as u64);
+        assert_eq!(events.len(), 3);
+        assert!(matches!(&events[1].what, What::Rename { to } if to == "name"));
+        assert_eq!(events[2].position, whole as u64);
         let What::Write { offset, bytes } = &events[0].what else {
             panic!("a write");
         };

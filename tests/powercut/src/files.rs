@@ -1,4 +1,4 @@
-//! The files of one node, in memory: pages are shared, so that a state costs what it changes.
+//! The files of one node, or of a volume's own folder, in memory: pages are shared, so that a state costs what it changes.
 
 use crate::event::Bytes;
 use redoubt_volume::ids::ExtentSlot;
@@ -12,13 +12,53 @@ pub(crate) const SECTOR_BYTES: usize = 512;
 /// What a page that was never written reads as.
 pub(crate) const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
-/// A name in a node's directory.
+/// A name in a folder of the volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
-    /// `superblock`
+    /// The volume's own folder.
+    Volume,
+    /// `redoubt.volume`, the address book.
+    Book,
+    /// `redoubt.volume.new`, which becomes the address book.
+    NewBook,
+    /// `nodes`
+    Nodes,
+    /// `nodes/…`, by its number.
+    Node(usize),
+    /// `nodes/…/superblock`
     Superblock,
-    /// `log/….extent`
+    /// `nodes/…/log`
+    Log,
+    /// `nodes/…/log/….extent`
     Extent(ExtentSlot),
+}
+
+/// A folder, whose sync covers the names in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Folder {
+    /// What the volume's own folder is in.
+    Outside,
+    /// The volume's own.
+    Volume,
+    /// `nodes`
+    Nodes,
+    /// A node's.
+    Node,
+    /// `log`, of a node.
+    Log,
+}
+
+impl Name {
+    /// The folder that it is in.
+    pub(crate) fn folder(self) -> Folder {
+        match self {
+            Name::Volume => Folder::Outside,
+            Name::Book | Name::NewBook | Name::Nodes => Folder::Volume,
+            Name::Node(_) => Folder::Nodes,
+            Name::Superblock | Name::Log => Folder::Node,
+            Name::Extent(_) => Folder::Log,
+        }
+    }
 }
 
 /// A file, whatever its name: a name that is made anew leads to another one.
@@ -38,6 +78,14 @@ impl Image {
     /// The page, if it was ever written.
     pub(crate) fn page(&self, index: usize) -> Option<&[u8; PAGE_BYTES]> {
         self.pages.get(index)?.as_deref()
+    }
+
+    /// All of its bytes.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let pages = (0..self.page_count()).map(|index| self.page(index).unwrap_or(&ZEROS));
+        let mut bytes: Vec<u8> = pages.flatten().copied().collect();
+        bytes.truncate(self.length as usize);
+        bytes
     }
 
     /// Pages up to the end of the file.
@@ -119,10 +167,12 @@ pub(crate) enum Change {
     SetLength { file: Inode, bytes: u64 },
     /// A name for a file.
     Create { name: Name, file: Inode },
+    /// Another name for a file, which loses the one that it had.
+    Rename { name: Name, file: Inode },
     /// The end of a name.
     Remove { name: Name },
     /// The folder of the extents is moved away, all at once.
-    RemoveExtents,
+    RemoveLog,
 }
 
 /// The files of a node at one moment.
@@ -184,11 +234,17 @@ impl Files {
                 let former = self.names.insert(*name, *file);
                 former.map(|former| self.images.remove(&former));
             }
+            Change::Rename { name, file } => {
+                self.names.retain(|_, named| named != file);
+                let former = self.names.insert(*name, *file);
+                former.map(|former| self.images.remove(&former));
+            }
             Change::Remove { name } => self.remove(*name),
-            Change::RemoveExtents => {
+            Change::RemoveLog => {
                 let names: Vec<Name> = self.names().collect();
-                let extents = names.into_iter().filter(|name| *name != Name::Superblock);
-                extents.for_each(|name| self.remove(name));
+                let is_log = |name: &Name| *name == Name::Log || name.folder() == Folder::Log;
+                let gone = names.into_iter().filter(is_log);
+                gone.for_each(|name| self.remove(name));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A volume opened on disks in memory: the production writer and nodes in one thread.
 
 use crate::event::Bytes;
-use crate::files::{Change, Files, Image, Name};
+use crate::files::{Change, Files, Folder, Image, Name};
 use crate::node_disk::{Covers, NodeDisk};
 use crate::random::Random;
 use redoubt_volume::embedded::Embedded;
@@ -182,6 +182,7 @@ impl Disk {
 
     /// A directory that proves nothing is left out, like one that is not there.
     fn open(&mut self) -> Option<Node> {
+        self.disk.view().inode(Name::Log)?;
         let image = self.disk.view().named(Name::Superblock)?;
         let pages = read_pages(Some(image), 0, SLOTS * SLOT_BYTES / PAGE_BYTES);
         let superblock = Superblock::newest(pages.bytes()).ok()?;
@@ -274,7 +275,7 @@ impl Disk {
                 operation, slot, ..
             } => {
                 self.sync_file(Name::Extent(slot));
-                self.sync_now(Covers::ExtentNames);
+                self.sync_now(Covers::Names(Folder::Log));
                 done(operation)
             }
             NodeEffect::Read {
@@ -326,7 +327,7 @@ impl LogReader for Disk {
         let view = self.disk.view();
         let extent = |name| match name {
             Name::Extent(slot) => Some((slot, view.named(name)?.length)),
-            Name::Superblock => None,
+            _ => None,
         };
         Ok(view.names().filter_map(extent).collect())
     }

@@ -1,4 +1,4 @@
-//! The disk of one node: what is on stable storage, and what a power cut may take.
+//! The disk of one node, or of a volume's own folder: what is on stable storage, and what a power cut may take.
 //!
 //! The rules, no kinder than a disk and a journaling file system are:
 //! - A change is durable when a sync of its file (a name: of its folder) has ended that began after
@@ -7,7 +7,7 @@
 //!   durably written before: then no metadata leads to it that another file's sync leaves out.
 //! - Everything else is there or not, each change on its own, each sector of a write on its own.
 
-use crate::files::{Change, Files, Inode, Name};
+use crate::files::{Change, Files, Folder, Inode};
 use crate::random::Random;
 
 /// A change that is not durable.
@@ -31,10 +31,8 @@ pub(crate) enum Covers {
     File(Inode),
     /// What was overwritten in a file.
     Overwritten(Inode),
-    /// The names of extents.
-    ExtentNames,
-    /// The names of the superblock and of the folder of the extents.
-    NodeNames,
+    /// The names in a folder.
+    Names(Folder),
 }
 
 /// See the module's page.
@@ -74,7 +72,7 @@ impl Ignored {
             Ignored::All => true,
             Ignored::Files => matches!(covers, Covers::File(_)),
             Ignored::Flushes => matches!(covers, Covers::Overwritten(_)),
-            Ignored::Names => matches!(covers, Covers::ExtentNames | Covers::NodeNames),
+            Ignored::Names => matches!(covers, Covers::Names(_)),
         }
     }
 }
@@ -177,6 +175,7 @@ impl NodeDisk {
     }
 
     /// All that a process sees is durable.
+    #[cfg(test)]
     pub(crate) fn settle(&mut self) {
         self.pending.clear();
         self.durable = self.view.clone();
@@ -214,13 +213,11 @@ fn covers(covers: Covers, change: &Change, durable: &Files) -> bool {
             let image = durable.image(*file);
             synced == *file && image.is_some_and(|image| image.is_written(*offset, bytes.len()))
         }
-        (Covers::ExtentNames, Change::Create { name, .. } | Change::Remove { name }) => {
-            matches!(name, Name::Extent(_))
-        }
-        (Covers::NodeNames, Change::Create { name, .. } | Change::Remove { name }) => {
-            *name == Name::Superblock
-        }
-        (Covers::NodeNames, Change::RemoveExtents) => true,
+        (
+            Covers::Names(synced),
+            Change::Create { name, .. } | Change::Rename { name, .. } | Change::Remove { name },
+        ) => synced == name.folder(),
+        (Covers::Names(synced), Change::RemoveLog) => synced == Folder::Node,
         _ => false,
     }
 }
@@ -292,6 +289,7 @@ fn tear(files: &mut Files, change: &Change, random: &mut Random) {
 mod tests {
     use super::*;
     use crate::event::Bytes;
+    use crate::files::Name;
     use redoubt_volume::ids::ExtentSlot;
     use redoubt_volume::page::PAGE_BYTES;
 
@@ -339,14 +337,14 @@ mod tests {
         assert_eq!(always(&disk, 0), None);
         sync(&mut disk, Covers::File(file));
         assert_eq!(always(&disk, 0), None, "the name may be lost");
-        sync(&mut disk, Covers::ExtentNames);
+        sync(&mut disk, Covers::Names(Folder::Log));
         assert_eq!(always(&disk, 0), Some(5));
     }
 
     #[test]
     fn a_sync_covers_only_what_ended_before_it_began() {
         let (mut disk, file) = disk();
-        sync(&mut disk, Covers::ExtentNames);
+        sync(&mut disk, Covers::Names(Folder::Log));
         disk.begin(2, write(file, 0, 5));
         disk.begin_sync(3, Covers::File(file));
         disk.end(2);
@@ -361,7 +359,7 @@ mod tests {
     #[test]
     fn a_flush_covers_only_what_overwrites_durable_pages() {
         let (mut disk, file) = disk();
-        sync(&mut disk, Covers::ExtentNames);
+        sync(&mut disk, Covers::Names(Folder::Log));
         disk.begin(2, write(file, 0, 5));
         disk.end(2);
         sync(&mut disk, Covers::Overwritten(file));
@@ -379,7 +377,7 @@ mod tests {
         disk.begin(2, write(file, 0, 5));
         disk.end(2);
         sync(&mut disk, Covers::File(file));
-        sync(&mut disk, Covers::ExtentNames);
+        sync(&mut disk, Covers::Names(Folder::Log));
         disk.begin(3, Change::Remove { name: NAME });
         let second = disk.new_file();
         disk.begin(
@@ -407,7 +405,7 @@ mod tests {
         let file = disk.new_file();
         disk.begin(1, Change::Create { name: NAME, file });
         disk.end(1);
-        sync(&mut disk, Covers::ExtentNames);
+        sync(&mut disk, Covers::Names(Folder::Log));
         let gone = (0..50).any(|seed| disk.cut(&mut Random::of(seed, 0)).named(NAME).is_none());
         assert!(gone);
     }

@@ -1,8 +1,10 @@
-//! A recording played back onto six disks in memory, event by event.
+//! A recording played back onto disks in memory, event by event: one for each node, and one for the
+//! volume's own folder and the names of the nodes'.
 
 use crate::event::{Bytes, Event, What};
-use crate::files::{Change, Files, Image, Name, ZEROS};
+use crate::files::{Change, Files, Folder, Image, Name, ZEROS};
 use crate::node_disk::{Covers, Ignored, NodeDisk};
+use crate::random::Random;
 use redoubt_volume::ids::ExtentSlot;
 use redoubt_volume::page::PAGE_BYTES;
 use std::collections::HashMap;
@@ -10,57 +12,89 @@ use std::collections::HashMap;
 /// The nodes of the volume, in the order of their ids.
 pub(crate) const NODES: [&str; 6] = ["a1", "a2", "b1", "b2", "c1", "c2"];
 
+/// The volume's own folder in a recording's.
+pub(crate) const VOLUME: &str = "volume";
+/// Index of the disk of the volume's own folder, behind those of the nodes.
+const VOLUME_DISK: usize = NODES.len();
+
 /// Where a path of an event leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    File(Name),
-    Log,
-    Folder,
+    /// A file on this disk.
+    File(usize, Name),
+    /// A folder with its name on one disk, and what is in it on another.
+    Folder {
+        name: (usize, Name),
+        holds: (usize, Folder),
+    },
 }
 
-/// Six disks, as far as the recording was played.
+/// The disks, as far as the recording was played.
 pub(crate) struct Playback {
     disks: Vec<NodeDisk>,
     ignored: Ignored,
-    /// The node of each operation that was begun.
-    nodes: HashMap<u64, usize>,
+    /// The disk of each operation that was begun.
+    begun: HashMap<u64, usize>,
+    /// The folder that the volume's own is in.
+    outside: String,
+}
+
+/// What a power cut leaves.
+pub(crate) struct Remains {
+    /// The bytes of the address book, if it is there.
+    pub(crate) book: Option<Vec<u8>>,
+    /// The files of the nodes: none where no name leads to them.
+    pub(crate) nodes: Vec<Files>,
 }
 
 impl Playback {
-    /// Before the first session.
+    /// Before there is a volume.
     pub(crate) fn new(ignored: Ignored) -> Playback {
         Playback {
-            disks: NODES.map(|_| NodeDisk::new(ignored)).into(),
+            disks: (0..=VOLUME_DISK).map(|_| NodeDisk::new(ignored)).collect(),
             ignored,
-            nodes: HashMap::new(),
+            begun: HashMap::new(),
+            outside: String::new(),
         }
     }
 
-    /// The disks now.
-    pub(crate) fn disks(&self) -> &[NodeDisk] {
-        &self.disks
+    /// Cuts the power of each disk on its own.
+    pub(crate) fn cut(&self, random: &mut Random) -> Remains {
+        let (volume, nodes) = self.disks.split_last().expect("a disk for the volume");
+        let left = volume.cut(random);
+        // A name that leads to a folder of former times leads to nothing that is known.
+        let leads =
+            |name| left.inode(name).is_some() && left.inode(name) == volume.view().inode(name);
+        let has_nodes = leads(Name::Volume) && leads(Name::Nodes);
+        let book = left.named(Name::Book).filter(|_| leads(Name::Volume));
+        let files = |(number, disk): (usize, &NodeDisk)| {
+            let files = disk.cut(random);
+            let is_found = has_nodes && leads(Name::Node(number));
+            if is_found { files } else { Files::default() }
+        };
+        Remains {
+            book: book.map(Image::bytes),
+            nodes: nodes.iter().enumerate().map(files).collect(),
+        }
     }
 
-    /// A process begins: the snapshot tells what became of what the one before it did not end.
-    /// The files of the first session, and a directory that was emptied, are durable as they are.
-    pub(crate) fn begin_session(&mut self, snapshot: &[Event], first: bool) {
+    /// A process begins: the snapshot tells what became of what the one before it did not end. That
+    /// a directory was emptied is durable.
+    pub(crate) fn begin_session(&mut self, snapshot: &[Event]) {
         let mut actual = Playback::new(Ignored::None);
         for (number, event) in snapshot.iter().enumerate() {
             let mut event = event.clone();
             event.operation = number as u64;
             actual.play(&event);
         }
-        self.nodes.clear();
-        for (disk, actual) in self.disks.iter_mut().zip(actual.disks) {
-            if actual.view().inode(Name::Superblock).is_none() {
+        self.begun.clear();
+        for (index, (disk, actual)) in self.disks.iter_mut().zip(actual.disks).enumerate() {
+            if index != VOLUME_DISK && actual.view().inode(Name::Superblock).is_none() {
                 *disk = NodeDisk::new(self.ignored);
             }
             let killed = disk.lose_process();
             adopt_whole(disk, actual.view(), killed);
             adopt(disk, actual.view());
-            if first {
-                disk.settle();
-            }
         }
     }
 
@@ -68,23 +102,59 @@ impl Playback {
     pub(crate) fn play(&mut self, event: &Event) {
         let operation = event.operation;
         if matches!(event.what, What::End) {
-            if let Some(node) = self.nodes.remove(&operation) {
-                self.disks[node].end(operation);
+            if let Some(disk) = self.begun.remove(&operation) {
+                self.disks[disk].end(operation);
             }
             return;
         }
-        let Some((node, place)) = parse(&event.path) else {
-            return;
-        };
-        self.nodes.insert(operation, node);
-        let disk = &mut self.disks[node];
-        match place {
-            Place::File(name) => play_file(disk, operation, name, &event.what),
-            Place::Log if matches!(event.what, What::Remove) => {
-                disk.begin(operation, Change::RemoveExtents);
+        let place = parse(&event.path);
+        let disk = match place {
+            None if event.path == self.outside => {
+                let covers = Covers::Names(Folder::Outside);
+                self.disks[VOLUME_DISK].begin_sync(operation, covers);
+                VOLUME_DISK
             }
-            Place::Log => disk.begin_sync(operation, Covers::ExtentNames),
-            Place::Folder => disk.begin_sync(operation, Covers::NodeNames),
+            None => return,
+            Some(Place::File(disk, name)) => {
+                play_file(&mut self.disks[disk], operation, name, &event.what);
+                disk
+            }
+            Some(Place::Folder { name, holds }) => self.play_folder(event, name, holds),
+        };
+        self.begun.insert(operation, disk);
+    }
+
+    /// Gives back the disk that it is done to.
+    fn play_folder(
+        &mut self,
+        event: &Event,
+        (named_on, name): (usize, Name),
+        (disk, folder): (usize, Folder),
+    ) -> usize {
+        match event.what {
+            What::Create => {
+                if let (Name::Volume, Some((outside, _))) = (name, event.path.rsplit_once('/')) {
+                    self.outside = outside.to_owned();
+                }
+                // Where it is there already, it is not made.
+                if self.disks[named_on].view().inode(name).is_none() {
+                    play_file(
+                        &mut self.disks[named_on],
+                        event.operation,
+                        name,
+                        &event.what,
+                    );
+                }
+                named_on
+            }
+            What::Remove if folder == Folder::Log => {
+                self.disks[disk].begin(event.operation, Change::RemoveLog);
+                disk
+            }
+            _ => {
+                self.disks[disk].begin_sync(event.operation, Covers::Names(folder));
+                disk
+            }
         }
     }
 }
@@ -112,27 +182,50 @@ fn play_file(disk: &mut NodeDisk, operation: u64, name: Name, what: &What) {
             disk.begin(operation, Change::SetLength { file, bytes });
         }
         What::Remove => disk.begin(operation, Change::Remove { name }),
+        What::Rename { .. } => {
+            // The only one that there is.
+            let name = Name::Book;
+            disk.begin(operation, Change::Rename { name, file });
+        }
         What::Sync => disk.begin_sync(operation, Covers::File(file)),
         What::Flush => disk.begin_sync(operation, Covers::Overwritten(file)),
         What::Create | What::End => {}
     }
 }
 
-/// Finds node and place in a path such as `/somewhere/nodes/a1/log/00000000.extent`.
-fn parse(path: &str) -> Option<(usize, Place)> {
-    let (_, inside) = path.rsplit_once("/nodes/")?;
-    let (node, rest) = inside.split_once('/').unwrap_or((inside, ""));
-    let node = NODES.iter().position(|name| *name == node)?;
-    let place = match rest {
-        "" => Place::Folder,
-        "log" => Place::Log,
-        "superblock" => Place::File(Name::Superblock),
-        other => {
-            let slot = other.strip_prefix("log/")?.strip_suffix(".extent")?;
-            Place::File(Name::Extent(ExtentSlot(slot.parse().ok()?)))
-        }
+/// Understands a path such as `/somewhere/volume/nodes/a1/log/00000000.extent`.
+fn parse(path: &str) -> Option<Place> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let folder = |name, folder| Place::Folder {
+        name: (VOLUME_DISK, name),
+        holds: (VOLUME_DISK, folder),
     };
-    Some((node, place))
+    Some(match parts[..] {
+        [.., VOLUME] => folder(Name::Volume, Folder::Volume),
+        [.., VOLUME, "nodes"] => folder(Name::Nodes, Folder::Nodes),
+        [.., VOLUME, "redoubt.volume"] => Place::File(VOLUME_DISK, Name::Book),
+        [.., VOLUME, "redoubt.volume.new"] => Place::File(VOLUME_DISK, Name::NewBook),
+        [.., VOLUME, "nodes", node] => Place::Folder {
+            name: (VOLUME_DISK, Name::Node(number_of(node)?)),
+            holds: (number_of(node)?, Folder::Node),
+        },
+        [.., VOLUME, "nodes", node, "superblock"] => {
+            Place::File(number_of(node)?, Name::Superblock)
+        }
+        [.., VOLUME, "nodes", node, "log"] => Place::Folder {
+            name: (number_of(node)?, Name::Log),
+            holds: (number_of(node)?, Folder::Log),
+        },
+        [.., VOLUME, "nodes", node, "log", extent] => {
+            let slot = extent.strip_suffix(".extent")?.parse().ok()?;
+            Place::File(number_of(node)?, Name::Extent(ExtentSlot(slot)))
+        }
+        _ => return None,
+    })
+}
+
+fn number_of(node: &str) -> Option<usize> {
+    NODES.iter().position(|name| *name == node)
 }
 
 /// Does the writes of a killed process that are found whole. A page of zeros looks as if it had never
@@ -210,18 +303,30 @@ mod tests {
 
     #[test]
     fn paths_are_understood() {
-        let extent = Place::File(Name::Extent(ExtentSlot(12)));
+        let extent = Place::File(5, Name::Extent(ExtentSlot(12)));
+        let folder = |name, holds| Some(Place::Folder { name, holds });
         for (path, expected) in [
             (
-                "/x/nodes/y/nodes/a1/superblock",
-                Some((0, Place::File(Name::Superblock))),
+                "/x/volume/nodes/y/volume/nodes/a1/superblock",
+                Some(Place::File(0, Name::Superblock)),
             ),
-            ("/x/nodes/c2/log/00000012.extent", Some((5, extent))),
-            ("/x/nodes/b1/log", Some((2, Place::Log))),
-            ("/x/nodes/b1", Some((2, Place::Folder))),
-            ("/x/nodes/b1/lock", None),
-            ("/x/nodes/a1/log/00000012.extent (deleted)", None),
-            ("/x/redoubt.volume", None),
+            ("/x/volume/nodes/c2/log/00000012.extent", Some(extent)),
+            (
+                "/x/volume/nodes/b1/log",
+                folder((2, Name::Log), (2, Folder::Log)),
+            ),
+            (
+                "/x/volume/nodes/b1",
+                folder((VOLUME_DISK, Name::Node(2)), (2, Folder::Node)),
+            ),
+            (
+                "/x/volume/redoubt.volume",
+                Some(Place::File(VOLUME_DISK, Name::Book)),
+            ),
+            ("/x/volume/nodes/b1/lock", None),
+            ("/x/volume/nodes/b1/former/superblock", None),
+            ("/x/volume/nodes/a1/log/00000012.extent (deleted)", None),
+            ("/x", None),
         ] {
             assert_eq!(parse(path), expected, "{path}");
         }
@@ -235,7 +340,7 @@ mod tests {
             what,
             position: 0,
         };
-        let superblock = "/v/nodes/a1/superblock";
+        let superblock = "/v/volume/nodes/a1/superblock";
         let write = |byte: u8| What::Write {
             offset: 0,
             bytes: Bytes::from_vec(vec![byte; PAGE_BYTES]),
@@ -243,19 +348,20 @@ mod tests {
         let create = event(0, superblock, What::Create);
         let snapshot = [create.clone(), event(0, superblock, write(1))];
         let mut playback = Playback::new(Ignored::None);
-        playback.begin_session(&snapshot, true);
+        playback.begin_session(&snapshot);
+        playback.disks[0].settle();
         // Begun, never ended, and half of it is there.
         playback.play(&event(7, superblock, write(2)));
         let mut half = vec![1; PAGE_BYTES];
         half[..512].fill(2);
         let bytes = Bytes::from_vec(half.clone());
         let found = event(0, superblock, What::Write { offset: 0, bytes });
-        playback.begin_session(&[create, found], false);
-        let view = playback.disks()[0].view();
+        playback.begin_session(&[create, found]);
+        let view = playback.disks[0].view();
         let page = view.named(Name::Superblock).unwrap().page(0).unwrap();
         assert_eq!(page[..], half[..]);
         let first = |seed| {
-            let files = playback.disks()[0].cut(&mut crate::random::Random::of(seed, 0));
+            let files = playback.disks[0].cut(&mut Random::of(seed, 0));
             files.named(Name::Superblock).unwrap().page(0).unwrap()[0]
         };
         let found: std::collections::BTreeSet<u8> = (0..50).map(first).collect();
@@ -265,7 +371,7 @@ mod tests {
     /// The disk of a1 after a write of ones, zeros and ones that was killed, of which a snapshot
     /// found these pages; then it was synced, overwritten with twos, and a flush was shared.
     fn overwritten_after_kill(found: [u8; 3]) -> std::collections::BTreeSet<u8> {
-        let extent = "/v/nodes/a1/log/00000000.extent";
+        let extent = "/v/volume/nodes/a1/log/00000000.extent";
         let event = |operation, path: &str, what| Event {
             operation,
             path: path.to_owned(),
@@ -280,23 +386,24 @@ mod tests {
             bytes: 3 * PAGE_BYTES as u64,
         };
         let mut snapshot = vec![
-            event(0, "/v/nodes/a1/superblock", What::Create),
+            event(0, "/v/volume/nodes/a1/superblock", What::Create),
             event(0, extent, What::Create),
             event(0, extent, length),
         ];
         let mut playback = Playback::new(Ignored::None);
-        playback.begin_session(&snapshot, true);
+        playback.begin_session(&snapshot);
+        playback.disks[0].settle();
         playback.play(&event(1, extent, write(0, &[1, 0, 1])));
         let pages = found.iter().enumerate().filter(|(_, byte)| **byte != 0);
         snapshot.extend(pages.map(|(page, byte)| event(0, extent, write(page, &[*byte]))));
-        playback.begin_session(&snapshot, false);
+        playback.begin_session(&snapshot);
         let done = [What::Sync, write(0, &[2, 2, 2]), What::Flush];
         for (operation, what) in (2..).zip(done) {
             playback.play(&event(operation, extent, what));
             playback.play(&event(operation, "", What::End));
         }
         let second = |seed| {
-            let files = playback.disks()[0].cut(&mut crate::random::Random::of(seed, 0));
+            let files = playback.disks[0].cut(&mut Random::of(seed, 0));
             let image = files.named(Name::Extent(ExtentSlot(0))).unwrap();
             image.page(1).map_or(0, |page| page[0])
         };
@@ -311,5 +418,64 @@ mod tests {
             torn.contains(&0),
             "nothing says that its zeros were written"
         );
+    }
+
+    /// The events of a volume's making, up to what is left out: its first node, and the book.
+    fn creation(left_out: &str) -> Playback {
+        let (book, nodes) = ("/h/volume/redoubt.volume", "/h/volume/nodes/a1");
+        let new_book = format!("{book}.new");
+        let to = "redoubt.volume".to_owned();
+        let bytes = Bytes::from_vec(vec![7; 100]);
+        let events = [
+            ("volume", "/h/volume", What::Create),
+            ("outside", "/h", What::Sync),
+            ("nodes", "/h/volume/nodes", What::Create),
+            ("node", nodes, What::Create),
+            ("names of nodes", "/h/volume/nodes", What::Sync),
+            ("superblock", &format!("{nodes}/superblock"), What::Create),
+            ("names of a1", nodes, What::Sync),
+            ("book", &new_book, What::Create),
+            ("bytes", &new_book, What::Write { offset: 0, bytes }),
+            ("synced", &new_book, What::Sync),
+            ("rename", &new_book, What::Rename { to }),
+            ("names of the volume", "/h/volume", What::Sync),
+        ];
+        let mut playback = Playback::new(Ignored::None);
+        let events = events.into_iter().filter(|(name, ..)| *name != left_out);
+        for (operation, (_, path, what)) in (1..).zip(events) {
+            let end = What::End;
+            for (path, what) in [(path, what), ("", end)] {
+                let path = path.to_owned();
+                playback.play(&Event {
+                    operation,
+                    path,
+                    what,
+                    position: 0,
+                });
+            }
+        }
+        playback
+    }
+
+    #[test]
+    fn a_new_volume_needs_every_name_and_the_bytes_of_its_book() {
+        let is_whole = |left_out: &str| {
+            let playback = creation(left_out);
+            (0..50).all(|seed| {
+                let left = playback.cut(&mut Random::of(seed, 0));
+                let has_node = left.nodes[0].inode(Name::Superblock).is_some();
+                has_node && left.book == Some(vec![7; 100])
+            })
+        };
+        assert!(is_whole(""));
+        for left_out in [
+            "outside",
+            "names of nodes",
+            "names of a1",
+            "synced",
+            "names of the volume",
+        ] {
+            assert!(!is_whole(left_out), "{left_out}");
+        }
     }
 }

@@ -1,20 +1,23 @@
 //! Makes a recording: a volume is created, mounted, used, and its daemon killed or unmounted, again
-//! and again; what each daemon does to the files of the nodes is written down.
+//! and again; what each of these processes does to the volume's files and folders is written down.
 //!
 //! ```text
 //! DIRECTORY/seed           of the operations
 //! DIRECTORY/ledger         see `ledger`
-//! DIRECTORY/snapshot-N     the files of the nodes before session N, as events
+//! DIRECTORY/record-create  what the command did that made the volume
+//! DIRECTORY/snapshot-N     files and folders before session N, as events
 //! DIRECTORY/record-N       what the daemon of session N did
 //! ```
 
 use crate::ending;
 use crate::event::{Bytes, What, encode};
 use crate::ledger::LedgerWriter;
+use crate::playback::{NODES, VOLUME};
 use crate::random::Random;
 use crate::workload::{DISK_BYTES, GROUP_BYTES, Workload};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, umount2};
+use redoubt_volume::io::address_book::BOOK_NAME;
 use redoubt_volume::page::PAGE_BYTES;
 use std::fs::{self, File};
 use std::io::Write;
@@ -35,6 +38,11 @@ impl Recording {
     /// The ledger.
     pub(crate) fn ledger(&self) -> PathBuf {
         self.0.join("ledger")
+    }
+
+    /// What the making of the volume did.
+    pub(crate) fn creation(&self) -> PathBuf {
+        self.0.join("record-create")
     }
 
     /// The files before a session.
@@ -93,7 +101,7 @@ struct Studio {
 
 impl Studio {
     fn volume(&self) -> PathBuf {
-        self.home.join("volume")
+        self.home.join(VOLUME)
     }
 
     fn point(&self) -> PathBuf {
@@ -109,6 +117,7 @@ impl Studio {
             "--group-size".into(),
             GROUP_BYTES.to_string(),
         ]);
+        create.env("REDOUBT_RECORD", self.recording.creation());
         run(create.arg(self.volume()))
     }
 
@@ -116,10 +125,7 @@ impl Studio {
         if number % 3 == 2 {
             // The daemon finds one of its directories gone, and makes it anew.
             let node = self.random.below(6) as usize;
-            let node = self
-                .volume()
-                .join("nodes")
-                .join(crate::playback::NODES[node]);
+            let node = self.volume().join("nodes").join(NODES[node]);
             fs::remove_dir_all(node)?;
         }
         snapshot(&self.volume(), &self.recording.snapshot(number))?;
@@ -247,11 +253,20 @@ fn await_end(process: &mut Child) -> Result<bool> {
     }
 }
 
-/// Writes down the files of all nodes; pages of zeros are left out.
+/// Writes down the volume's folders and the files of all nodes; pages of zeros are left out.
 fn snapshot(volume: &Path, to: &Path) -> Result<()> {
     let mut events = File::create(to)?;
-    for node in crate::playback::NODES {
-        let folder = volume.join("nodes").join(node);
+    let nodes = volume.join("nodes");
+    let of_nodes = NODES.map(|node| [nodes.join(node), nodes.join(node).join("log")]);
+    let folders = [volume.to_path_buf(), nodes.clone()];
+    for folder in folders.iter().chain(of_nodes.iter().flatten()) {
+        if folder.exists() {
+            events.write_all(&encode(text_of(folder)?, &What::Create))?;
+        }
+    }
+    events.write_all(&events_of(&volume.join(BOOK_NAME))?)?;
+    for node in NODES {
+        let folder = nodes.join(node);
         let extents = fs::read_dir(folder.join("log")).into_iter().flatten();
         let mut files: Vec<PathBuf> = extents
             .map(|entry| Ok(entry?.path()))
@@ -264,8 +279,12 @@ fn snapshot(volume: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+fn text_of(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is no text")
+}
+
 fn events_of(file: &Path) -> Result<Vec<u8>> {
-    let path = file.to_str().context("a path that is no text")?;
+    let path = text_of(file)?;
     let content = fs::read(file)?;
     let mut events = encode(path, &What::Create);
     let bytes = content.len() as u64;

@@ -7,18 +7,22 @@ use crate::history::History;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::node_disk::Ignored;
-use crate::playback::Playback;
+use crate::playback::{Playback, Remains};
 use crate::random::Random;
 use crate::recording::Recording;
 use anyhow::{Result, ensure};
+use redoubt_volume::io::address_book::AddressBook;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One of so many states is cut a second time while it is being opened.
 const CUT_AGAIN_ONE_IN: u64 = 4;
 /// One of so many is opened a second time, after another cut.
 const OPEN_AGAIN_ONE_IN: u64 = 4;
+/// One of so many is of the making of the volume, which is short.
+const CREATION_ONE_IN: u64 = 16;
 /// Steps of the opening after which the second cut comes, at most.
 const OPENING_STEPS: u64 = 120;
 
@@ -57,32 +61,48 @@ pub(crate) struct Tally {
     pub(crate) losses: Vec<Loss>,
 }
 
-/// One session of a recording, in memory.
-struct Session {
+/// What one process did.
+struct Part {
     snapshot: Vec<Event>,
     events: Vec<Event>,
 }
 
 /// A recording in memory.
 pub(crate) struct Replay {
-    sessions: Vec<Session>,
+    /// The making of the volume, then the sessions.
+    parts: Vec<Part>,
     ledger: Ledger,
 }
 
-/// A moment: so many events of a session have happened.
+/// What must be there at a moment.
+struct Promised<'a> {
+    /// Whether the making of the volume was over.
+    volume: bool,
+    /// What may have happened.
+    history: &'a History,
+    /// How many operations of that must have.
+    operations: usize,
+}
+
+/// A moment: so many events of a part have happened.
 type Moment = (usize, usize);
 
 impl Replay {
     /// Reads a recording.
     pub(crate) fn read(recording: &Recording) -> Result<Replay> {
+        let creation = Part {
+            snapshot: Vec::new(),
+            events: read_record(&recording.creation())?,
+        };
         let sessions = (0..recording.sessions()).map(|number| {
-            Ok(Session {
+            Ok(Part {
                 snapshot: read_record(&recording.snapshot(number))?,
                 events: read_record(&recording.record(number))?,
             })
         });
+        let parts = std::iter::once(Ok(creation)).chain(sessions);
         let replay = Replay {
-            sessions: sessions.collect::<Result<_>>()?,
+            parts: parts.collect::<Result<_>>()?,
             ledger: Ledger::read(&recording.ledger(), recording.seed()?)?,
         };
         ensure!(
@@ -93,16 +113,15 @@ impl Replay {
         Ok(replay)
     }
 
-    /// Events of all sessions.
+    /// Events of all parts.
     pub(crate) fn events(&self) -> usize {
-        let sessions = self.sessions.iter();
-        sessions.map(|session| session.events.len()).sum()
+        self.parts.iter().map(|part| part.events.len()).sum()
     }
 
     /// How often what was done, in words.
     pub(crate) fn summary(&self) -> String {
         let mut counts = BTreeMap::new();
-        for event in self.sessions.iter().flat_map(|session| &session.events) {
+        for event in self.parts.iter().flat_map(|part| &part.events) {
             *counts.entry(event.what.plural()).or_insert(0_u64) += 1;
         }
         let counts = counts.iter().map(|(what, count)| format!("{count} {what}"));
@@ -112,14 +131,18 @@ impl Replay {
     /// When the power goes in a state.
     fn moment(&self, plan: &Plan, state: u64) -> Moment {
         let mut random = Random::of(plan.seed, state);
-        let mut event = random.below(self.events() as u64) as usize;
-        for (number, session) in self.sessions.iter().enumerate() {
-            if event < session.events.len() {
+        let events = match random.one_in(CREATION_ONE_IN) {
+            true => self.parts[0].events.len(),
+            false => self.events(),
+        };
+        let mut event = random.below(events as u64) as usize;
+        for (number, part) in self.parts.iter().enumerate() {
+            if event < part.events.len() {
                 return (number, event + 1);
             }
-            event -= session.events.len();
+            event -= part.events.len();
         }
-        (self.sessions.len() - 1, 0)
+        (self.parts.len() - 1, 0)
     }
 
     /// Builds and checks these states; all of them or until the first loss.
@@ -148,30 +171,21 @@ impl Replay {
         let mut tally = Tally::default();
         let mut playback = Playback::new(plan.ignored);
         let mut moments = moments.iter().peekable();
-        for (number, session) in self.sessions.iter().enumerate() {
-            playback.begin_session(&session.snapshot, number == 0);
-            let mut known: Option<(bool, History, usize)> = None;
-            for (index, event) in session.events.iter().enumerate() {
+        for (number, part) in self.parts.iter().enumerate() {
+            playback.begin_session(&part.snapshot);
+            let mut known = None;
+            for (index, event) in part.events.iter().enumerate() {
                 playback.play(event);
                 let here = (number, index + 1);
                 while let Some((_, state)) = moments.next_if(|(moment, _)| *moment == here) {
                     if stop.load(Ordering::Relaxed) || ending::is_interrupted() {
                         return tally;
                     }
-                    let opened = self.ledger.was_opened_by(number, event.position);
-                    if known.as_ref().is_none_or(|(then, ..)| *then != opened) {
-                        let (history, demanded) = self.ledger.at(number, event.position);
-                        known = Some((opened, history, demanded));
-                    }
-                    let (_, history, demanded) = known.as_ref().expect("it was just found");
-                    let demanded = match opened {
-                        true => self.ledger.demanded(number, event.position, history),
-                        false => *demanded,
-                    };
+                    let promised = self.promised(number, event.position, &mut known);
                     let random = Random::of(!plan.seed, *state);
-                    if let Err(why) = check(&playback, history, demanded, random, &mut tally) {
+                    if let Err(why) = check(&playback, &promised, random, &mut tally) {
+                        let why = format!("{}, event {}: {why}", name_of(number), index + 1);
                         let state = *state;
-                        let why = format!("session {number}, event {}: {why}", index + 1);
                         tally.losses.push(Loss { state, why });
                         stop.fetch_or(plan.ends_at_loss, Ordering::Relaxed);
                     }
@@ -179,6 +193,43 @@ impl Replay {
             }
         }
         tally
+    }
+
+    /// What was promised at a position in the record of a part; `known` is what is the same for most
+    /// positions of it.
+    fn promised<'a>(
+        &self,
+        part: usize,
+        position: u64,
+        known: &'a mut Option<(bool, History, usize)>,
+    ) -> Promised<'a> {
+        let (session, position) = match part {
+            0 => (0, 0),
+            _ => (part - 1, position),
+        };
+        let opened = self.ledger.was_opened_by(session, position);
+        if known.as_ref().is_none_or(|(then, ..)| *then != opened) {
+            let (history, demanded) = self.ledger.at(session, position);
+            *known = Some((opened, history, demanded));
+        }
+        let (_, history, demanded) = known.as_ref().expect("it was just found");
+        let operations = match opened {
+            true => self.ledger.demanded(session, position, history),
+            false => *demanded,
+        };
+        Promised {
+            volume: part > 0,
+            history,
+            operations,
+        }
+    }
+}
+
+/// A part in words.
+fn name_of(part: usize) -> String {
+    match part {
+        0 => "creation".to_owned(),
+        part => format!("session {}", part - 1),
     }
 }
 
@@ -195,25 +246,31 @@ impl Tally {
 /// Cuts each node's power at its own moment, opens what is left, and checks it.
 fn check(
     playback: &Playback,
-    history: &History,
-    demanded: usize,
+    promised: &Promised<'_>,
     mut random: Random,
     tally: &mut Tally,
 ) -> Result<(), String> {
     tally.states += 1;
-    let disks = playback.disks().iter();
-    let files = disks.map(|disk| disk.cut(&mut random)).collect();
+    let Remains { book, nodes } = playback.cut(&mut random);
+    let Some(book) = book else {
+        // Whoever made it was not yet told that it is there.
+        let error = "the volume's address book is gone".to_owned();
+        return if promised.volume { Err(error) } else { Ok(()) };
+    };
+    AddressBook::parse(&book, Path::new("/"))
+        .map_err(|error| format!("the address book cannot be read: {error}"))?;
     let again = random.one_in(CUT_AGAIN_ONE_IN);
     let twice = random.one_in(OPEN_AGAIN_ONE_IN);
     let steps = 1 + random.below(OPENING_STEPS);
-    let mut machine = Machine::new(files, random);
+    let mut machine = Machine::new(nodes, random);
     if again {
         tally.cut_again += 1;
         machine.open_partly(steps)?;
         machine.cut();
     }
     let disk = open_and_read(&mut machine)?;
-    history.prefix_of(&disk, demanded)?;
+    let history = promised.history;
+    history.prefix_of(&disk, promised.operations)?;
     if twice {
         tally.opened_again += 1;
         machine.cut();

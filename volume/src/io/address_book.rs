@@ -9,9 +9,13 @@
 //! It only helps to find the nodes; what counts is in their superblocks. A path is relative to
 //! VOLUME when it lies in there, and is the rest of its line, so it may contain spaces.
 
+use super::node_directory::sync_folder;
+use super::recorder::{self, Action};
+use super::volume_directory::open_parent;
 use crate::error::VolumeError;
 use crate::format::superblock::MAX_NODES;
 use crate::ids::{VolumeId, ZoneId};
+use crate::planted::{Bug, is_planted};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -20,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the file in the volume's directory.
 pub const BOOK_NAME: &str = "redoubt.volume";
+/// The file before it takes the place of the former one.
+const NEW_BOOK_NAME: &str = "redoubt.volume.new";
 /// Version of the format that this program writes, and the highest that it reads.
 const VERSION: u16 = 1;
 /// Most bytes of a book: every node with the longest path (PATH_MAX) and a little more.
@@ -152,12 +158,19 @@ fn is_absence(error: &io::Error) -> bool {
 
 /// Writes beside the file and renames over it: a crash leaves the old or the new one.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("volume.new");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    super::volume_directory::sync_parent(path)
+    let beside = path.with_file_name(NEW_BOOK_NAME);
+    let folder = &open_parent(path)?;
+    let name = NEW_BOOK_NAME;
+    let file = recorder::during(Action::Create { folder, name }, || File::create(&beside))?;
+    let fill = Action::Fill { file: &file, bytes };
+    recorder::during(fill, || (&file).write_all(bytes))?;
+    if !is_planted(Bug::BookNotSynced) {
+        recorder::during(Action::Sync { file: &file }, || file.sync_all())?;
+    }
+    let (from, to) = (NEW_BOOK_NAME, BOOK_NAME);
+    let rename = Action::Rename { folder, from, to };
+    recorder::during(rename, || std::fs::rename(&beside, path))?;
+    sync_folder(folder)
 }
 
 fn damaged(volume: &Path, line: usize) -> VolumeError {

@@ -6,8 +6,9 @@
 //! [`node_remains`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
 //! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads.
 //!
-//! Whatever changes a file, or syncs it, says so to `recorder`, so that a test can build the states
-//! that a power cut could have left. A release has no recorder.
+//! Whatever changes or syncs a file or a folder says so to `recorder`, so that a test can build the
+//! states that a power cut could have left. Two things do not: the lock, which holds nothing that
+//! counts, and the removal of empty folders and of the address book. A release has no recorder.
 
 pub mod address_book;
 pub mod device;

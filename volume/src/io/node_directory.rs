@@ -15,6 +15,7 @@ use super::node_lock::LOCK_NAME;
 use super::node_remains::{FORMER_NAME, remove_file};
 use super::recorder::{self, Action};
 use super::uring;
+use super::volume_directory::{holds_at_most, make_folder, sync_parent};
 use crate::error::VolumeError;
 use crate::format::superblock::{SLOT_BYTES, SLOTS, Superblock, SuperblockError};
 use crate::ids::ExtentSlot;
@@ -58,7 +59,7 @@ impl NodeDirectory {
     /// # Errors
     /// [`VolumeError::Exists`] when there is something already.
     pub fn create(path: &Path, superblock: &Superblock) -> Result<(), VolumeError> {
-        if !super::volume_directory::holds_at_most(path, FORMER_NAME)? {
+        if !holds_at_most(path, FORMER_NAME)? {
             return Err(VolumeError::Exists(path.to_path_buf()));
         }
         fill_new(path, superblock)
@@ -295,7 +296,7 @@ pub(super) fn open_path(path: &Path) -> io::Result<File> {
 }
 
 fn fill_new(path: &Path, superblock: &Superblock) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
+    match make_folder(path, DirBuilder::new().mode(0o700)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
@@ -310,10 +311,21 @@ fn fill_new(path: &Path, superblock: &Superblock) -> io::Result<()> {
     }
     file.sync_all()?;
     ExtentFile::create(&folder, LOCK_NAME)?;
-    mkdirat(&folder, LOG_NAME, Mode::S_IRWXU)?;
+    make_folder_in(&folder, LOG_NAME)?;
     sync_folder(&open_folder(&folder, LOG_NAME)?)?;
-    sync_folder(&folder)?;
-    super::volume_directory::sync_parent(path)
+    if !is_planted(Bug::NodeNamesNotSynced) {
+        sync_folder(&folder)?;
+    }
+    sync_parent(path)
+}
+
+/// Makes a folder in a folder.
+pub(super) fn make_folder_in(folder: &File, name: &str) -> io::Result<()> {
+    let create = Action::Create {
+        folder: &folder,
+        name,
+    };
+    recorder::during(create, || Ok(mkdirat(folder, name, Mode::S_IRWXU)?))
 }
 
 pub(super) fn open_folder(folder: &File, name: &str) -> io::Result<File> {

@@ -2,14 +2,15 @@
 //! a new life of the node holds everything.
 
 use super::node_directory::{
-    LOG_NAME, SUPERBLOCK_NAME, open_folder, open_path, parse_extent_name, sync_folder,
+    LOG_NAME, SUPERBLOCK_NAME, make_folder_in, open_folder, open_path, parse_extent_name,
+    sync_folder,
 };
 use super::node_lock::LOCK_NAME;
 use super::recorder::{self, Action};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, renameat};
-use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io;
@@ -42,8 +43,8 @@ pub fn erase(path: &Path) -> io::Result<()> {
 /// When something could not be moved; repeating it goes on where it ended.
 pub fn set_aside(path: &Path) -> io::Result<()> {
     let folder = open_path(path)?;
-    match mkdirat(&folder, FORMER_NAME, Mode::S_IRWXU) {
-        Err(error) if error != Errno::EEXIST => return Err(error.into()),
+    match make_folder_in(&folder, FORMER_NAME) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     let former = open_folder(&folder, FORMER_NAME)?;
@@ -57,7 +58,7 @@ pub fn set_aside(path: &Path) -> io::Result<()> {
             })?;
         }
     }
-    former.sync_all()?;
+    sync_folder(&former)?;
     erase_life(&folder)?;
     // Where there was nothing to keep.
     remove_folder_if_empty(&folder, FORMER_NAME)?;

@@ -11,8 +11,8 @@
 //! path      u32    bytes of the path
 //! operation u64    number of the operation; an End has the number of what ended
 //! offset    u64    of a Write, in bytes
-//! length    u64    bytes of a Write; new length of a SetLength
-//! path, then the bytes of a Write
+//! length    u64    bytes of a Write, or of the name of a Rename; new length of a SetLength
+//! path, then the bytes of a Write, or the new name of a Rename (in the same folder)
 //! ```
 //!
 //! An operation that has no End may have been done, in part or not at all. Numbers are
@@ -34,14 +34,22 @@ pub(super) enum Action<'a> {
         offset: u64,
         parts: &'a [Pages],
     },
+    /// A file that is no log gets its bytes.
+    Fill { file: &'a File, bytes: &'a [u8] },
     /// The file is made longer (or shorter), new bytes are allocated and zero.
     SetLength { file: &'a File, bytes: u64 },
-    /// A file appears in a folder.
+    /// A file, or a folder, appears in a folder.
     Create {
         folder: &'a dyn AsFile,
         name: &'a str,
     },
-    /// A file leaves a folder.
+    /// A file gets the name of another one of its folder, which is gone then.
+    Rename {
+        folder: &'a dyn AsFile,
+        from: &'a str,
+        to: &'a str,
+    },
+    /// A file, or a folder, leaves a folder.
     Remove {
         folder: &'a dyn AsFile,
         name: &'a str,
@@ -73,6 +81,7 @@ enum Kind {
     Sync = 5,
     Flush = 6,
     End = 7,
+    Rename = 8,
 }
 
 /// Something that was begun.
@@ -137,11 +146,23 @@ fn encode(operation: u64, action: &Action<'_>) -> Vec<u8> {
             }
             event
         }
+        Action::Fill { file, bytes } => {
+            let length = bytes.len() as u64;
+            let mut event = header(Kind::Write, operation, &path_of(*file), 0, length);
+            event.extend_from_slice(bytes);
+            event
+        }
         Action::SetLength { file, bytes } => {
             header(Kind::SetLength, operation, &path_of(*file), 0, *bytes)
         }
         Action::Create { folder, name } => {
             header(Kind::Create, operation, &path_in(*folder, name), 0, 0)
+        }
+        Action::Rename { folder, from, to } => {
+            let (path, length) = (path_in(*folder, from), to.len() as u64);
+            let mut event = header(Kind::Rename, operation, &path, 0, length);
+            event.extend_from_slice(to.as_bytes());
+            event
         }
         Action::Remove { folder, name } => {
             header(Kind::Remove, operation, &path_in(*folder, name), 0, 0)

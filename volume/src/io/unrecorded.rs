@@ -13,6 +13,10 @@ pub(super) enum Action<'a> {
         offset: u64,
         parts: &'a [Pages],
     },
+    Fill {
+        file: &'a File,
+        bytes: &'a [u8],
+    },
     SetLength {
         file: &'a File,
         bytes: u64,
@@ -20,6 +24,11 @@ pub(super) enum Action<'a> {
     Create {
         folder: &'a dyn AsFile,
         name: &'a str,
+    },
+    Rename {
+        folder: &'a dyn AsFile,
+        from: &'a str,
+        to: &'a str,
     },
     Remove {
         folder: &'a dyn AsFile,

@@ -1,13 +1,15 @@
 //! Making and removing a volume's directories.
 
 use super::address_book::{Address, AddressBook, BOOK_NAME};
-use super::node_directory::NodeDirectory;
+use super::node_directory::{NodeDirectory, sync_folder};
 use super::node_lock::lock_all;
 use super::node_remains;
+use super::recorder::{self, Action};
 use crate::error::VolumeError;
 use crate::format::superblock::{Superblock, SuperblockError};
+use crate::planted::{Bug, is_planted};
 use nix::sys::statvfs::statvfs;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -152,12 +154,22 @@ pub(super) fn remove_if_empty(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a folder where there is nothing.
+pub(super) fn make_folder(path: &Path, builder: &DirBuilder) -> io::Result<()> {
+    let folder = &open_parent(path)?;
+    let name = &path.file_name().unwrap_or_default().to_string_lossy();
+    recorder::during(Action::Create { folder, name }, || builder.create(path))
+}
+
 /// Puts the entry of a file in its directory on stable storage.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
-    match std::path::absolute(path)?.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    sync_folder(&open_parent(path)?)
+}
+
+/// Opens the directory that a file is in; the root is in itself.
+pub(super) fn open_parent(path: &Path) -> io::Result<File> {
+    let path = std::path::absolute(path)?;
+    File::open(path.parent().unwrap_or(&path))
 }
 
 fn cannot(what: &str, path: &Path, error: io::Error) -> VolumeError {
@@ -252,10 +264,13 @@ struct Made {
 impl Made {
     /// Makes a folder unless it is there.
     fn folder(&mut self, path: &Path) -> Result<(), VolumeError> {
-        match std::fs::create_dir(path) {
+        match make_folder(path, &DirBuilder::new()) {
             Ok(()) => self.folders.push(path.to_path_buf()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(cannot("make", path, error)),
+        }
+        if is_planted(Bug::FolderNamesNotSynced) {
+            return Ok(());
         }
         sync_parent(path).map_err(|error| cannot("sync", path, error))
     }
