@@ -158,6 +158,14 @@ impl NodeDirectory {
             self.extent(slot)?.stabilize()?;
         }
         self.superblock.stabilize()?;
+        self.sync_names()
+    }
+
+    /// Puts the names of the node's files on stable storage.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn sync_names(&self) -> io::Result<()> {
         sync_folder(&self.log)?;
         sync_folder(&self.folder)
     }

@@ -227,6 +227,9 @@ pub(super) fn open_node(
     if trust == Trust::AfterFailure || !directory.reads_the_disk() {
         directory.stabilize().map_err(|error| judge(&error))?;
     }
+    // A process that died before it synced a name left a file that is used from now on: without
+    // its name everything that is appended to it would be gone after a power cut.
+    directory.sync_names().map_err(|error| judge(&error))?;
     let superblock = read_superblock(&directory, book, id)?;
     let mut reader = Reader {
         directory: &directory,

@@ -201,14 +201,14 @@ impl MemoryDisk {
                 pages,
             } => {
                 let first = offset as usize / PAGE_BYTES;
-                let source = self.to_be_read(slot, first, pages, random);
+                let source = self.source_of_read(slot, first, pages, random);
                 let result = source.map(|(file, first)| file.copy(first, pages));
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::Materialize { operation, plan } => {
                 let result = materialize::assemble(&plan, |slot, page, target| {
                     let pages = target.len() / PAGE_BYTES;
-                    let source = self.to_be_read(slot, page as usize, pages, random);
+                    let source = self.source_of_read(slot, page as usize, pages, random);
                     source.map(|(file, first)| file.read(first, target))
                 });
                 Some(DiskCompletion::Materialized { operation, result })
@@ -257,7 +257,7 @@ impl MemoryDisk {
     }
 
     /// The file that a read gets, and from which page on, after what happens to reads.
-    fn to_be_read(
+    fn source_of_read(
         &mut self,
         slot: ExtentSlot,
         first: usize,
