@@ -342,6 +342,13 @@ impl LogReader for Disk {
         ))
     }
 
+    fn sync_found(&mut self) -> Result<(), DiskError> {
+        self.sync_file(Name::Superblock);
+        self.sync_now(Covers::Names(Folder::Log));
+        self.sync_now(Covers::Names(Folder::Node));
+        Ok(())
+    }
+
     fn sync(&mut self, slot: ExtentSlot) -> Result<(), DiskError> {
         self.sync_file(Name::Extent(slot));
         Ok(())

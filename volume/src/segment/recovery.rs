@@ -38,6 +38,12 @@ pub trait LogReader {
     /// [`DiskError`] when the disk does not give them.
     fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError>;
 
+    /// Puts the superblock and the names of all files on stable storage, as they were found.
+    ///
+    /// # Errors
+    /// [`DiskError`] when the disk does not.
+    fn sync_found(&mut self) -> Result<(), DiskError>;
+
     /// Puts what the file holds on stable storage.
     ///
     /// # Errors
@@ -74,6 +80,11 @@ impl Node {
     ) -> Result<Node, OpenError> {
         if !plausible::superblock(&superblock) {
             return Err(OpenError::Superblock);
+        }
+        // A process that died before its sync left a superblock that counts from now on, and may
+        // have left files whose names a power cut takes, with all that is appended to them.
+        if !is_planted(Bug::ReplayNotSynced) {
+            reader.sync_found().map_err(|_| OpenError::Log)?;
         }
         let mut node = Node::new(superblock, index_bytes);
         let root = node.read_root(reader)?;

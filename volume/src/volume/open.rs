@@ -49,6 +49,13 @@ impl LogReader for Reader<'_> {
             .map_err(|error| self.note(error))
     }
 
+    fn sync_found(&mut self) -> Result<(), DiskError> {
+        let superblock = self.directory.superblock_file().sync_data();
+        superblock
+            .and_then(|()| self.directory.sync_names())
+            .map_err(|error| self.note(error))
+    }
+
     fn sync(&mut self, slot: ExtentSlot) -> Result<(), DiskError> {
         let extent = self.directory.extent(slot);
         extent
@@ -227,9 +234,6 @@ pub(super) fn open_node(
     if trust == Trust::AfterFailure || !directory.reads_the_disk() {
         directory.stabilize().map_err(|error| judge(&error))?;
     }
-    // A process that died before it synced a name left a file that is used from now on: without
-    // its name everything that is appended to it would be gone after a power cut.
-    directory.sync_names().map_err(|error| judge(&error))?;
     let superblock = read_superblock(&directory, book, id)?;
     let mut reader = Reader {
         directory: &directory,

@@ -194,6 +194,10 @@ impl LogReader for Disk {
         Ok(buffer)
     }
 
+    fn sync_found(&mut self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
     fn sync(&mut self, _: ExtentSlot) -> Result<(), DiskError> {
         Ok(())
     }

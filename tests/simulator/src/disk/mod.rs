@@ -291,6 +291,11 @@ impl LogReader for MemoryDisk {
         Ok(self.extent_files().filter_map(extent).collect())
     }
 
+    fn sync_found(&mut self) -> Result<(), DiskError> {
+        self.sync_file(File::Superblock);
+        Ok(())
+    }
+
     fn sync(&mut self, slot: ExtentSlot) -> Result<(), DiskError> {
         self.sync_file(File::Extent(slot));
         Ok(())

@@ -106,6 +106,11 @@ impl Run {
         }
         let head = &self.clients[self.head];
         let (writer, expected) = (head.writer, head.history.current().to_vec());
+        // One that was taken over and has not noticed would be asked, where it was started later.
+        let others = self.clients.iter().map(|client| client.writer);
+        for other in others.filter(|other| *other != writer) {
+            self.cluster.crash_writer(other);
+        }
         let Some(process) = self.cluster.writer(writer) else {
             return;
         };
