@@ -46,6 +46,9 @@ impl Cluster {
             return;
         };
         let superblock = node.superblock();
+        if request.epoch() == superblock.promised {
+            self.laws.on_asked(id, superblock.incarnation, &request);
+        }
         self.coverage
             .on_request(&request, superblock.promised, superblock.list.epoch);
         self.digest

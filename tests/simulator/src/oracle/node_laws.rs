@@ -108,6 +108,13 @@ impl NodeLaws {
         }
     }
 
+    /// A node is asked; it has promised the writer's epoch.
+    pub fn on_asked(&mut self, node: NodeId, life: Incarnation, request: &Request) {
+        if let Err(reason) = self.segments.check_asked(node, life, request) {
+            self.broken(reason);
+        }
+    }
+
     /// A node answers.
     pub fn on_reply(&mut self, node: NodeId, superblock: &Superblock, reply: &Reply) {
         let life = superblock.incarnation;

@@ -4,7 +4,7 @@
 
 use redoubt_volume::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use redoubt_volume::lsn::Lsn;
-use redoubt_volume::message::{Reply, Report, SegmentReport};
+use redoubt_volume::message::{Reply, Report, Request, SegmentReport};
 use redoubt_volume::quorum::{READ_QUORUM, WRITE_QUORUM};
 use redoubt_volume::status::VolumeState;
 use redoubt_volume::writer::Writer;
@@ -138,8 +138,43 @@ impl SegmentLaws {
                 ));
             }
         }
-        self.held
-            .retain(|segment, _| (segment.0, segment.1) != (node, report.incarnation));
+        let life = (node, report.incarnation);
+        if !self.has_voted(life, report.epoch) {
+            self.held
+                .retain(|segment, _| (segment.0, segment.1) != life);
+        }
+        Ok(())
+    }
+
+    fn has_voted(&self, life: (NodeId, Incarnation), epoch: VolumeEpoch) -> bool {
+        let said = self.epochs.get(&epoch);
+        let vote = said.and_then(|said| said.votes.get(&life.0));
+        vote.is_some_and(|vote| vote.life == Some(life.1))
+    }
+
+    /// A request of the writer that the node has promised: only a segment that said in this epoch,
+    /// in this life, that it has everything up to the read point is asked for what it holds.
+    ///
+    /// # Errors
+    /// What it was asked.
+    pub fn check_asked(
+        &self,
+        node: NodeId,
+        life: Incarnation,
+        request: &Request,
+    ) -> Result<(), String> {
+        let (group, needed) = match request {
+            Request::Read { group, tip, .. } => (*group, *tip),
+            Request::FetchLeaves { group, base, .. } => (*group, *base),
+            _ => return Ok(()),
+        };
+        let said = self.held.get(&(node, life, group)).copied();
+        let said = said.unwrap_or_default();
+        if said < needed {
+            return Err(format!(
+                "{node:?} is asked for {group:?} as of {needed}, and has said no more than {said}"
+            ));
+        }
         Ok(())
     }
 
