@@ -2,7 +2,9 @@
 //! the groups' applied points, the extents, where the replay begins. It has the head of every
 //! index page; a long one is cut into parts, each the payload of a frame of its own.
 
-use crate::format::index_page::{IndexIdentity, IndexPageKind, Location, LogPoint, open, seal};
+use crate::format::index_page::{
+    IndexIdentity, IndexPageKind, Location, LogPoint, PageRef, open, seal,
+};
 use crate::ids::{ExtentSequence, ExtentSlot, GroupId};
 use crate::lsn::Lsn;
 use crate::page::PageBuf;
@@ -48,8 +50,8 @@ pub struct CheckpointRoot {
     pub announced: Lsn,
     /// Segments.
     pub groups: Vec<GroupState>,
-    /// Directories: group, number, where.
-    pub directories: Vec<(GroupId, u32, Location)>,
+    /// Directories: group, number, page.
+    pub directories: Vec<(GroupId, u32, PageRef)>,
     /// Extents.
     pub extents: Vec<ExtentState>,
 }
@@ -109,6 +111,7 @@ struct GroupRow {
 ///  4      4  number of the directory in the group
 ///  8      4  extent sequence
 /// 12      4  page in the extent
+/// 16      4  checksum of the page
 /// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -117,6 +120,7 @@ struct DirectoryRow {
     number: U32,
     extent: U32,
     page: U32,
+    checksum: U32,
 }
 
 /// An extent's row.
@@ -160,12 +164,13 @@ pub fn encode_root(identity: &IndexIdentity, root: &CheckpointRoot) -> PageBuf {
         };
         body.extend_from_slice(row.as_bytes());
     }
-    for (group, number, location) in &root.directories {
+    for (group, number, page) in &root.directories {
         let row = DirectoryRow {
             group: group.0.into(),
             number: (*number).into(),
-            extent: location.extent.0.into(),
-            page: location.page.into(),
+            extent: page.at.extent.0.into(),
+            page: page.at.page.into(),
+            checksum: page.checksum.into(),
         };
         body.extend_from_slice(row.as_bytes());
     }
@@ -199,12 +204,14 @@ pub fn decode_root(identity: &IndexIdentity, bytes: &[u8]) -> Option<CheckpointR
     };
     let directory = |row: &DirectoryRow| {
         let extent = ExtentSequence(row.extent.get());
-        let location = Location {
+        let at = Location {
             extent,
             page: row.page.get(),
             pages: 1,
         };
-        (GroupId(row.group.get()), row.number.get(), location)
+        let checksum = row.checksum.get();
+        let page = PageRef { at, checksum };
+        (GroupId(row.group.get()), row.number.get(), page)
     };
     let extent = |row: &ExtentRow| ExtentState {
         slot: ExtentSlot(row.slot.get()),

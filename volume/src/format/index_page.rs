@@ -13,7 +13,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Version of the three layouts.
-pub const INDEX_VERSION: u16 = 1;
+pub const INDEX_VERSION: u16 = 2;
 /// Blocks of a leaf.
 pub const LEAF_BLOCKS: u32 = BLOCKS_PER_UNIT;
 /// Leaves of a directory page.
@@ -63,6 +63,28 @@ impl Location {
     /// Bytes that it takes.
     pub fn bytes(&self) -> u64 {
         u64::from(self.pages) * PAGE_BYTES as u64
+    }
+}
+
+/// A leaf or directory as the page above it names it. The checksum is that of all its bytes: an
+/// older page of the same leaf, where a read was misdirected or a write lost, is not taken for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PageRef {
+    /// Where it lies.
+    pub at: Location,
+    /// Checksum of its pages.
+    pub checksum: u32,
+}
+
+impl PageRef {
+    /// Whether there is such a page.
+    pub fn is_some(&self) -> bool {
+        self.at.is_some()
+    }
+
+    /// Whether these are its bytes.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        checksum(bytes) == self.checksum
     }
 }
 
@@ -175,6 +197,7 @@ const _: () = assert!(size_of::<FragmentRow>() == 40);
 ///  0      4  extent sequence
 ///  4      2  first page in the extent
 ///  6      2  pages
+///  8      4  checksum of the pages
 /// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -182,6 +205,7 @@ struct LeafRow {
     extent: U32,
     page: U16,
     pages: U16,
+    checksum: U32,
 }
 
 /// The pages of an index page with this body.
@@ -322,12 +346,13 @@ pub fn encode_directory(
     identity: &IndexIdentity,
     group: GroupId,
     directory: u32,
-    leaves: &[Location],
+    leaves: &[PageRef],
 ) -> PageBuf {
-    let row = |leaf: &Location| LeafRow {
-        extent: leaf.extent.0.into(),
-        page: (leaf.page as u16).into(),
-        pages: (leaf.pages as u16).into(),
+    let row = |leaf: &PageRef| LeafRow {
+        extent: leaf.at.extent.0.into(),
+        page: (leaf.at.page as u16).into(),
+        pages: (leaf.at.pages as u16).into(),
+        checksum: leaf.checksum.into(),
     };
     let rows: Vec<LeafRow> = leaves.iter().map(row).collect();
     seal(
@@ -345,13 +370,16 @@ pub fn decode_directory(
     group: GroupId,
     directory: u32,
     bytes: &[u8],
-) -> Option<Vec<Location>> {
+) -> Option<Vec<PageRef>> {
     let body = open(identity, IndexPageKind::Directory, group, directory, bytes)?;
     let rows = <[LeafRow]>::ref_from_bytes(body).ok()?;
-    let leaf = |row: &LeafRow| Location {
-        extent: ExtentSequence(row.extent.get()),
-        page: row.page.get().into(),
-        pages: row.pages.get().into(),
+    let leaf = |row: &LeafRow| PageRef {
+        at: Location {
+            extent: ExtentSequence(row.extent.get()),
+            page: row.page.get().into(),
+            pages: row.pages.get().into(),
+        },
+        checksum: row.checksum.get(),
     };
     (rows.len() == DIRECTORY_LEAVES).then(|| rows.iter().map(leaf).collect())
 }

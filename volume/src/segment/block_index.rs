@@ -5,7 +5,9 @@
 //! [`BlockIndex::leaf_loaded`]. Inserting and discarding never wait for a leaf. How a checkpoint
 //! writes the index is in `index_checkpoint`.
 
-use crate::format::index_page::{Fragment, IndexIdentity, LEAF_BLOCKS, Location, decode_leaf};
+use crate::format::index_page::{
+    Fragment, IndexIdentity, LEAF_BLOCKS, Location, PageRef, decode_leaf,
+};
 use crate::ids::{GroupBlock, GroupId};
 use crate::lsn::Lsn;
 use crate::page::PAGE_BYTES;
@@ -23,16 +25,29 @@ pub struct MissingLeaf {
     pub group: GroupId,
     /// Number of the leaf in the group.
     pub leaf: u32,
-    /// Where it lies in the log.
-    pub location: Location,
+    /// Its page in the log.
+    pub page: PageRef,
+}
+
+impl MissingLeaf {
+    fn id(&self) -> LeafId {
+        let (group, leaf) = (self.group, self.leaf);
+        LeafId { group, leaf }
+    }
+
+    /// Its fragments, if these are the page's bytes.
+    pub(super) fn decode(&self, identity: &IndexIdentity, bytes: &[u8]) -> Option<Vec<Fragment>> {
+        let fragments = decode_leaf(identity, self.group, self.leaf, bytes);
+        fragments.filter(|_| self.page.is(bytes))
+    }
 }
 
 impl LeafId {
-    fn missing_at(self, location: Location) -> MissingLeaf {
+    fn missing_at(self, page: PageRef) -> MissingLeaf {
         MissingLeaf {
             group: self.group,
             leaf: self.leaf,
-            location,
+            page,
         }
     }
 }
@@ -164,11 +179,11 @@ impl BlockIndex {
             .directories
             .find(leaf)
             .filter(|(_, newest)| *newest <= upto);
-        let Some((location, _)) = older else {
+        let Some((page, _)) = older else {
             return false;
         };
         self.directories.clear(leaf);
-        self.orphans.push_back(leaf.missing_at(location));
+        self.orphans.push_back(leaf.missing_at(page));
         true
     }
 
@@ -217,7 +232,7 @@ impl BlockIndex {
     /// Where the leaf lies on disk, if it does.
     pub fn leaf_location(&self, group: GroupId, leaf: u32) -> Option<Location> {
         let found = self.directories.find(LeafId { group, leaf });
-        found.map(|(location, _)| location)
+        found.map(|(page, _)| page.at)
     }
 
     /// The fragments that `count` blocks from `block` on are built from, ascending by block, then
@@ -258,8 +273,8 @@ impl BlockIndex {
 
     /// The leaf as something to be loaded; `None` when it does not lie on disk.
     pub(super) fn missing(&self, leaf: LeafId) -> Option<MissingLeaf> {
-        let (location, _) = self.directories.find(leaf)?;
-        Some(leaf.missing_at(location))
+        let (page, _) = self.directories.find(leaf)?;
+        Some(leaf.missing_at(page))
     }
 
     /// The newest LSN in a block; `None` when nothing was written there.
@@ -308,26 +323,24 @@ impl BlockIndex {
         Ok((known.extent, known.page) == (record.extent, record.page))
     }
 
-    /// Takes in a leaf that was missing, as it was read from its location. A leaf that has moved
-    /// or is in memory already is ignored.
+    /// Takes in a leaf that was missing, as it was read from its place. A leaf that has moved or is
+    /// in memory already is ignored.
     ///
     /// # Errors
     /// The pages are damaged: the index is as before.
     pub fn leaf_loaded(
         &mut self,
         identity: &IndexIdentity,
-        group: GroupId,
-        leaf: u32,
-        location: Location,
+        missing: MissingLeaf,
         bytes: &[u8],
         usage: &mut ExtentUsage,
     ) -> Result<(), PageDamaged> {
-        let id = LeafId { group, leaf };
-        if !self.lacks(id, location) {
+        if !self.lacks(missing) {
             return Ok(());
         }
-        let fragments = decode_leaf(identity, group, leaf, bytes);
-        let fragments = fragments.ok_or(PageDamaged(location))?;
+        let fragments = missing.decode(identity, bytes);
+        let fragments = fragments.ok_or(PageDamaged(missing.page.at))?;
+        let id = missing.id();
         if self.leaves.get(id).is_some() {
             self.leaves.change(id, Leaf::default, |leaf| {
                 leaf.merge_base(fragments, usage);
@@ -341,27 +354,22 @@ impl BlockIndex {
     }
 
     /// Whether content of the leaf lies there and was not read.
-    fn lacks(&self, id: LeafId, location: Location) -> bool {
-        let resident = self.leaves.get(id).is_some_and(|leaf| !leaf.is_overlay());
-        !resident && self.leaf_location(id.group, id.leaf) == Some(location)
+    fn lacks(&self, leaf: MissingLeaf) -> bool {
+        let resident = self.leaves.get(leaf.id());
+        let resident = resident.is_some_and(|leaf| !leaf.is_overlay());
+        !resident && self.missing(leaf.id()) == Some(leaf)
     }
 
     /// Gives up a missing leaf that cannot be read: what it located is not there any more. Its
     /// pages are taken out of `usage`; what it referred to is unknown and stays charged until its
     /// extents are emptied. Ignored where [`BlockIndex::leaf_loaded`] would be.
-    pub fn forget_base(
-        &mut self,
-        group: GroupId,
-        leaf: u32,
-        location: Location,
-        usage: &mut ExtentUsage,
-    ) {
-        let id = LeafId { group, leaf };
-        if !self.lacks(id, location) {
+    pub fn forget_base(&mut self, missing: MissingLeaf, usage: &mut ExtentUsage) {
+        if !self.lacks(missing) {
             return;
         }
+        let (id, at) = (missing.id(), missing.page.at);
         self.directories.clear(id);
-        usage.subtract(location.extent, location.bytes());
+        usage.subtract(at.extent, at.bytes());
         if self.leaves.get(id).is_some() {
             self.leaves.change(id, Leaf::default, |leaf| {
                 leaf.forget_base();
@@ -374,6 +382,7 @@ impl BlockIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::checksum::checksum;
     use crate::format::index_page::encode_leaf;
     use crate::geometry::BLOCK_BYTES;
     use crate::ids::{ExtentSequence, Incarnation, NodeId, VolumeId};
@@ -442,25 +451,32 @@ mod tests {
         }
         let pages = encode_leaf(&identity, GROUP, 0, &[image(3, 0), newer]);
         let (leaf, _) = LeafId::of(GROUP, GroupBlock(0));
-        let location = Location {
+        let at = Location {
             extent: ExtentSequence(2),
             page: 7,
             pages: 1,
         };
-        index.directories.place(leaf, location, Lsn(5));
+        let page = PageRef {
+            at,
+            checksum: checksum(pages.bytes()),
+        };
+        index.directories.place(leaf, page, Lsn(5));
         index.discard(GROUP, GroupBlock(0), LEAF_BLOCKS, Lsn(4), &mut usage);
         assert_eq!(index.next_orphan(), None);
 
-        let missing = leaf.missing_at(location);
+        let missing = leaf.missing_at(page);
         assert_eq!(index.lookup(GROUP, GroupBlock(0), 2), Err(missing));
-        let mut load =
-            |location, bytes| index.leaf_loaded(&identity, GROUP, 0, location, bytes, &mut usage);
-        assert_eq!(load(Location::default(), pages.bytes()), Ok(()));
-        assert_eq!(load(location, &[]), Err(PageDamaged(location)));
+        let mut load = |leaf, bytes| index.leaf_loaded(&identity, leaf, bytes, &mut usage);
+        let elsewhere = leaf.missing_at(PageRef::default());
+        assert_eq!(load(elsewhere, pages.bytes()), Ok(()));
+        let older = encode_leaf(&identity, GROUP, 0, &[image(3, 0)]);
+        for wrong in [&[][..], older.bytes()] {
+            assert_eq!(load(missing, wrong), Err(PageDamaged(at)));
+        }
         assert_eq!(index.lookup(GROUP, GroupBlock(0), 2), Err(missing));
 
         let bytes = pages.bytes();
-        let loaded = index.leaf_loaded(&identity, GROUP, 0, location, bytes, &mut usage);
+        let loaded = index.leaf_loaded(&identity, missing, bytes, &mut usage);
         assert_eq!(loaded, Ok(()));
         let found = index.lookup(GROUP, GroupBlock(0), 2);
         assert_eq!(found, Ok(vec![(1, newer)]));
@@ -470,26 +486,28 @@ mod tests {
     #[test]
     fn a_leaf_that_cannot_be_read_is_given_up() {
         let (mut index, mut usage) = (BlockIndex::new(1 << 20), ExtentUsage::default());
-        let location = Location {
+        let at = Location {
             extent: ExtentSequence(2),
             page: 7,
             pages: 1,
         };
+        let page = PageRef { at, checksum: 9 };
         for leaf in 0..2 {
             let id = LeafId { group: GROUP, leaf };
-            index.directories.place(id, location, Lsn(5));
-            usage.add(location.extent, location.bytes());
+            index.directories.place(id, page, Lsn(5));
+            usage.add(at.extent, at.bytes());
         }
         index.insert(GROUP, GroupBlock(1), image(6, 0), &mut usage);
         for leaf in 0..2 {
-            index.forget_base(GROUP, leaf, Location::default(), &mut usage);
+            let id = LeafId { group: GROUP, leaf };
+            index.forget_base(id.missing_at(PageRef::default()), &mut usage);
             assert!(index.presence(GROUP, leaf).is_err());
-            index.forget_base(GROUP, leaf, location, &mut usage);
+            index.forget_base(id.missing_at(page), &mut usage);
         }
         assert_eq!(
             [index.presence(GROUP, 0), index.presence(GROUP, 1)],
             [Ok(2), Ok(0)]
         );
-        assert_eq!(usage.get(location.extent), 0);
+        assert_eq!(usage.get(at.extent), 0);
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::format::checkpoint_root::{CheckpointRoot, GroupState, encode_root};
 use crate::format::checksum::checksum;
-use crate::format::index_page::{Location, LogPoint};
+use crate::format::index_page::{LogPoint, PageRef};
 use crate::format::log_frame::{Frame, payload_pages_limit, payload_pages_longest};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::RootPart;
@@ -230,18 +230,14 @@ impl Node {
             let Some(orphan) = self.index.next_orphan() else {
                 break;
             };
-            let Some(slot) = self.log.slot_of(orphan.location.extent) else {
+            let at = orphan.page.at;
+            let Some(slot) = self.log.slot_of(at.extent) else {
                 continue;
             };
             self.checkpoint.waiting += 1;
-            let MissingLeaf {
-                group,
-                leaf,
-                location,
-            } = orphan;
-            let operation = self.begin(Operation::LoadOrphan(group, leaf, location));
-            self.pin(operation, vec![location.extent]);
-            self.read_location(operation, slot, location);
+            let operation = self.begin(Operation::LoadOrphan(orphan));
+            self.pin(operation, vec![at.extent]);
+            self.read_location(operation, slot, at);
         }
         if self.checkpoint.waiting == 0 {
             self.checkpoint.phase = Phase::Directories;
@@ -249,20 +245,9 @@ impl Node {
         }
     }
 
-    pub(super) fn on_orphan(
-        &mut self,
-        group: GroupId,
-        leaf: u32,
-        location: Location,
-        result: Result<PageBuf, DiskError>,
-    ) {
+    pub(super) fn on_orphan(&mut self, orphan: MissingLeaf, result: Result<PageBuf, DiskError>) {
         self.checkpoint.waiting = self.checkpoint.waiting.saturating_sub(1);
         let identity = self.index_identity();
-        let orphan = MissingLeaf {
-            group,
-            leaf,
-            location,
-        };
         // One that cannot be read leaves its bytes counted: garbage collection proves them dead.
         let pages = result.ok();
         let bytes = pages.as_ref().map(PageBuf::bytes);
@@ -357,11 +342,15 @@ impl Node {
         for record in &frame.records {
             let location = payload_of(record, point, payload_at);
             let (group, number) = (record.group, record.block.0);
+            let page = PageRef {
+                at: location,
+                checksum: record.checksums[0],
+            };
             let usage = &mut self.usage;
             match record.kind {
-                RecordKind::IndexLeaf => self.index.leaf_written(group, number, location, usage),
+                RecordKind::IndexLeaf => self.index.leaf_written(group, number, page, usage),
                 RecordKind::IndexDirectory => {
-                    self.index.directory_written(group, number, location, usage);
+                    self.index.directory_written(group, number, page, usage);
                 }
                 _ => {
                     usage.add(location.extent, location.bytes());

@@ -6,7 +6,7 @@
 //! [`BlockIndex::usage_on_disk`]. Records may be applied all the while: what they change is not
 //! part of this checkpoint, and is found again by the replay.
 
-use crate::format::index_page::{IndexIdentity, Location, decode_leaf, encode_leaf};
+use crate::format::index_page::{IndexIdentity, Location, PageRef, encode_leaf};
 use crate::ids::GroupId;
 use crate::lsn::Lsn;
 use crate::page::PageBuf;
@@ -62,14 +62,14 @@ impl BlockIndex {
         &mut self,
         group: GroupId,
         leaf: u32,
-        location: Location,
+        page: PageRef,
         usage: &mut ExtentUsage,
     ) {
         let id = LeafId { group, leaf };
         let newest = self.leaves.get(id).map_or(Lsn::MAX, |leaf| leaf.newest());
-        let old = self.directories.place(id, location, newest);
+        let old = self.directories.place(id, page, newest);
         usage.subtract(old.extent, old.bytes());
-        usage.add(location.extent, location.bytes());
+        usage.add(page.at.extent, page.at.bytes());
         self.leaves.set_state(id, |_, state| state.written());
         self.evict();
     }
@@ -91,8 +91,9 @@ impl BlockIndex {
         bytes: Option<&[u8]>,
         usage: &mut ExtentUsage,
     ) {
-        usage.subtract(orphan.location.extent, orphan.location.bytes());
-        let decode = |bytes| decode_leaf(identity, orphan.group, orphan.leaf, bytes);
+        let at = orphan.page.at;
+        usage.subtract(at.extent, at.bytes());
+        let decode = |bytes| orphan.decode(identity, bytes);
         for fragment in bytes.and_then(decode).unwrap_or_default() {
             usage.subtract(fragment.extent, payload_bytes(&fragment));
         }
@@ -124,17 +125,17 @@ impl BlockIndex {
         &mut self,
         group: GroupId,
         number: u32,
-        location: Location,
+        page: PageRef,
         usage: &mut ExtentUsage,
     ) {
         let id = DirectoryId { group, number };
-        self.directories.written(id, location, usage);
+        self.directories.written(id, page, usage);
     }
 
     /// The directories that are on disk, for the root.
-    pub fn directories(&self) -> Vec<(GroupId, u32, Location)> {
+    pub fn directories(&self) -> Vec<(GroupId, u32, PageRef)> {
         let rows = self.directories.on_disk();
-        rows.map(|(id, at)| (id.group, id.number, at)).collect()
+        rows.map(|(id, page)| (id.group, id.number, page)).collect()
     }
 
     /// The part of `usage` that the pages on disk account for, for the root: the rest comes from
@@ -160,13 +161,12 @@ impl BlockIndex {
         identity: &IndexIdentity,
         group: GroupId,
         number: u32,
-        location: Location,
+        page: PageRef,
         announced: Lsn,
         bytes: &[u8],
     ) -> Result<(), PageDamaged> {
         let id = DirectoryId { group, number };
-        self.directories
-            .load(identity, id, location, announced, bytes)
+        self.directories.load(identity, id, page, announced, bytes)
     }
 
     /// Whether the leaf lies there; then it is dirty, so that the next checkpoint moves it.

@@ -1,8 +1,9 @@
 //! The block index against a model: leaves evicted and loaded, checkpoints with records applied
 //! in between, crashes and replays.
 
+use crate::format::checksum::checksum;
 use crate::format::index_page::{
-    Fragment, IndexIdentity, LEAF_BLOCKS, Location, decode_directory, decode_leaf,
+    Fragment, IndexIdentity, LEAF_BLOCKS, Location, PageRef, decode_directory, decode_leaf,
 };
 use crate::ids::{ExtentSequence, GroupBlock, GroupId, Incarnation, NodeId, VolumeId};
 use crate::lsn::Lsn;
@@ -79,7 +80,7 @@ enum Entry {
 }
 
 struct Root {
-    directories: Vec<(GroupId, u32, Location)>,
+    directories: Vec<(GroupId, u32, PageRef)>,
     usage: ExtentUsage,
     replay_from: usize,
     announced: Lsn,
@@ -124,10 +125,11 @@ impl World {
         location
     }
 
-    fn append_index_pages(&mut self, pages: PageBuf) -> Location {
-        let location = self.allocate(pages.page_count() as u32);
-        self.index_pages.insert(location, pages);
-        location
+    fn append_index_pages(&mut self, pages: PageBuf) -> PageRef {
+        let at = self.allocate(pages.page_count() as u32);
+        let checksum = checksum(pages.bytes());
+        self.index_pages.insert(at, pages);
+        PageRef { at, checksum }
     }
 
     fn put(&mut self, block: GroupBlock, mut fragment: Fragment, content: [u64; CELLS]) {
@@ -152,21 +154,9 @@ impl World {
     }
 
     fn load(&mut self, missing: MissingLeaf) {
-        let MissingLeaf {
-            group,
-            leaf,
-            location,
-        } = missing;
-        let pages = &self.index_pages[&location];
+        let pages = &self.index_pages[&missing.page.at];
         self.index
-            .leaf_loaded(
-                &IDENTITY,
-                group,
-                leaf,
-                location,
-                pages.bytes(),
-                &mut self.usage,
-            )
+            .leaf_loaded(&IDENTITY, missing, pages.bytes(), &mut self.usage)
             .unwrap();
     }
 
@@ -281,10 +271,9 @@ impl World {
                 }
                 Ok(None) => {}
                 Ok(Some(pages)) => {
-                    let location = self.append_index_pages(pages);
+                    let page = self.append_index_pages(pages);
                     self.next_step(meanwhile);
-                    self.index
-                        .leaf_written(group, leaf, location, &mut self.usage);
+                    self.index.leaf_written(group, leaf, page, &mut self.usage);
                 }
             }
             self.next_step(meanwhile);
@@ -303,7 +292,7 @@ impl World {
 
     fn drain_orphans(&mut self) {
         while let Some(orphan) = self.index.next_orphan() {
-            let bytes = Some(self.index_pages[&orphan.location].bytes());
+            let bytes = Some(self.index_pages[&orphan.page.at].bytes());
             self.index
                 .orphan_loaded(&IDENTITY, &orphan, bytes, &mut self.usage);
         }
@@ -319,23 +308,23 @@ impl World {
         }
         for (group, number, pages) in encoded {
             self.next_step(meanwhile);
-            let location = self.append_index_pages(pages);
+            let page = self.append_index_pages(pages);
             self.index
-                .directory_written(group, number, location, &mut self.usage);
+                .directory_written(group, number, page, &mut self.usage);
         }
     }
 
     /// What the pages on disk account for, by reading all of them.
-    fn usage_of_pages(&self, directories: &[(GroupId, u32, Location)]) -> ExtentUsage {
+    fn usage_of_pages(&self, directories: &[(GroupId, u32, PageRef)]) -> ExtentUsage {
         let mut usage = ExtentUsage::default();
-        for (group, number, location) in directories {
-            usage.add(location.extent, location.bytes());
-            let bytes = self.index_pages[location].bytes();
+        for (group, number, page) in directories {
+            usage.add(page.at.extent, page.at.bytes());
+            let bytes = self.index_pages[&page.at].bytes();
             let rows = decode_directory(&IDENTITY, *group, *number, bytes).unwrap();
             for (row, leaf) in rows.iter().enumerate().filter(|(_, leaf)| leaf.is_some()) {
-                usage.add(leaf.extent, leaf.bytes());
+                usage.add(leaf.at.extent, leaf.at.bytes());
                 let number = number * rows.len() as u32 + row as u32;
-                let bytes = self.index_pages[leaf].bytes();
+                let bytes = self.index_pages[&leaf.at].bytes();
                 for fragment in decode_leaf(&IDENTITY, *group, number, bytes).unwrap() {
                     usage.add(fragment.extent, payload_bytes(&fragment));
                 }
@@ -350,10 +339,10 @@ impl World {
         self.usage = ExtentUsage::default();
         let mut replay_from = 0;
         if let Some(root) = &self.root {
-            for (group, number, location) in &root.directories {
-                let bytes = self.index_pages[location].bytes();
+            for (group, number, page) in &root.directories {
+                let bytes = self.index_pages[&page.at].bytes();
                 self.index
-                    .load_directory(&IDENTITY, *group, *number, *location, root.announced, bytes)
+                    .load_directory(&IDENTITY, *group, *number, *page, root.announced, bytes)
                     .unwrap();
             }
             self.usage = root.usage.clone();

@@ -1,7 +1,8 @@
 //! Where each leaf of the block index lies on disk. Always in memory, for what exists.
 
 use crate::format::index_page::{
-    DIRECTORY_LEAVES, IndexIdentity, LEAF_BLOCKS, Location, decode_directory, encode_directory,
+    DIRECTORY_LEAVES, IndexIdentity, LEAF_BLOCKS, Location, PageRef, decode_directory,
+    encode_directory,
 };
 use crate::ids::{GroupBlock, GroupId};
 use crate::lsn::Lsn;
@@ -79,9 +80,9 @@ pub struct PageDamaged(pub Location);
 
 #[derive(Debug)]
 struct Directory {
-    leaves: Box<[Location]>,
+    leaves: Box<[PageRef]>,
     used: usize,
-    at: Location,
+    page: PageRef,
     newest: Lsn,
     state: PageState,
 }
@@ -89,18 +90,18 @@ struct Directory {
 impl Directory {
     fn empty() -> Directory {
         Directory {
-            leaves: vec![Location::default(); DIRECTORY_LEAVES].into_boxed_slice(),
+            leaves: vec![PageRef::default(); DIRECTORY_LEAVES].into_boxed_slice(),
             used: 0,
-            at: Location::default(),
+            page: PageRef::default(),
             newest: Lsn::NONE,
             state: PageState::Dirty,
         }
     }
 
-    fn set(&mut self, row: usize, location: Location) {
+    fn set(&mut self, row: usize, leaf: PageRef) {
         self.used -= usize::from(self.leaves[row].is_some());
-        self.used += usize::from(location.is_some());
-        self.leaves[row] = location;
+        self.used += usize::from(leaf.is_some());
+        self.leaves[row] = leaf;
         self.state = PageState::Dirty;
     }
 }
@@ -112,12 +113,12 @@ pub struct LeafDirectories {
 }
 
 impl LeafDirectories {
-    /// Where the leaf lies, and a bound: no record in it is newer. `None`: nowhere.
-    pub fn find(&self, leaf: LeafId) -> Option<(Location, Lsn)> {
+    /// The leaf's page, and a bound: no record in it is newer. `None`: it lies nowhere.
+    pub fn find(&self, leaf: LeafId) -> Option<(PageRef, Lsn)> {
         let (id, row) = leaf.directory();
         let directory = self.directories.get(&id)?;
-        let location = directory.leaves[row];
-        location.is_some().then_some((location, directory.newest))
+        let page = directory.leaves[row];
+        page.is_some().then_some((page, directory.newest))
     }
 
     /// The first leaf of the group from leaf number `from` up to `end` (exclusive) that lies
@@ -147,14 +148,14 @@ impl LeafDirectories {
             .map(|leaf| LeafId { group, leaf })
     }
 
-    /// Sets where the leaf lies and how new its newest record can be; returns where it lay.
-    pub fn place(&mut self, leaf: LeafId, location: Location, newest: Lsn) -> Location {
+    /// Sets the leaf's page and how new its newest record can be; returns where it lay.
+    pub fn place(&mut self, leaf: LeafId, page: PageRef, newest: Lsn) -> Location {
         let (id, row) = leaf.directory();
         let directory = self.directories.entry(id).or_insert_with(Directory::empty);
         let old = directory.leaves[row];
-        directory.set(row, location);
+        directory.set(row, page);
         directory.newest = directory.newest.max(newest);
-        old
+        old.at
     }
 
     /// The leaf lies nowhere any more; returns where it lay.
@@ -162,9 +163,9 @@ impl LeafDirectories {
         let (old, _) = self.find(leaf)?;
         let (id, row) = leaf.directory();
         if let Some(directory) = self.directories.get_mut(&id) {
-            directory.set(row, Location::default());
+            directory.set(row, PageRef::default());
         }
-        Some(old)
+        Some(old.at)
     }
 
     /// Takes a directory in as a checkpoint left it. `newest`: a bound for the records of all its
@@ -173,17 +174,17 @@ impl LeafDirectories {
         &mut self,
         identity: &IndexIdentity,
         id: DirectoryId,
-        at: Location,
+        page: PageRef,
         newest: Lsn,
         bytes: &[u8],
     ) -> Result<(), PageDamaged> {
-        let leaves = decode_directory(identity, id.group, id.number, bytes)
-            .ok_or(PageDamaged(at))?
-            .into_boxed_slice();
+        let leaves = decode_directory(identity, id.group, id.number, bytes);
+        let leaves = leaves.filter(|_| page.is(bytes));
+        let leaves = leaves.ok_or(PageDamaged(page.at))?.into_boxed_slice();
         let directory = Directory {
             used: leaves.iter().filter(|leaf| leaf.is_some()).count(),
             leaves,
-            at,
+            page,
             newest,
             state: PageState::Clean,
         };
@@ -191,13 +192,13 @@ impl LeafDirectories {
         Ok(())
     }
 
-    /// The directories that are on disk, with their places.
-    pub fn on_disk(&self) -> impl Iterator<Item = (DirectoryId, Location)> + '_ {
+    /// The directories that are on disk, with their pages.
+    pub fn on_disk(&self) -> impl Iterator<Item = (DirectoryId, PageRef)> + '_ {
         let on_disk = self
             .directories
             .iter()
-            .filter(|(_, directory)| directory.at.is_some());
-        on_disk.map(|(id, directory)| (*id, directory.at))
+            .filter(|(_, directory)| directory.page.is_some());
+        on_disk.map(|(id, directory)| (*id, directory.page))
     }
 
     /// The directories that differ from what is on disk.
@@ -217,7 +218,7 @@ impl LeafDirectories {
     ) -> Option<PageBuf> {
         let directory = self.directories.get_mut(&id)?;
         if directory.used == 0 {
-            usage.subtract(directory.at.extent, directory.at.bytes());
+            usage.subtract(directory.page.at.extent, directory.page.at.bytes());
             self.directories.remove(&id);
             return None;
         }
@@ -231,11 +232,11 @@ impl LeafDirectories {
     }
 
     /// The encoded page has its place.
-    pub fn written(&mut self, id: DirectoryId, at: Location, usage: &mut ExtentUsage) {
+    pub fn written(&mut self, id: DirectoryId, page: PageRef, usage: &mut ExtentUsage) {
         if let Some(directory) = self.directories.get_mut(&id) {
-            usage.subtract(directory.at.extent, directory.at.bytes());
-            usage.add(at.extent, at.bytes());
-            directory.at = at;
+            usage.subtract(directory.page.at.extent, directory.page.at.bytes());
+            usage.add(page.at.extent, page.at.bytes());
+            directory.page = page;
             directory.state = directory.state.written();
         }
     }
@@ -243,7 +244,7 @@ impl LeafDirectories {
     /// Makes the directory dirty if its page lies there; returns whether it does.
     pub fn relocate_if_at(&mut self, id: DirectoryId, at: Location) -> bool {
         let directory = self.directories.get_mut(&id);
-        let directory = directory.filter(|directory| directory.at == at);
+        let directory = directory.filter(|directory| directory.page.at == at);
         directory
             .map(|directory| directory.state = PageState::Dirty)
             .is_some()
@@ -263,8 +264,7 @@ impl LeafDirectories {
 
     /// Memory that the directories take.
     pub fn memory_bytes(&self) -> usize {
-        let each =
-            size_of::<(DirectoryId, Directory)>() + size_of::<[Location; DIRECTORY_LEAVES]>();
+        let each = size_of::<(DirectoryId, Directory)>() + size_of::<[PageRef; DIRECTORY_LEAVES]>();
         self.directories.len() * each
     }
 }
@@ -274,12 +274,13 @@ mod tests {
     use super::*;
     use crate::ids::ExtentSequence;
 
-    fn at(page: u32) -> Location {
-        Location {
+    fn at(page: u32) -> PageRef {
+        let at = Location {
             extent: ExtentSequence(1),
             page,
             pages: 1,
-        }
+        };
+        PageRef { at, checksum: 7 }
     }
 
     fn leaf(group: u32, leaf: u32) -> LeafId {

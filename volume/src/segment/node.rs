@@ -40,7 +40,7 @@ pub(super) enum Operation {
     Superblock,
     Allocate,
     LoadLeaf(MissingLeaf),
-    LoadOrphan(GroupId, u32, Location),
+    LoadOrphan(MissingLeaf),
     Serve(Serving),
     Fold {
         group: GroupId,
@@ -201,9 +201,7 @@ impl Node {
                 self.unpin(operation);
                 match self.operations.remove(&operation) {
                     Some(Operation::LoadLeaf(leaf)) => self.on_leaf(leaf, result),
-                    Some(Operation::LoadOrphan(group, leaf, location)) => {
-                        self.on_orphan(group, leaf, location, result);
-                    }
+                    Some(Operation::LoadOrphan(orphan)) => self.on_orphan(orphan, result),
                     Some(Operation::CleaningChunk) => self.on_cleaning_chunk(result),
                     _ => {}
                 }
@@ -405,14 +403,15 @@ impl Node {
         if waiting.len() > 1 {
             return;
         }
-        let is_place = plausible::is_place(self.config(), leaf.location);
-        let slot = self.log.slot_of(leaf.location.extent);
+        let at = leaf.page.at;
+        let is_place = plausible::is_place(self.config(), at);
+        let slot = self.log.slot_of(at.extent);
         let Some(slot) = slot.filter(|_| is_place) else {
             return self.on_leaf(leaf, Err(DiskError::Damaged));
         };
         let operation = self.begin(Operation::LoadLeaf(leaf));
-        self.pin(operation, vec![leaf.location.extent]);
-        self.read_location(operation, slot, leaf.location);
+        self.pin(operation, vec![at.extent]);
+        self.read_location(operation, slot, at);
     }
 
     pub(super) fn read_location(
@@ -433,16 +432,10 @@ impl Node {
         let identity = self.index_identity();
         let loaded = result.is_ok_and(|pages| {
             let usage = &mut self.usage;
-            self.index
-                .leaf_loaded(
-                    &identity,
-                    leaf.group,
-                    leaf.leaf,
-                    leaf.location,
-                    pages.bytes(),
-                    usage,
-                )
-                .is_ok()
+            let loaded = self
+                .index
+                .leaf_loaded(&identity, leaf, pages.bytes(), usage);
+            loaded.is_ok()
         });
         if !loaded {
             self.lose_leaf(leaf);
@@ -467,8 +460,7 @@ impl Node {
     /// is logged, since the next checkpoint does not name the page any more.
     fn lose_leaf(&mut self, leaf: MissingLeaf) {
         self.checksum_errors += 1;
-        self.index
-            .forget_base(leaf.group, leaf.leaf, leaf.location, &mut self.usage);
+        self.index.forget_base(leaf, &mut self.usage);
         if let Some(segment) = self.segments.get_mut(&leaf.group) {
             segment.spoil();
             let applied = segment.applied;

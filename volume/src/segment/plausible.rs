@@ -76,7 +76,7 @@ pub(super) fn root(config: &VolumeConfig, root: &CheckpointRoot) -> bool {
         && root
             .directories
             .iter()
-            .all(|(_, number, place)| *number < directories && is_place(config, *place))
+            .all(|(_, number, page)| *number < directories && is_place(config, page.at))
         && root.extents.iter().all(|state| extent(config, state))
         && used.iter().collect::<BTreeSet<_>>().len() == used.len()
         && slots.len() == root.extents.len()
@@ -109,6 +109,7 @@ fn record(config: &VolumeConfig, record: &RecordHeader) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::index_page::PageRef;
     use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp};
     use crate::format::redo_record::RecordKind;
     use crate::format::superblock::RootPart;
@@ -194,18 +195,19 @@ mod tests {
     }
 
     fn own_root() -> CheckpointRoot {
-        let place = Location {
+        let at = Location {
             extent: ExtentSequence(1),
             page: 1,
             pages: 1,
         };
+        let page = PageRef { at, checksum: 0 };
         CheckpointRoot {
             groups: vec![GroupState {
                 group: GroupId(0),
                 applied: Lsn(1),
                 complete: true,
             }],
-            directories: vec![(GroupId(0), 0, place)],
+            directories: vec![(GroupId(0), 0, page)],
             extents: vec![state(0, 0), state(1, 0), state(2, LAST)],
             ..Default::default()
         }
@@ -220,7 +222,7 @@ mod tests {
             |root| root.replay_from.page = u32::MAX,
             |root| root.groups[0].applied = Lsn::MAX,
             |root| root.directories[0].1 = u32::MAX,
-            |root| root.directories[0].2.page = u32::MAX,
+            |root| root.directories[0].2.at.page = u32::MAX,
             |root| root.extents[2].live_bytes = u64::MAX,
             |root| root.extents[2].written_pages = u32::MAX,
             |root| root.extents[1].sequence = ExtentSequence(LAST),

@@ -204,15 +204,15 @@ impl Node {
             self.usage.add(part.at.extent, part.at.bytes());
         }
         let identity = self.index_identity();
-        for (group, number, location) in &root.directories {
-            let slot = slots.get(&location.extent).ok_or(OpenError::Index)?;
-            let bytes = read_at(reader, *slot, *location)?;
+        for (group, number, page) in &root.directories {
+            let slot = slots.get(&page.at.extent).ok_or(OpenError::Index)?;
+            let bytes = read_at(reader, *slot, page.at)?;
             self.index
                 .load_directory(
                     &identity,
                     *group,
                     *number,
-                    *location,
+                    *page,
                     root.announced,
                     bytes.bytes(),
                 )

@@ -4,7 +4,7 @@ use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::format::checkpoint_root::{CheckpointRoot, ExtentState, GroupState};
 use redoubt_volume::format::checksum::page_checksums;
 use redoubt_volume::format::index_page::{
-    DIRECTORY_LEAVES, Fragment, IndexIdentity, Location, LogPoint,
+    DIRECTORY_LEAVES, Fragment, IndexIdentity, Location, LogPoint, PageRef,
 };
 use redoubt_volume::format::log_frame::{Frame, FrameIdentity, FrameStamp};
 use redoubt_volume::format::redo_record::{RecordHeader, RecordKind, flags};
@@ -133,10 +133,10 @@ pub fn fragments() -> Vec<Fragment> {
 }
 
 /// Leaves in the first and the last row; nothing between them.
-pub fn directory() -> Vec<Location> {
-    let mut leaves = vec![Location::default(); DIRECTORY_LEAVES];
-    leaves[0] = location(0x3132_3334, 0x4142, 0x0102);
-    leaves[DIRECTORY_LEAVES - 1] = location(0x5152_5354, 0x6162, 0x0304);
+pub fn directory() -> Vec<PageRef> {
+    let mut leaves = vec![PageRef::default(); DIRECTORY_LEAVES];
+    leaves[0] = page_ref([0x3132_3334, 0x4142, 0x0102], 0x0506_0708);
+    leaves[DIRECTORY_LEAVES - 1] = page_ref([0x5152_5354, 0x6162, 0x0304], 0x1516_1718);
     leaves
 }
 
@@ -155,7 +155,11 @@ pub fn root() -> CheckpointRoot {
             applied: Lsn(0x8182_8384_8586_8788),
             complete: true,
         }],
-        directories: vec![(GROUP, NUMBER, location(0x9192_9394, 0xa1a2_a3a4, 1))],
+        directories: vec![(
+            GROUP,
+            NUMBER,
+            page_ref([0x9192_9394, 0xa1a2_a3a4, 1], 0x2526_2728),
+        )],
         extents: vec![ExtentState {
             slot: ExtentSlot(0xb1b2_b3b4),
             sequence: ExtentSequence(0xc1c2_c3c4),
@@ -163,6 +167,11 @@ pub fn root() -> CheckpointRoot {
             written_pages: 0xe1e2_e3e4,
         }],
     }
+}
+
+fn page_ref([extent, page, pages]: [u32; 3], checksum: u32) -> PageRef {
+    let at = location(extent, page, pages);
+    PageRef { at, checksum }
 }
 
 fn location(extent: u32, page: u32, pages: u32) -> Location {

@@ -109,7 +109,7 @@ fn directory() {
 fn root() {
     let identity = examples::index_identity();
     let pages = encode_root(&identity, &examples::root());
-    assert_covered(pages.bytes(), 64 + 56 + 16 + 16 + 24, |bytes| {
+    assert_covered(pages.bytes(), 64 + 56 + 16 + 20 + 24, |bytes| {
         decode_root(&identity, bytes).is_some()
     });
 }

@@ -56,7 +56,7 @@ fn leaf() {
 fn directory() {
     let identity = examples::index_identity();
     let mut page = encode_directory(&identity, GROUP, NUMBER, &examples::directory());
-    let last = page.page_count() * 4096 - 8;
+    let last = page.page_count() * 4096 - 12;
     assert_eq!(hex(&page.bytes()[last..]), golden::DIRECTORY_LAST_ROW);
     page.bytes_mut()[last..].fill(0);
     assert_bytes("the directory", page.bytes(), golden::DIRECTORY);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::format::checkpoint_root::{CheckpointRoot, ExtentState, GroupState};
 use redoubt_volume::format::checksum::{checksum, page_checksums};
-use redoubt_volume::format::index_page::{DIRECTORY_LEAVES, Fragment, Location, LogPoint};
+use redoubt_volume::format::index_page::{DIRECTORY_LEAVES, Fragment, Location, LogPoint, PageRef};
 use redoubt_volume::format::log_frame::{FrameIdentity, FrameStamp};
 use redoubt_volume::format::redo_record::{RecordHeader, RecordKind};
 use redoubt_volume::format::superblock::{RootPart, Superblock};
@@ -108,8 +108,9 @@ pub fn location() -> impl Strategy<Value = Location> {
     })
 }
 
-pub fn directory() -> impl Strategy<Value = Vec<Location>> {
-    vec(location(), DIRECTORY_LEAVES)
+pub fn directory() -> impl Strategy<Value = Vec<PageRef>> {
+    let page = (location(), any::<u32>()).prop_map(|(at, checksum)| PageRef { at, checksum });
+    vec(page, DIRECTORY_LEAVES)
 }
 
 pub fn fragments() -> impl Strategy<Value = Vec<Fragment>> {
@@ -195,7 +196,7 @@ pub fn root() -> impl Strategy<Value = CheckpointRoot> {
     let numbers = (any::<[u64; 4]>(), any::<u32>(), any::<u32>());
     let groups = vec((any::<u32>(), any::<u64>(), any::<bool>()), 0..100);
     let directories = vec(
-        (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()),
+        (any::<u32>(), any::<u32>(), any::<u32>(), any::<[u32; 2]>()),
         0..100,
     );
     let extents = vec(
@@ -228,14 +229,14 @@ fn group_state((group, applied, complete): (u32, u64, bool)) -> GroupState {
 }
 
 fn directory_place(
-    (group, number, extent, page): (u32, u32, u32, u32),
-) -> (GroupId, u32, Location) {
-    let location = Location {
+    (group, number, extent, [page, checksum]): (u32, u32, u32, [u32; 2]),
+) -> (GroupId, u32, PageRef) {
+    let at = Location {
         extent: ExtentSequence(extent),
         page,
         pages: 1,
     };
-    (GroupId(group), number, location)
+    (GroupId(group), number, PageRef { at, checksum })
 }
 
 fn extent_state((slot, sequence, live_bytes, written_pages): (u32, u32, u64, u32)) -> ExtentState {
