@@ -37,6 +37,9 @@ pub const CHAIN_FRAGMENTS: usize = 12;
 /// Blocks waiting to be folded on one node; more are found again at their next write.
 pub const COALESCE_QUEUE: usize = 1024;
 
+/// Leaves of nodes that wait to be mended; more are found again by a scrub.
+pub const REPAIR_QUEUE: usize = 1024;
+
 /// Log bytes between two checkpoints of a node's index: bounds what an open has to scan.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 

@@ -46,6 +46,28 @@ pub struct LeafCopy {
     pub blocks: Vec<CopiedBlock>,
 }
 
+/// A block of a node, and whether the node can prove it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockDigest {
+    /// The block.
+    pub block: GroupBlock,
+    /// Its version: LSN of the newest record in it.
+    pub lsn: Lsn,
+    /// Checksum of its content; `None` when that is damaged.
+    pub content: Option<u32>,
+}
+
+/// The blocks of one leaf on one node as of one moment: these exist, all others do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeafDigests {
+    /// Last record of the group that the node's index had taken in.
+    pub applied: Lsn,
+    /// Ascending by block.
+    pub blocks: Vec<BlockDigest>,
+    /// The next leaf of the group that the node has anything in.
+    pub next_leaf: Option<u32>,
+}
+
 /// From the writer to a node.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -138,6 +160,42 @@ pub enum Request {
         /// The state must be as of this LSN or later.
         base: Lsn,
     },
+    /// Read every block of a leaf, and say which are damaged.
+    Examine {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+        /// The group.
+        group: GroupId,
+        /// The leaf.
+        leaf: u32,
+        /// Everything up to here is durable: what the node has of it is taken in first.
+        vdl: Lsn,
+    },
+    /// Blocks with their versions, as of now, for a node whose own are damaged.
+    FetchBlocks {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+        /// The group.
+        group: GroupId,
+        /// Blocks of one leaf, none twice.
+        blocks: Vec<GroupBlock>,
+    },
+    /// Write these blocks anew, each if its newest record is the one that the copy names: the same
+    /// version has the same content, so nothing newer can be undone.
+    Repair {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+        /// The group.
+        group: GroupId,
+        /// Blocks of one leaf, with content, none twice.
+        blocks: Vec<CopiedBlock>,
+    },
     /// These segments are incomplete until they are told otherwise; each will be complete as of
     /// the LSN beside it. What the segment had is kept, for blocks that did not change.
     BeginCatchUp {
@@ -190,6 +248,9 @@ impl Request {
             | Request::Presence { epoch, .. }
             | Request::Fetch { epoch, .. }
             | Request::FetchLeaves { epoch, .. }
+            | Request::Examine { epoch, .. }
+            | Request::FetchBlocks { epoch, .. }
+            | Request::Repair { epoch, .. }
             | Request::BeginCatchUp { epoch, .. }
             | Request::PutLeaves { epoch, .. }
             | Request::CompleteGroup { epoch, .. } => *epoch,
@@ -371,6 +432,27 @@ pub enum Reply {
         id: RequestId,
         /// The run.
         result: Result<LeafCopy, NodeFailure>,
+    },
+    /// Answer to `Examine`.
+    Examined {
+        /// Of the request.
+        id: RequestId,
+        /// What the leaf holds.
+        result: Result<LeafDigests, NodeFailure>,
+    },
+    /// Answer to `FetchBlocks`: those of the blocks that exist here and check.
+    Blocks {
+        /// Of the request.
+        id: RequestId,
+        /// The blocks, with content.
+        result: Result<Vec<CopiedBlock>, NodeFailure>,
+    },
+    /// Answer to `Repair`.
+    Repaired {
+        /// Of the request.
+        id: RequestId,
+        /// Blocks that were written anew, durably.
+        blocks: u32,
     },
     /// The catch-up has begun, durably.
     CatchUpBegun {

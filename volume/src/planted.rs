@@ -121,6 +121,8 @@ bugs! {
             "A segment is filled from a peer that does not have everything.",
         AbsenceNotCopied "absence-not-copied"
             "A segment that is filled keeps what its peer does not have.",
+        RepairIgnoresVersion "repair-ignores-version"
+            "A node writes a copy anew whatever its own version is.",
         CompleteBeforeLastLeaf "complete-before-last-leaf"
             "A segment counts as filled when the first leaves are there.",
     }

@@ -58,6 +58,37 @@ impl NodeState {
     }
 }
 
+/// What was mended on one node since the volume was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepairFigures {
+    /// Blocks that were found damaged, or wrong.
+    pub damaged_blocks: u64,
+    /// Blocks that were written anew from a proven copy.
+    pub repaired_blocks: u64,
+}
+
+/// What a scrub found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// Blocks that exist.
+    pub blocks: u64,
+    /// Copies of them that were read.
+    pub copies: u64,
+    /// Copies that did not check.
+    pub damaged: u64,
+    /// Copies that checked, and were not what most of the others are.
+    pub differing: u64,
+    /// Of both, those that are right now.
+    pub repaired: u64,
+    /// Segments that had lost changes, and are filled anew.
+    pub refilled: u64,
+    /// Copies that are still bad, blocks of which nobody can say which copy is right, and leaves
+    /// that nobody could be asked about.
+    pub unresolved: u64,
+    /// Blocks that could not be compared, since they were being changed.
+    pub changing: u64,
+}
+
 /// One node.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
@@ -79,6 +110,8 @@ pub struct NodeStatus {
     pub live_bytes: u64,
     /// Pages that did not check since the volume was opened.
     pub checksum_errors: u64,
+    /// What was mended of its copies.
+    pub repairs: RepairFigures,
 }
 
 /// The whole volume.

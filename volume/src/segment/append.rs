@@ -4,9 +4,10 @@
 //! crash only the last frame can be torn, and a bad frame before a good one was damaged later.
 
 use crate::format::index_page::{Location, LogPoint};
-use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp};
+use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp, payload_pages_limit};
 use crate::format::redo_record::{RecordHeader, RecordKind, flags};
 use crate::ids::GroupId;
+use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{Reply, RequestId};
 use crate::page::{PAGE_BYTES, PageBuf, Pages};
@@ -34,6 +35,8 @@ pub(super) enum Then {
     Checkpoint,
     /// Segments are marked incomplete.
     CatchUpBegun(RequestId),
+    /// Blocks written anew; the last frame names its request and how many they are.
+    Repaired(Option<(RequestId, u32)>),
     /// Copied leaves; the last frame of a run names its request.
     LeavesPut(Option<RequestId>),
     /// A segment is marked complete.
@@ -171,6 +174,27 @@ impl Node {
         self.enqueue(Arc::new(frame), then);
     }
 
+    /// Records of the node's own, cut into what frames can hold.
+    pub(super) fn frames_of(
+        &self,
+        parts: Vec<(RecordHeader, Pages)>,
+    ) -> Vec<Vec<(RecordHeader, Pages)>> {
+        let page_limit = payload_pages_limit(self.config().extent_bytes);
+        let (mut frames, mut pages) = (vec![Vec::new()], 0);
+        for part in parts {
+            let count = part.1.page_count();
+            let last = frames.last().map_or(0, Vec::len);
+            if pages + count > page_limit || last == limits::FRAME_RECORDS {
+                pages = 0;
+                frames.push(Vec::new());
+            }
+            pages += count;
+            frames.last_mut().expect("there is always one").push(part);
+        }
+        frames.retain(|frame| !frame.is_empty());
+        frames
+    }
+
     fn enqueue(&mut self, frame: Arc<Frame>, then: Then) {
         self.append.waiting_bytes += frame.bytes() as u64;
         self.append.waiting.push_back(Queued { frame, then });
@@ -266,6 +290,10 @@ impl Node {
                 self.take_in_local(&frame, point);
                 self.cleaning.moves_done();
                 self.rewrite_done();
+            }
+            Then::Repaired(last) => {
+                self.take_in_local(&frame, point);
+                self.on_repaired(last);
             }
             Then::Checkpoint => self.on_checkpoint_pages(&frame, point),
             Then::CatchUpBegun(copy) => {

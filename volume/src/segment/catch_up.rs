@@ -6,7 +6,6 @@
 
 use crate::format::checksum::page_checksums;
 use crate::format::index_page::LEAF_BLOCKS;
-use crate::format::log_frame::payload_pages_limit;
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
 use crate::ids::{GroupBlock, GroupId};
@@ -68,24 +67,14 @@ impl Node {
             return;
         }
         let parts = self.records_of_copy(group, base, leaves);
-        let page_limit = payload_pages_limit(self.config().extent_bytes);
-        let mut frame = Vec::new();
-        let mut pages = 0;
-        for (record, content) in parts {
-            let full =
-                pages + content.page_count() > page_limit || frame.len() == limits::FRAME_RECORDS;
-            if full {
-                pages = 0;
-                self.enqueue_local(std::mem::take(&mut frame), Then::LeavesPut(None));
-            }
-            pages += content.page_count();
-            frame.push((record, content));
+        let mut frames = self.frames_of(parts);
+        let Some(last) = frames.pop() else {
+            return self.send(Reply::LeavesHeld { id });
+        };
+        for frame in frames {
+            self.enqueue_local(frame, Then::LeavesPut(None));
         }
-        if frame.is_empty() {
-            self.send(Reply::LeavesHeld { id });
-        } else {
-            self.enqueue_local(frame, Then::LeavesPut(Some(id)));
-        }
+        self.enqueue_local(last, Then::LeavesPut(Some(id)));
     }
 
     fn records_of_copy(
@@ -146,7 +135,8 @@ impl Node {
     }
 }
 
-fn image_of(group: GroupId, block: CopiedBlock) -> Option<(RecordHeader, Pages)> {
+/// The record that gives a block the content of a copy; `None` of a copy without.
+pub(super) fn image_of(group: GroupId, block: CopiedBlock) -> Option<(RecordHeader, Pages)> {
     let content = block.content?;
     let mut record = RecordHeader::bare(RecordKind::Image, block.lsn, group, block.block);
     record.end = BLOCK_BYTES as u16;

@@ -7,7 +7,7 @@
 //! only after a pass over it has found every record dead or moved it.
 
 use crate::format::index_page::{Location, LogPoint};
-use crate::format::log_frame::{DecodedFrame, FrameError, payload_pages_limit, record_checks};
+use crate::format::log_frame::{DecodedFrame, FrameError, record_checks};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::ids::{ExtentSequence, GroupId};
 use crate::limits;
@@ -118,6 +118,11 @@ impl Cleaning {
             self.fruitless.saturating_add(1)
         };
         self.most_room = self.most_room.max(room);
+    }
+
+    /// Damage was mended: extents that it kept may hold nothing live any more.
+    pub(super) fn look_again(&mut self) {
+        self.quarantined.clear();
     }
 
     pub(super) fn moves_done(&mut self) {
@@ -348,27 +353,11 @@ impl Node {
     }
 
     fn append_moves(&mut self, moves: Vec<(RecordHeader, Pages)>) {
-        let page_limit = payload_pages_limit(self.config().extent_bytes);
-        let mut frame = Vec::new();
-        let mut pages = 0;
-        for (record, payload) in moves {
-            if pages + payload.page_count() > page_limit || frame.len() == limits::FRAME_RECORDS {
-                pages = 0;
-                self.begin_move();
-                self.enqueue_local(std::mem::take(&mut frame), Then::Moved);
-            }
-            pages += payload.page_count();
-            frame.push((record, payload));
-        }
-        if !frame.is_empty() {
-            self.begin_move();
+        for frame in self.frames_of(moves) {
+            self.cleaning.moves_begun += 1;
+            self.rewrites_in_flight += 1;
             self.enqueue_local(frame, Then::Moved);
         }
-    }
-
-    fn begin_move(&mut self) {
-        self.cleaning.moves_begun += 1;
-        self.rewrites_in_flight += 1;
     }
 
     /// Goes frame by frame through the chunk and collects what is live.

@@ -8,6 +8,7 @@ mod checkpoint;
 mod coalesce;
 pub mod coverage;
 pub mod effect;
+mod examine;
 pub mod extent_usage;
 mod garbage;
 pub mod hot_log;

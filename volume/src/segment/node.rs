@@ -4,7 +4,8 @@
 //! [`Node::on_request`] and [`Node::on_disk`], effects come out by [`Node::poll`]. Aurora's
 //! foreground steps (receive, persist, acknowledge) are in `append`; gaps and SCL in
 //! `lsn_chain`; the way into the index in `apply`; folding in `coalesce`; collection in `garbage`; the index's way to disk in
-//! `checkpoint`; what peers are given and given by them in `serve` and `catch_up`.
+//! `checkpoint`; what peers are given and given by them in `serve` and `catch_up`; what is damaged, and
+//! written anew, in `examine`.
 //!
 //! Everything that a node says is decided by its own directory: it shares nothing with others.
 
@@ -22,6 +23,7 @@ use crate::segment::block_index::{BlockIndex, MissingLeaf};
 use crate::segment::checkpoint::Checkpoint;
 use crate::segment::coalesce::Folding;
 use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId};
+use crate::segment::examine::Looks;
 use crate::segment::extent_usage::ExtentUsage;
 use crate::segment::garbage::Cleaning;
 use crate::segment::hot_log::HotLog;
@@ -77,7 +79,8 @@ pub struct Node {
     pub(super) checkpoint: Checkpoint,
     pub(super) cleaning: Cleaning,
     pub(super) folding: Folding,
-    /// Folds and moves under way: their content could be overtaken by a discard.
+    pub(super) looks: Looks,
+    /// Folds, moves and repairs under way: their content could be overtaken by a discard.
     pub(super) rewrites_in_flight: usize,
     pub(super) tail_damaged: bool,
     pub(super) replay_low: Lsn,
@@ -124,6 +127,7 @@ impl Node {
             checkpoint: Checkpoint::default(),
             cleaning: Cleaning::default(),
             folding: Folding::default(),
+            looks: Looks::default(),
             rewrites_in_flight: 0,
             tail_damaged: false,
             replay_low: Lsn::MAX,
@@ -294,6 +298,18 @@ impl Node {
                     result: Err(failure),
                 });
             }
+            Request::Examine { id, .. } => {
+                self.send(Reply::Examined {
+                    id: *id,
+                    result: Err(failure),
+                });
+            }
+            Request::FetchBlocks { id, .. } => {
+                self.send(Reply::Blocks {
+                    id: *id,
+                    result: Err(failure),
+                });
+            }
             _ => self.send(otherwise),
         }
     }
@@ -343,7 +359,10 @@ impl Node {
             Request::Read { .. }
             | Request::Presence { .. }
             | Request::Fetch { .. }
-            | Request::FetchLeaves { .. } => self.serve(request),
+            | Request::FetchLeaves { .. }
+            | Request::Examine { .. }
+            | Request::FetchBlocks { .. }
+            | Request::Repair { .. } => self.serve(request),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::page_run::PageRun;
 use crate::planted::{Bug, is_planted};
 use crate::segment::block_index::MissingLeaf;
 use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, PlanPiece, ReadPlan};
+use crate::segment::examine::WholeLeaf;
 use crate::segment::lsn_chain::TailEntry;
 use crate::segment::materialize;
 use crate::segment::node::{Node, Operation, Parked};
@@ -30,8 +31,13 @@ pub(super) enum Serving {
         id: RequestId,
         first_leaf: u32,
         end_leaf: u32,
-        blocks: Vec<(CopiedBlock, bool)>,
+        since: Lsn,
+        blocks: Vec<CopiedBlock>,
     },
+    /// A leaf that is examined.
+    WholeLeaf(Box<WholeLeaf>),
+    /// A block of those that are being looked at.
+    Block { look: RequestId, place: usize },
 }
 
 impl Node {
@@ -77,6 +83,22 @@ impl Node {
                 base,
                 ..
             } => self.serve_leaf(*id, *group, *leaf, *since, *base),
+            Request::Examine {
+                id,
+                group,
+                leaf,
+                vdl,
+                ..
+            } => {
+                self.announce(*vdl);
+                self.examine(*id, *group, *leaf)
+            }
+            Request::FetchBlocks {
+                id, group, blocks, ..
+            } => self.serve_blocks(*id, *group, blocks),
+            Request::Repair {
+                id, group, blocks, ..
+            } => self.repair(*id, *group, blocks),
             _ => Ok(()),
         };
         if let Err(leaf) = missing {
@@ -135,26 +157,34 @@ impl Node {
     }
 
     pub(super) fn on_served(&mut self, serving: Serving, result: Result<PageBuf, DiskError>) {
-        let result = result.map_err(|_| NodeFailure::Damaged);
+        let failure = |_| NodeFailure::Damaged;
         match serving {
-            Serving::Pages(id) => self.send(Reply::Pages { id, result }),
+            Serving::Pages(id) => {
+                let result = result.map_err(failure);
+                self.send(Reply::Pages { id, result });
+            }
             Serving::Records { id, records } => {
                 let result = result.map(|pages| with_payload(records, &pages.share()));
+                let result = result.map_err(failure);
                 self.send(Reply::Records { id, result });
             }
             Serving::Leaf {
                 id,
                 first_leaf,
                 end_leaf,
+                since,
                 blocks,
             } => {
-                let result = result.map(|pages| LeafCopy {
+                let copy = |pages: PageBuf| LeafCopy {
                     first_leaf,
                     end_leaf,
-                    blocks: with_content(blocks, &pages.share()),
-                });
+                    blocks: with_content(blocks, &pages.share(), since),
+                };
+                let result = result.map(copy).map_err(failure);
                 self.send(Reply::Leaves { id, result });
             }
+            Serving::WholeLeaf(whole) => self.on_whole_leaf(*whole, result),
+            Serving::Block { look, place } => self.on_block_read(look, place, result),
         }
     }
 
@@ -267,12 +297,13 @@ impl Node {
         };
         let first = GroupBlock(found * LEAF_BLOCKS);
         let fragments = self.index.lookup(group, first, LEAF_BLOCKS)?;
-        let blocks = blocks_of(first, &fragments, since);
-        let needed = of_changed(first, &fragments, &blocks);
+        let blocks = blocks_of(first, &fragments);
+        let needed = of_changed(first, &fragments, &blocks, since);
         let serving = Serving::Leaf {
             id,
             first_leaf: leaf,
             end_leaf: found + 1,
+            since,
             blocks,
         };
         let run = PageRun::of_blocks(first, LEAF_BLOCKS);
@@ -281,37 +312,31 @@ impl Node {
     }
 }
 
-/// The blocks that fragments (block counted from `first`) give, and whether each changed after
-/// `since`.
-fn blocks_of(
-    first: GroupBlock,
-    fragments: &[(u32, Fragment)],
-    since: Lsn,
-) -> Vec<(CopiedBlock, bool)> {
+/// The blocks that fragments (block counted from `first`) give, without content.
+pub(super) fn blocks_of(first: GroupBlock, fragments: &[(u32, Fragment)]) -> Vec<CopiedBlock> {
     let of_blocks = fragments.chunk_by(|one, next| one.0 == next.0);
     let block = |run: &[(u32, Fragment)]| {
         let lsns = run.iter().map(|(_, fragment)| fragment.lsn);
-        let copied = CopiedBlock {
+        CopiedBlock {
             block: GroupBlock(first.0 + run[0].0),
             lsn: lsns.max().unwrap_or(Lsn::NONE),
             content: None,
-        };
-        let changed = copied.lsn > since;
-        (copied, changed)
+        }
     };
     of_blocks.map(block).collect()
 }
 
-/// The fragments (block counted from `first`) of the blocks that changed.
+/// The fragments (block counted from `first`) of the blocks that changed after `since`.
 fn of_changed(
     first: GroupBlock,
     fragments: &[(u32, Fragment)],
-    blocks: &[(CopiedBlock, bool)],
+    blocks: &[CopiedBlock],
+    since: Lsn,
 ) -> Vec<(u32, Fragment)> {
     let changed = |offset: u32| {
         let block = GroupBlock(first.0 + offset);
         let mut blocks = blocks.iter();
-        blocks.any(|(copied, changed)| copied.block == block && *changed)
+        blocks.any(|copied| copied.block == block && copied.lsn > since)
     };
     let needed = fragments.iter().filter(|(offset, _)| changed(*offset));
     needed.copied().collect()
@@ -325,9 +350,15 @@ fn with_payload(records: Vec<RecordHeader>, pages: &Pages) -> Vec<(RecordHeader,
     records.into_iter().enumerate().map(payload).collect()
 }
 
-fn with_content(blocks: Vec<(CopiedBlock, bool)>, pages: &Pages) -> Vec<CopiedBlock> {
-    let content = |(mut block, changed): (CopiedBlock, bool)| {
+/// Blocks of a leaf with their content, where they changed after `since`, from the leaf's pages.
+pub(super) fn with_content(
+    blocks: Vec<CopiedBlock>,
+    pages: &Pages,
+    since: Lsn,
+) -> Vec<CopiedBlock> {
+    let content = |mut block: CopiedBlock| {
         let place = (block.block.0 % LEAF_BLOCKS) as usize * PAGES_PER_BLOCK;
+        let changed = block.lsn > since;
         block.content = changed.then(|| pages.slice(place, PAGES_PER_BLOCK));
         block
     };

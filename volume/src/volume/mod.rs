@@ -18,10 +18,11 @@ pub use verify::VerifyReport;
 use crate::error::{IoFailure, VolumeError};
 use crate::geometry::MAX_DISK_BYTES;
 use crate::limits;
-use crate::status::{NodeState, NodeStatus, VolumeState, VolumeStatus};
+use crate::status::{NodeState, NodeStatus, ScrubReport, VolumeState, VolumeStatus};
 use crate::writer::payload::cut;
 use crate::writer::{Answer, WriterFigures};
 use driver::{Callback, Caller, Driver};
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -191,6 +192,23 @@ impl Volume {
         verify::verify(&self.driver, progress)
     }
 
+    /// Reads every copy of every block while the volume is used, compares them, and mends what is
+    /// damaged or wrong. `bytes_per_second`: what is read at most, of all nodes together. Blocks the
+    /// caller; one scrub at a time.
+    ///
+    /// # Errors
+    /// [`IoFailure::TooManyWaiting`] while another one is under way, [`IoFailure::Closed`] when the
+    /// volume is closed meanwhile.
+    pub fn scrub(&self, bytes_per_second: Option<NonZeroU64>) -> Result<ScrubReport, IoFailure> {
+        let answer = self
+            .driver
+            .ask(|writer, now, ticket| writer.scrub(now, ticket, bytes_per_second));
+        match answer? {
+            Answer::Scrubbed(report) => Ok(report),
+            _ => Err(IoFailure::Unreadable),
+        }
+    }
+
     /// How the volume is.
     pub fn status(&self) -> VolumeStatus {
         let figures = self.driver.figures();
@@ -273,6 +291,9 @@ fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(String, Str
 fn done(answer: Result<Answer, IoFailure>) -> Result<(), IoFailure> {
     answer.map(|_| ())
 }
+
+#[cfg(test)]
+mod scrub_tests;
 
 #[cfg(test)]
 mod tests {

@@ -140,6 +140,7 @@ impl Writer {
             .values_mut()
             .for_each(|group| group.forget(node));
         self.catch_up.drop_node(node);
+        self.repairs.drop_node(node);
         self.recovery_node_down(now, node);
         self.reask_reads_of(node);
         if let Some(change) = &mut self.reconfiguring {

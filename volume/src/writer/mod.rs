@@ -5,10 +5,12 @@
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
 //! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
+//! `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
 //! `patience` — asking again.
 
 mod admission;
 mod catch_up;
+mod compare;
 mod groups;
 mod membership;
 mod patience;
@@ -16,6 +18,8 @@ pub mod payload;
 mod pending;
 mod reads;
 mod recovery;
+mod repair;
+mod scrub;
 mod sending;
 mod settling;
 
@@ -26,7 +30,7 @@ use crate::lsn::{Lsn, TruncationList};
 use crate::message::{Reply, Request, RequestId};
 use crate::page::PageBuf;
 use crate::planted::{Bug, is_planted};
-use crate::status::{NodeState, VolumeState};
+use crate::status::{NodeState, RepairFigures, ScrubReport, VolumeState};
 use crate::time::Instant;
 use admission::Parked;
 use catch_up::CatchUp;
@@ -35,6 +39,8 @@ use membership::NodeView;
 use pending::Pending;
 use reads::Reads;
 use recovery::Recovery;
+use repair::Repairs;
+use scrub::Scrub;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -97,6 +103,8 @@ pub enum Answer {
     Bytes(ReadBytes),
     /// Whether each block of a leaf exists, and the group's next leaf that has any.
     Present(u64, Option<u32>),
+    /// What a scrub found.
+    Scrubbed(ScrubReport),
 }
 
 /// What the writer wants done.
@@ -148,6 +156,8 @@ pub struct Writer {
     reads: Reads,
     recovery: Option<Recovery>,
     catch_up: CatchUp,
+    repairs: Repairs,
+    scrub: Option<Scrub>,
     reconfiguring: Option<membership::Reconfiguration>,
     /// Four members of every group can take writes.
     writable: bool,
@@ -185,6 +195,8 @@ pub struct WriterFigures {
     pub written_bytes: u64,
     /// State of each node and why.
     pub nodes: Vec<(NodeState, Option<String>)>,
+    /// What was mended on each node.
+    pub repairs: Vec<RepairFigures>,
     /// Requests that are parked or wait for the quorum.
     pub waiting_requests: usize,
 }
@@ -218,6 +230,8 @@ impl Writer {
             reads: Reads::default(),
             recovery: None,
             catch_up: CatchUp::default(),
+            repairs: Repairs::default(),
+            scrub: None,
             reconfiguring: None,
             writable: false,
             unwritable_since: None,
@@ -312,6 +326,9 @@ impl Writer {
             Reply::Present { id, result } => self.on_present(now, id, result),
             Reply::Records { id, result } => self.on_records(id, result),
             Reply::Leaves { id, result } => self.on_leaves(id, result),
+            Reply::Examined { id, result } => self.on_examined(from, id, result),
+            Reply::Blocks { id, result } => self.on_blocks(id, result),
+            Reply::Repaired { id, blocks } => self.on_repaired(from, id, blocks),
             Reply::CatchUpBegun { copy } => self.on_catch_up_begun(now, from, copy),
             Reply::LeavesHeld { id } => self.on_leaves_held(now, id),
             Reply::GroupCompleted { copy, group, scl } => {
@@ -337,6 +354,8 @@ impl Writer {
             self.rejoin_nodes();
             self.reconfigure_next();
             self.catch_up_next(now);
+            self.repair_next(now);
+            self.scrub_next(now);
             self.announce_when_idle();
         }
         self.progress(now);
@@ -394,6 +413,11 @@ impl Writer {
                 .config
                 .node_ids()
                 .map(|node| self.node_state(node))
+                .collect(),
+            repairs: self
+                .config
+                .node_ids()
+                .map(|node| self.repairs.figures(node))
                 .collect(),
             waiting_requests: self.parked.len() + self.waiting.len(),
         }

@@ -254,9 +254,16 @@ impl Writer {
                 }
             }
             Err(failure) => {
-                if failure == NodeFailure::Behind {
+                match failure {
                     // It was asked because it had proved that it is not.
-                    self.suspects.insert(from);
+                    NodeFailure::Behind => {
+                        self.suspects.insert(from);
+                    }
+                    NodeFailure::Damaged => {
+                        let (group, run) = (part.group, part.run);
+                        self.note_damage(from, group, run);
+                    }
+                    NodeFailure::OutOfService => {}
                 }
                 if !self.ask(id)
                     && self

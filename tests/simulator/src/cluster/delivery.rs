@@ -385,6 +385,9 @@ fn kind_of_request(request: &Request) -> u64 {
         Request::BeginCatchUp { .. } => 10,
         Request::PutLeaves { .. } => 11,
         Request::CompleteGroup { .. } => 12,
+        Request::Examine { .. } => 13,
+        Request::FetchBlocks { .. } => 14,
+        Request::Repair { .. } => 15,
     }
 }
 
@@ -405,6 +408,9 @@ fn kind_of_reply(reply: &Reply) -> u64 {
         Reply::GroupCompleted { .. } => 33,
         Reply::SegmentDamaged { .. } => 34,
         Reply::Fenced => 35,
+        Reply::Examined { .. } => 36,
+        Reply::Blocks { .. } => 37,
+        Reply::Repaired { .. } => 38,
     }
 }
 
@@ -431,6 +437,20 @@ fn brief_reply(reply: &Reply) -> Option<String> {
         Reply::Leaves {
             result: Ok(copy), ..
         } => Some(format!("leaves with {} blocks", copy.blocks.len())),
+        Reply::Blocks {
+            result: Ok(blocks), ..
+        } => Some(format!("{} blocks", blocks.len())),
+        Reply::Examined {
+            result: Ok(leaf), ..
+        } => {
+            let damaged = leaf.blocks.iter().filter(|block| block.content.is_none());
+            let blocks = leaf.blocks.len();
+            Some(format!(
+                "a leaf as of {}: {} of {blocks} blocks damaged",
+                leaf.applied,
+                damaged.count()
+            ))
+        }
         Reply::Promised(report) => {
             let lsns: Vec<u64> = report.tail.iter().map(|record| record.lsn.0).collect();
             let (first, last) = (lsns.first(), lsns.last());
@@ -470,6 +490,10 @@ fn brief(request: &Request) -> String {
             "PutLeaves {group:?} as of {base}: {} blocks",
             leaves.blocks.len()
         ),
+        Request::Repair { group, blocks, .. } => {
+            let versions = blocks.iter().map(|copy| (copy.block.0, copy.lsn.0));
+            format!("Repair {group:?}: {:?}", versions.collect::<Vec<_>>())
+        }
         Request::HoldList { list, config, .. } => format!(
             "HoldList {} {:?} configuration {}",
             list.epoch, list.ranges, config.version

@@ -1,0 +1,378 @@
+//! Scrubbing: every copy of every block is read where it lies, and compared with the others, so
+//! that what rots unread is mended while there is something to mend it from.
+//!
+//! One leaf at a time: all complete members examine it. What does not check, or is not what most
+//! copies of its version are, is mended (`repair`); a segment that has lost changes is filled anew
+//! (`catch_up`). What cannot be compared since it is being changed is looked at a few times more,
+//! and then left to the next scrub.
+
+use super::compare::{Verdict, compare};
+use super::{Answer, Ticket, Writer};
+use crate::error::IoFailure;
+use crate::geometry::BLOCK_BYTES;
+use crate::ids::{GroupBlock, GroupId, NodeId};
+use crate::limits;
+use crate::lsn::Lsn;
+use crate::message::{LeafDigests, NodeFailure, Request, RequestId};
+use crate::quorum::WRITE_QUORUM;
+use crate::status::ScrubReport;
+use crate::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+use std::ops::Bound;
+use std::time::Duration;
+
+/// Looks at a leaf, before what is still open is left as it is.
+const LOOKS: u32 = 7;
+/// Times that a member is asked in one look.
+const ASKS: u32 = 2;
+/// Between the first two looks; each time twice as long, so that together they are longer than a
+/// node takes that must be sent again what it lacks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+enum Stage {
+    /// The next look begins then.
+    Resting(Instant),
+    /// Members are examining the leaf.
+    Asking {
+        open: BTreeMap<RequestId, NodeId>,
+        answers: BTreeMap<NodeId, LeafDigests>,
+        since: Instant,
+        asks: u32,
+    },
+    /// What is bad is being mended.
+    Mending,
+}
+
+type CopyOfBlock = (NodeId, GroupBlock);
+
+/// What was found in the looks at one leaf.
+#[derive(Debug, Default)]
+struct Findings {
+    looks: u32,
+    damaged: BTreeSet<CopyOfBlock>,
+    differing: BTreeSet<CopyOfBlock>,
+    lost: BTreeSet<CopyOfBlock>,
+    /// Who answered the last look, and the last record that any of them had taken in.
+    seen: (BTreeSet<NodeId>, Lsn),
+}
+
+impl Findings {
+    /// What both must have taken in before versions that differ are believed: what anybody had at
+    /// the look before, if it had the same members.
+    fn floor(&self, answers: &BTreeMap<NodeId, LeafDigests>) -> Lsn {
+        let is_same = answers.keys().eq(self.seen.0.iter());
+        if is_same { self.seen.1 } else { Lsn::MAX }
+    }
+
+    fn add(&mut self, verdict: &Verdict, answers: &BTreeMap<NodeId, LeafDigests>) {
+        self.looks += 1;
+        self.damaged.extend(&verdict.damaged);
+        self.differing.extend(&verdict.differing);
+        self.lost.extend(&verdict.lost);
+        let newest = answers.values().map(|leaf| leaf.applied).max();
+        let nodes = answers.keys().copied().collect();
+        self.seen = (nodes, newest.unwrap_or(Lsn::NONE));
+    }
+
+    /// Counts a leaf that is done; `verdict` is the last one.
+    fn count_into(&self, report: &mut ScrubReport, verdict: &Verdict) {
+        let is_bad = |copy: &&CopyOfBlock| {
+            // A node that did not answer any more has proved nothing.
+            !self.seen.0.contains(&copy.0)
+                || verdict.damaged.contains(copy)
+                || verdict.differing.contains(copy)
+        };
+        let found: BTreeSet<CopyOfBlock> = self.damaged.union(&self.differing).copied().collect();
+        let bad = found.iter().filter(is_bad).count();
+        report.blocks += verdict.blocks;
+        report.copies += verdict.copies;
+        report.damaged += self.damaged.len() as u64;
+        report.differing += (self.differing.len() + self.lost.len()) as u64;
+        report.repaired += (found.len() - bad) as u64;
+        report.unresolved += (bad + verdict.split.len() + verdict.lost.len()) as u64;
+        report.changing += verdict.changing.len() as u64;
+    }
+}
+
+/// A scrub under way.
+#[derive(Debug)]
+pub(super) struct Scrub {
+    ticket: Ticket,
+    /// Bytes that may be read in a second.
+    rate: Option<NonZeroU64>,
+    report: ScrubReport,
+    group: GroupId,
+    leaf: u32,
+    findings: Findings,
+    stage: Stage,
+}
+
+impl Scrub {
+    fn go_to(&mut self, group: GroupId, leaf: u32, at: Instant) {
+        (self.group, self.leaf) = (group, leaf);
+        self.findings = Findings::default();
+        self.stage = Stage::Resting(at);
+    }
+
+    /// How long reading so many copies may take.
+    fn pace(&self, copies: u64) -> Duration {
+        let bytes = copies.saturating_mul(BLOCK_BYTES as u64);
+        self.rate.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs_f64(bytes as f64 / rate.get() as f64)
+        })
+    }
+}
+
+impl Writer {
+    /// Starts reading and comparing all copies; answered by [`Answer::Scrubbed`] when it is
+    /// through. `rate`: bytes a second that are read at most, of all nodes together.
+    pub fn scrub(&mut self, now: Instant, ticket: Ticket, rate: Option<NonZeroU64>) {
+        if !self.is_open() {
+            return self.complete(ticket, Err(IoFailure::Closed));
+        }
+        if self.scrub.is_some() {
+            return self.complete(ticket, Err(IoFailure::TooManyWaiting));
+        }
+        self.now = now;
+        self.scrub = Some(Scrub {
+            ticket,
+            rate,
+            report: ScrubReport::default(),
+            group: GroupId(0),
+            leaf: 0,
+            findings: Findings::default(),
+            stage: Stage::Resting(now),
+        });
+        match self.next_group(Bound::Unbounded) {
+            Some(group) => self.scrub_leaf(group, 0, now),
+            None => self.end_scrub(),
+        }
+    }
+
+    /// The next group that has anything in it.
+    fn next_group(&self, after: Bound<GroupId>) -> Option<GroupId> {
+        let mut groups = self.groups.range((after, Bound::Unbounded));
+        let (group, _) = groups.find(|(_, view)| view.tip.is_some())?;
+        Some(*group)
+    }
+
+    fn scrub_leaf(&mut self, group: GroupId, leaf: u32, at: Instant) {
+        if let Some(scrub) = &mut self.scrub {
+            scrub.go_to(group, leaf, at);
+        }
+        self.scrub_next(self.now);
+    }
+
+    fn end_scrub(&mut self) {
+        if let Some(scrub) = self.scrub.take() {
+            self.complete(scrub.ticket, Ok(Answer::Scrubbed(scrub.report)));
+        }
+    }
+
+    /// Goes on if it is time.
+    pub(super) fn scrub_next(&mut self, now: Instant) {
+        let Some(scrub) = &mut self.scrub else {
+            return;
+        };
+        match &scrub.stage {
+            Stage::Resting(until) if now >= *until => self.begin_look(),
+            Stage::Mending if !self.repairs.is_busy_with(scrub.group, scrub.leaf) => {
+                scrub.stage = Stage::Resting(now);
+                self.begin_look();
+            }
+            Stage::Asking { .. } => self.end_or_ask_again(now),
+            Stage::Resting(_) | Stage::Mending => {}
+        }
+    }
+
+    /// Asks every complete member.
+    fn begin_look(&mut self) {
+        let now = self.now;
+        let Some(scrub) = &mut self.scrub else {
+            return;
+        };
+        let group = scrub.group;
+        scrub.stage = Stage::Asking {
+            open: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            since: now,
+            asks: 1,
+        };
+        let members = self.groups.get(&group).map(|view| view.members);
+        for node in members.into_iter().flatten() {
+            if self.is_able(node, group) {
+                self.ask_for_scrub(node);
+            }
+        }
+        self.end_or_ask_again(now);
+    }
+
+    fn ask_for_scrub(&mut self, node: NodeId) {
+        let (epoch, vdl, id) = (self.epoch, self.vdl, self.new_request());
+        let Some(scrub) = &mut self.scrub else {
+            return;
+        };
+        let (group, leaf) = (scrub.group, scrub.leaf);
+        if let Stage::Asking { open, .. } = &mut scrub.stage {
+            open.insert(id, node);
+        }
+        self.send(
+            node,
+            Request::Examine {
+                epoch,
+                id,
+                group,
+                leaf,
+                vdl,
+            },
+        );
+    }
+
+    /// A node has examined a leaf. One that is not complete after all is left out.
+    pub(super) fn on_scrub_examined(
+        &mut self,
+        from: NodeId,
+        id: RequestId,
+        result: Result<LeafDigests, NodeFailure>,
+    ) {
+        let stage = self.scrub.as_mut().map(|scrub| &mut scrub.stage);
+        let Some(Stage::Asking { open, answers, .. }) = stage else {
+            return;
+        };
+        if open.remove(&id).is_none() {
+            return;
+        }
+        if let Ok(digests) = result {
+            answers.insert(from, digests);
+        }
+        self.end_or_ask_again(self.now);
+    }
+
+    /// Ends the look when everybody has answered; asks again whoever takes too long.
+    fn end_or_ask_again(&mut self, now: Instant) {
+        let Some(scrub) = &self.scrub else {
+            return;
+        };
+        let Stage::Asking {
+            open, since, asks, ..
+        } = &scrub.stage
+        else {
+            return;
+        };
+        let group = scrub.group;
+        let is_late = now.since(*since) > limits::REPLY_PATIENCE;
+        let waited_for = open.values().filter(|node| self.is_able(**node, group));
+        let waited_for: Vec<NodeId> = waited_for.copied().collect();
+        if waited_for.is_empty() || is_late && *asks >= ASKS {
+            return self.end_look();
+        }
+        if !is_late {
+            return;
+        }
+        let stage = self.scrub.as_mut().map(|scrub| &mut scrub.stage);
+        if let Some(Stage::Asking {
+            open, since, asks, ..
+        }) = stage
+        {
+            open.clear();
+            *since = now;
+            *asks += 1;
+        }
+        for node in waited_for {
+            self.ask_for_scrub(node);
+        }
+    }
+
+    fn end_look(&mut self) {
+        let now = self.now;
+        let Some(scrub) = &mut self.scrub else {
+            return;
+        };
+        let rest = Stage::Resting(now.plus(PAUSE * (1 << scrub.findings.looks.min(LOOKS))));
+        let Stage::Asking { answers, .. } = std::mem::replace(&mut scrub.stage, rest) else {
+            return;
+        };
+        let verdict = compare(&answers, scrub.findings.floor(&answers));
+        scrub.findings.add(&verdict, &answers);
+        let is_last = scrub.findings.looks >= LOOKS;
+        if answers.is_empty() && !is_last {
+            scrub.stage = Stage::Resting(now.plus(limits::COPY_PATIENCE));
+            return;
+        }
+        let left = self.mend(&verdict);
+        if !is_last && !verdict.is_clean() && !self.policy.read_only {
+            return self.rest_or_mend();
+        }
+        self.end_leaf(&left, &answers);
+    }
+
+    /// The next look is when what is bad was mended.
+    fn rest_or_mend(&mut self) {
+        if let Some(scrub) = &mut self.scrub
+            && self.repairs.is_busy_with(scrub.group, scrub.leaf)
+        {
+            scrub.stage = Stage::Mending;
+        }
+    }
+
+    /// Has mended what is bad; returns the verdict without what is filled anew.
+    fn mend(&mut self, verdict: &Verdict) -> Verdict {
+        let Some(scrub) = &self.scrub else {
+            return Verdict::default();
+        };
+        let (group, leaf) = (scrub.group, scrub.leaf);
+        let bad = verdict.damaged.union(&verdict.differing);
+        let nodes: BTreeSet<NodeId> = bad.map(|(node, _)| *node).collect();
+        for node in nodes {
+            self.want_repair((node, group, leaf), verdict.expected.clone());
+        }
+        let lost: BTreeSet<NodeId> = verdict.lost.iter().map(|(node, _)| *node).collect();
+        let refilled: BTreeSet<NodeId> = lost
+            .into_iter()
+            .filter(|node| self.refill(*node, group))
+            .collect();
+        if let Some(scrub) = &mut self.scrub {
+            scrub.report.refilled += refilled.len() as u64;
+        }
+        self.repair_next(self.now);
+        let mut left = verdict.clone();
+        left.lost.retain(|(node, _)| !refilled.contains(node));
+        left
+    }
+
+    /// Has a segment filled from nothing, if four others hold what there is.
+    fn refill(&mut self, node: NodeId, group: GroupId) -> bool {
+        let Some(view) = self.groups.get(&group) else {
+            return false;
+        };
+        let usable = |other: NodeId| self.nodes[other.index()].is_reachable();
+        let others = view.complete_others(node, usable).count();
+        if others < WRITE_QUORUM || self.policy.read_only {
+            return false;
+        }
+        self.on_segment_damaged(node, group);
+        true
+    }
+
+    /// On to the next leaf that any copy has something in.
+    fn end_leaf(&mut self, verdict: &Verdict, answers: &BTreeMap<NodeId, LeafDigests>) {
+        let Some(scrub) = &mut self.scrub else {
+            return;
+        };
+        scrub.findings.count_into(&mut scrub.report, verdict);
+        // Of a group that nobody can be asked about not even the next leaf is known.
+        scrub.report.unresolved += u64::from(answers.is_empty());
+        let at = self.now.plus(scrub.pace(verdict.copies));
+        let group = scrub.group;
+        let next = answers.values().filter_map(|leaf| leaf.next_leaf).min();
+        if let Some(leaf) = next.filter(|leaf| *leaf > scrub.leaf) {
+            return self.scrub_leaf(group, leaf, at);
+        }
+        match self.next_group(Bound::Excluded(group)) {
+            Some(group) => self.scrub_leaf(group, 0, at),
+            None => self.end_scrub(),
+        }
+    }
+}
