@@ -4,8 +4,9 @@
 use redoubt_volume::format::log_frame::DecodedFrame;
 use redoubt_volume::format::redo_record::{RecordHeader, RecordKind};
 use redoubt_volume::ids::VolumeEpoch;
-use redoubt_volume::message::{NodeFailure, Reply, Report, Request, Space};
+use redoubt_volume::message::{LeafDigests, NodeFailure, Reply, Report, Request, Space};
 use redoubt_volume::segment::effect::{DiskCompletion, DiskError, NodeEffect};
+use redoubt_volume::status::ScrubReport;
 
 macro_rules! marks {
     ($($name:ident $text:literal,)+) => {
@@ -59,6 +60,11 @@ marks! {
     FencedAnswered "a fenced node answered a request",
     ReadBehind "a segment could not prove the read point",
     ReadDamaged "a page that was read did not check",
+    LeafExamined "a node examined a leaf",
+    DamageExamined "an examination found damage",
+    RepairSourceFailed "a peer had nothing to give for a repair",
+    BlocksRepaired "damaged blocks were written anew",
+    RepairSkipped "a repair came for another version",
     PresenceAsked "presence of blocks was asked",
     LeafLoaded "a page of an index was read",
     LogFull "a node said that its log and disk are full",
@@ -86,6 +92,9 @@ marks! {
     Resized "the disk grew",
     NodeUnopenable "a node could not be opened from its directory",
     NodeRebuilt "a node's directory was made anew",
+    ScrubMended "a scrub mended copies",
+    ScrubRefilled "a scrub had a segment filled anew",
+    ScrubUndecided "a scrub met blocks that were being changed",
 }
 
 /// How often each mark was reached.
@@ -175,6 +184,20 @@ impl Coverage {
                 _ => self.reach(Mark::TailFetchDamaged),
             },
             Reply::Leaves { result: Err(_), .. } => self.reach(Mark::CatchUpSourceFailed),
+            Reply::Examined { result, .. } => {
+                self.reach_if(result.is_ok(), Mark::LeafExamined);
+                let is_damaged =
+                    |leaf: &LeafDigests| leaf.blocks.iter().any(|block| block.content.is_none());
+                self.reach_if(result.as_ref().is_ok_and(is_damaged), Mark::DamageExamined);
+            }
+            Reply::Blocks { result, .. } => {
+                let is_empty = result.as_ref().map_or(true, Vec::is_empty);
+                self.reach_if(is_empty, Mark::RepairSourceFailed);
+            }
+            Reply::Repaired { blocks, .. } => {
+                self.reach_if(*blocks > 0, Mark::BlocksRepaired);
+                self.reach_if(*blocks == 0, Mark::RepairSkipped);
+            }
             Reply::CatchUpBegun { .. } => self.reach(Mark::CatchUpBegun),
             Reply::GroupCompleted { .. } => self.reach(Mark::GroupCompleted),
             Reply::SegmentDamaged { .. } => self.reach(Mark::SegmentDamaged),
@@ -221,6 +244,13 @@ impl Coverage {
             NodeEffect::Remove { .. } => self.reach(Mark::ExtentRemoved),
             _ => {}
         }
+    }
+
+    /// A scrub has ended.
+    pub fn on_scrub(&mut self, report: &ScrubReport) {
+        self.reach_if(report.repaired > 0, Mark::ScrubMended);
+        self.reach_if(report.refilled > 0, Mark::ScrubRefilled);
+        self.reach_if(report.changing > 0, Mark::ScrubUndecided);
     }
 
     /// A volume has opened on the reports of so many nodes.

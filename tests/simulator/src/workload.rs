@@ -32,6 +32,7 @@ enum Request {
     /// Presence of the blocks of a leaf, which began at this byte of the disk.
     Presence(ReadCheck),
     Resize(u64),
+    Scrub,
     /// The whole disk, after an open.
     Survey,
 }
@@ -224,8 +225,12 @@ impl Client {
             (Request::Read(_), Err(IoFailure::Unreadable)) => {
                 cluster.coverage.reach(Mark::ReadUnreadable);
             }
+            (Request::Scrub, Ok(Answer::Scrubbed(report))) => cluster.coverage.on_scrub(&report),
             // An error is always an answer that is allowed.
-            (Request::Flush(_) | Request::Read(_) | Request::Presence(_), Err(_)) => {}
+            (
+                Request::Flush(_) | Request::Read(_) | Request::Presence(_) | Request::Scrub,
+                Err(_),
+            ) => {}
             (request, answer) => return Err(format!("{request:?} was answered by {answer:?}")),
         }
         Ok(None)
@@ -283,9 +288,19 @@ impl Client {
             }
         } else if random.one_in(12) {
             self.resize(cluster, random);
+        } else if random.one_in(16) {
+            self.scrub(cluster);
         } else {
             self.flush(cluster);
         }
+    }
+
+    fn scrub(&mut self, cluster: &mut Cluster) {
+        cluster.tell(|| "scrub".to_owned());
+        let ticket = cluster.request(self.writer, |writer, now, ticket| {
+            writer.scrub(now, ticket, None);
+        });
+        self.await_answer(cluster, ticket, Request::Scrub);
     }
 
     fn write(

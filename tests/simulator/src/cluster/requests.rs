@@ -7,6 +7,7 @@ use redoubt_volume::error::IoFailure;
 use redoubt_volume::geometry::BLOCKS_PER_UNIT;
 use redoubt_volume::ids::{GroupBlock, GroupId, NodeId};
 use redoubt_volume::segment::node::Node;
+use redoubt_volume::status::ScrubReport;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::payload::cut;
 use redoubt_volume::writer::{Answer, Ticket, Writer};
@@ -111,6 +112,26 @@ impl Cluster {
         match self.wait(ticket).expect("the read succeeds") {
             Answer::Bytes(bytes) => bytes.as_ref().to_vec(),
             other => panic!("a read answered {other:?}"),
+        }
+    }
+
+    /// Starts a scrub.
+    pub fn start_scrub(&mut self) -> Ticket {
+        self.ask_newest(|writer, now, ticket| writer.scrub(now, ticket, None))
+    }
+
+    /// Scrubs and waits.
+    ///
+    /// # Errors
+    /// Why there was none, or what it ended with.
+    pub fn scrub(&mut self) -> Result<ScrubReport, IoFailure> {
+        let ticket = self.start_scrub();
+        match self.wait(ticket)? {
+            Answer::Scrubbed(report) => {
+                self.coverage.on_scrub(&report);
+                Ok(report)
+            }
+            _ => Err(IoFailure::Unreadable),
         }
     }
 

@@ -92,6 +92,21 @@ impl MemoryDisk {
         }
     }
 
+    /// Flips bytes of every page of the log that `is_hit` accepts; how many these are.
+    pub fn corrupt_pages(&mut self, is_hit: impl Fn(&[u8]) -> bool) -> usize {
+        let mut hit = Vec::new();
+        for (file, content) in &self.image.files {
+            let is_extent = matches!(file, File::Extent(_));
+            let pages = content.written_pages().filter(|_| is_extent);
+            let pages = pages.filter(|page| content.page(*page).is_some_and(|p| is_hit(p.bytes())));
+            hit.extend(pages.map(|page| (*file, page)));
+        }
+        for (file, page) in &hit {
+            self.corrupt(*file, page * 4096 + 100, 8);
+        }
+        hit.len()
+    }
+
     /// Lets something rot in a page of the log that was written; where, if there was any.
     pub fn rot(&mut self, kind: Rot, random: &mut Random) -> Option<(File, usize)> {
         let extents: Vec<File> = self.extent_files().map(|(file, _)| file).collect();

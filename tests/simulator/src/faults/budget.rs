@@ -174,12 +174,6 @@ impl Budget {
     pub fn is_bad(&self, node: NodeId) -> bool {
         self.bad.contains_key(&node)
     }
-
-    /// Nodes that are harmed and cannot be whole before their directory is made anew.
-    pub fn beyond_recovery(&self) -> Vec<NodeId> {
-        let beyond = self.bad.iter().filter(|(_, bad)| !bad.may_recover);
-        beyond.map(|(node, _)| *node).collect()
-    }
 }
 
 /// The life of a node's directory.

@@ -36,12 +36,31 @@ impl Run {
                 run.clients[run.head].waiting() == 0
             });
         }
+        self.wait_until_healthy();
+        self.scrub();
+        self.wait_until_healthy();
+        self.check_copies();
+        self.crash_once_more();
+    }
+
+    fn wait_until_healthy(&mut self) {
         self.wait_for("the nodes do not all come back", |run| {
             let process = run.cluster.writer(run.clients[run.head].writer);
             process.is_some_and(|process| process.writer.figures().state == VolumeState::Healthy)
         });
-        self.check_copies();
-        self.crash_once_more();
+    }
+
+    /// What rotted at rest is mended: of everything one proven copy was left, and nobody writes.
+    fn scrub(&mut self) {
+        if self.has_failed() {
+            return;
+        }
+        let scrubbed = self.cluster.scrub();
+        self.cluster.tell(|| format!("scrub: {scrubbed:?}"));
+        match scrubbed {
+            Ok(report) if report.unresolved == 0 && report.changing == 0 => {}
+            other => self.fail(format!("a scrub did not mend everything: {other:?}")),
+        }
     }
 
     /// Lets things happen until something is so.
@@ -98,8 +117,7 @@ impl Run {
         )
     }
 
-    /// Every copy of every group holds what the disk holds. A node whose disk was damaged at rest
-    /// may fail to read a copy (nothing repairs it yet), and never gives wrong bytes.
+    /// Every copy of every group holds what the disk holds, also where a disk was damaged at rest.
     fn check_copies(&mut self) {
         if self.has_failed() {
             return;
@@ -116,7 +134,6 @@ impl Run {
         };
         let config = process.writer.config().clone();
         let groups = process.writer.existing_groups();
-        let excused = self.faults.budget.beyond_recovery();
         let disk_bytes = head.disk_bytes as usize;
         for (unit, bytes) in expected[..disk_bytes]
             .chunks(UNIT_BYTES as usize)
@@ -131,7 +148,7 @@ impl Run {
                 continue;
             }
             for node in config.members(group) {
-                match self.read_copy(node, group, block, excused.contains(&node)) {
+                match self.read_copy(node, group, block) {
                     Some(copy) if copy[..bytes.len()] == *bytes => {}
                     Some(copy) => {
                         let differs = copy.iter().zip(bytes).position(|(one, other)| one != other);
@@ -140,7 +157,6 @@ impl Run {
                             "the copy of {group:?} on {node:?} differs from {at:?} on"
                         ));
                     }
-                    None if excused.contains(&node) => {}
                     None => self.fail(format!("{node:?} does not read its copy of {group:?}")),
                 }
             }
@@ -148,17 +164,11 @@ impl Run {
     }
 
     /// A node's copy, as soon as the node can prove that it has everything.
-    fn read_copy(
-        &mut self,
-        node: NodeId,
-        group: GroupId,
-        block: GroupBlock,
-        is_excused: bool,
-    ) -> Option<Vec<u8>> {
+    fn read_copy(&mut self, node: NodeId, group: GroupId, block: GroupBlock) -> Option<Vec<u8>> {
         let deadline = self.now().plus(BOUND);
         loop {
             let copy = self.cluster.read_copy(node, group, block);
-            if copy.is_some() || is_excused || self.now() > deadline {
+            if copy.is_some() || self.now() > deadline {
                 return copy;
             }
             self.cluster.quiesce(1);

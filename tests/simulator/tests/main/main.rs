@@ -8,6 +8,7 @@
 )]
 
 mod crash_points;
+mod healing_cases;
 mod recovery_cases;
 mod reference_model;
 mod runs;
