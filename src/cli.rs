@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Give the disk another size, also while it is in use.
     Resize(Resize),
+    /// Read and compare every copy of a mounted volume, and mend what is bad; returns when it is done.
+    Scrub(Scrub),
     /// Read every copy of an unmounted volume and verify it.
     Fsck(Fsck),
     /// Decode any file of a volume.
@@ -172,6 +174,16 @@ pub(crate) struct Resize {
     /// New size of the disk, or +SIZE to grow by so much.
     #[arg(value_parser = parse_new_size, allow_hyphen_values = true)]
     pub size: NewSize,
+}
+
+/// `redoubt scrub`
+#[derive(Debug, Args)]
+pub(crate) struct Scrub {
+    /// Directory of the volume.
+    pub volume: PathBuf,
+    /// Read at most so much a second, of all copies together, such as 50M.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub rate: Option<u64>,
 }
 
 /// `redoubt fsck`

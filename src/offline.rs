@@ -108,6 +108,8 @@ fn node(
         log: log_bytes(path),
         live: None,
         checksum_errors: None,
+        damaged_blocks: None,
+        repaired_blocks: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `status` says of a volume, as plain data: the JSON of the command, of the control socket
 //! and of the mount's `.redoubt/status` is this and nothing else.
 
-use redoubt_volume::status::{NodeState, NodeStatus, VolumeState, VolumeStatus};
+use redoubt_volume::status::{NodeState, NodeStatus, ScrubReport, VolumeState, VolumeStatus};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -84,6 +84,10 @@ pub(crate) struct NodeReport {
     pub live: Option<u64>,
     /// Pages that did not check since the volume was opened.
     pub checksum_errors: Option<u64>,
+    /// Blocks of it that were found damaged or wrong since then.
+    pub damaged_blocks: Option<u64>,
+    /// Blocks of it that were written anew from another copy.
+    pub repaired_blocks: Option<u64>,
 }
 
 /// Bytes of a volume.
@@ -132,6 +136,42 @@ pub(crate) struct VolumeReport {
     pub nodes: Vec<NodeReport>,
     /// Its space.
     pub space: SpaceReport,
+}
+
+/// What a scrub found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScrubFindings {
+    /// Blocks that exist.
+    pub blocks: u64,
+    /// Copies of them that were read.
+    pub copies: u64,
+    /// Copies that did not check.
+    pub damaged: u64,
+    /// Copies that checked, and were not what most of the others are.
+    pub differing: u64,
+    /// Of both, those that are right now.
+    pub repaired: u64,
+    /// Segments that had lost changes, and are being filled anew.
+    pub refilled: u64,
+    /// What is still bad, or could not be decided.
+    pub unresolved: u64,
+    /// Blocks that could not be compared, since they were being changed.
+    pub changing: u64,
+}
+
+impl From<ScrubReport> for ScrubFindings {
+    fn from(report: ScrubReport) -> ScrubFindings {
+        ScrubFindings {
+            blocks: report.blocks,
+            copies: report.copies,
+            damaged: report.damaged,
+            differing: report.differing,
+            repaired: report.repaired,
+            refilled: report.refilled,
+            unresolved: report.unresolved,
+            changing: report.changing,
+        }
+    }
 }
 
 /// A JSON answer that is about one volume.
@@ -194,6 +234,8 @@ impl From<&NodeStatus> for NodeReport {
             log: Some(status.log_bytes),
             live: Some(status.live_bytes),
             checksum_errors: Some(status.checksum_errors),
+            damaged_blocks: Some(status.repairs.damaged_blocks),
+            repaired_blocks: Some(status.repairs.repaired_blocks),
         }
     }
 }
@@ -237,6 +279,8 @@ pub(crate) mod tests {
             log: Some(1 << 20),
             live: Some(1 << 19),
             checksum_errors: Some(0),
+            damaged_blocks: Some(0),
+            repaired_blocks: Some(0),
         };
         let mut nodes: Vec<_> = (0..6).map(node).collect();
         nodes[3].state = NodeHealth::Down;

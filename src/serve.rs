@@ -2,14 +2,17 @@
 
 use crate::control::server::{Server, Service};
 use crate::disk::VolumeDisk;
-use crate::report::VolumeReport;
+use crate::exit::{Exit, Refusal};
+use crate::report::{ScrubFindings, VolumeReport};
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use parking_lot::{Condvar, Mutex};
 use redoubt_mount::mount_point;
 use redoubt_mount::options::{self, MountOptions};
 use redoubt_mount::session::{MountRequest, Mounted, Unmount, Unmounter, mount};
+use redoubt_volume::error::IoFailure;
 use redoubt_volume::volume::{CacheMode, OpenOptions, QuorumLoss, Volume};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -273,6 +276,17 @@ impl Service for ControlService {
 
     fn resize(&self, bytes: u64) -> anyhow::Result<()> {
         Ok(self.disk.volume().resize(bytes)?)
+    }
+
+    fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
+        match self.disk.volume().scrub(rate) {
+            Ok(report) => Ok(report.into()),
+            Err(IoFailure::TooManyWaiting) => Err(Refusal::error(
+                Exit::IN_USE,
+                "the volume is being scrubbed already; wait for the end of that scrub",
+            )),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn unmount(&self) -> anyhow::Result<()> {

@@ -202,7 +202,7 @@ fn a_path_that_is_no_volume_is_told_by_every_verb() {
     std::fs::create_dir(folder.path().join("plain")).unwrap();
     std::fs::write(folder.path().join("file"), "text").unwrap();
     for target in ["plain", "file", "missing"] {
-        for verb in ["status", "fsck", "destroy --yes"] {
+        for verb in ["status", "scrub", "fsck", "destroy --yes"] {
             let run = redoubt(folder.path(), &format!("{verb} {target}"));
             run.refused(10, "not a Redoubt volume");
         }

@@ -188,15 +188,21 @@ fn node_table(nodes: &[NodeReport], all: bool) -> String {
 }
 
 fn errors(report: &VolumeReport, output: Output) -> Option<String> {
-    let counts: Option<Vec<u64>> = report
-        .nodes
-        .iter()
-        .map(|node| node.checksum_errors)
-        .collect();
-    match counts?.iter().sum::<u64>() {
-        0 => Some("no known data errors".into()),
+    let sum = |count: fn(&NodeReport) -> Option<u64>| -> Option<u64> {
+        report.nodes.iter().map(count).sum()
+    };
+    let mended = match sum(|node| node.damaged_blocks)? {
+        0 => String::new(),
+        damaged => {
+            let repaired = sum(|node| node.repaired_blocks)?;
+            format!("; {damaged} copies of blocks were bad, {repaired} were written anew")
+        }
+    };
+    match sum(|node| node.checksum_errors)? {
+        0 if mended.is_empty() => Some("no known data errors".into()),
         count => {
-            let text = format!("{count} pages did not check and were read from another copy");
+            let text =
+                format!("{count} reads did not check and were answered by another copy{mended}");
             Some(output.paint(&text, Color::Yellow))
         }
     }
@@ -233,6 +239,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_damaged_and_mended_is_counted() {
+        let mut report = example();
+        report.nodes[1].checksum_errors = Some(3);
+        let line = |report: &VolumeReport| errors(report, plain()).unwrap();
+        let seen = "3 reads did not check and were answered by another copy";
+        assert_eq!(line(&report), seen);
+        report.nodes[1].damaged_blocks = Some(2);
+        report.nodes[1].repaired_blocks = Some(2);
+        let mended = format!("{seen}; 2 copies of blocks were bad, 2 were written anew");
+        assert_eq!(line(&report), mended);
+    }
+
+    #[test]
     fn many_nodes_are_counted() {
         let mut report = example();
         report.nodes = (0..24)
@@ -264,7 +283,7 @@ mod tests {
         let json = crate::output::json_text("status", &VolumeBody { volume }).unwrap();
         let node = |id: &str, az: &str, index: u8, state: &str, reason: &str| {
             format!(
-                r#"{{"id":"{id}","az":"{az}","path":"/v/demo/nodes/{index}","state":"{state}","reason":{reason},"scl":184467,"log":1048576,"live":524288,"checksum_errors":0}}"#
+                r#"{{"id":"{id}","az":"{az}","path":"/v/demo/nodes/{index}","state":"{state}","reason":{reason},"scl":184467,"log":1048576,"live":524288,"checksum_errors":0,"damaged_blocks":0,"repaired_blocks":0}}"#
             )
         };
         let nodes = [

@@ -6,6 +6,8 @@
 //! <- {"schema":1,"command":"status","volume":{...}}
 //! -> {"command":"resize","bytes":21474836480}
 //! <- {"schema":1,"command":"resize","size":21474836480}
+//! -> {"command":"scrub","rate":null}
+//! <- {"schema":1,"command":"scrub","blocks":640,...}  when every copy was read and compared
 //! -> {"command":"unmount"}
 //! <- {"schema":1,"command":"unmount","pid":4711}      once everything is flushed and unmounted
 //! <- {"schema":1,"error":{"code":2,"message":"..."}}  to what cannot be done
@@ -15,9 +17,10 @@ pub(crate) mod client;
 pub(crate) mod server;
 
 use crate::exit::{Exit, Refusal};
-use crate::report::{SCHEMA, VolumeReport};
+use crate::report::{SCHEMA, ScrubFindings, VolumeReport};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read};
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +37,11 @@ pub(crate) enum Request {
     Resize {
         /// Bytes of the disk.
         bytes: u64,
+    },
+    /// Read and compare every copy, and mend what is bad.
+    Scrub {
+        /// Bytes a second that are read at most.
+        rate: Option<NonZeroU64>,
     },
     /// Flush, unmount, end.
     Unmount,
@@ -53,6 +61,8 @@ pub(crate) enum Reply {
         /// Bytes of the disk.
         size: u64,
     },
+    /// Every copy was read and compared.
+    Scrub(ScrubFindings),
     /// Everything is flushed and unmounted; the process is about to end.
     Unmount {
         /// The process.

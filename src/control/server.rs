@@ -2,9 +2,10 @@
 
 use super::{Answer, Reply, Request, SocketPath, read_line};
 use crate::exit::{Exit, Refusal};
-use crate::report::VolumeReport;
+use crate::report::{ScrubFindings, VolumeReport};
 use parking_lot::RwLock;
 use std::io::{self, BufRead, BufReader, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -16,8 +17,9 @@ use std::time::Duration;
 const REQUEST_BYTES: usize = 1024;
 /// How long a client may be silent, or not read, before it is dropped: it holds one of the threads.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
-/// Clients that are answered at the same time: one that unmounts, one that is slow, and two more.
-const THREADS: usize = 4;
+/// Clients that are answered at the same time: one that unmounts, one that scrubs, one that is
+/// slow, and two more.
+const THREADS: usize = 5;
 /// How long the end of the process waits for answers that are being sent.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -31,6 +33,12 @@ pub(crate) trait Service: Send + Sync {
     /// # Errors
     /// Why it kept its size.
     fn resize(&self, bytes: u64) -> anyhow::Result<()>;
+
+    /// Reads and compares every copy; returns when that is done.
+    ///
+    /// # Errors
+    /// Why it was not begun, or not ended.
+    fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings>;
 
     /// Flushes and unmounts; returns when both are done.
     ///
@@ -140,6 +148,7 @@ fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {
         Request::Resize { bytes } => service
             .resize(bytes)
             .map(|()| Reply::Resize { size: bytes }),
+        Request::Scrub { rate } => service.scrub(rate).map(Reply::Scrub),
         Request::Unmount => service.unmount().map(|()| Reply::Unmount {
             pid: std::process::id(),
         }),
@@ -171,6 +180,14 @@ mod tests {
         fn resize(&self, bytes: u64) -> anyhow::Result<()> {
             anyhow::ensure!(bytes > 10 << 30, "a disk cannot shrink");
             Ok(())
+        }
+
+        fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
+            anyhow::ensure!(rate.is_none(), "another scrub is under way");
+            Ok(ScrubFindings {
+                blocks: 640,
+                ..ScrubFindings::default()
+            })
         }
 
         fn unmount(&self) -> anyhow::Result<()> {
@@ -211,6 +228,21 @@ mod tests {
             let refused = client::request(volume, Request::Unmount).unwrap_err();
             assert_eq!(crate::exit::code_of(&refused), Exit::IN_USE);
             assert_eq!(refused.to_string(), "busy");
+        });
+    }
+
+    #[test]
+    fn a_scrub_is_answered_with_what_it_found() {
+        with_server(|volume| {
+            let rate = None;
+            let found = client::request(volume, Request::Scrub { rate }).unwrap();
+            let Some(Reply::Scrub(findings)) = found else {
+                panic!("{found:?}");
+            };
+            assert_eq!(findings.blocks, 640);
+            let rate = NonZeroU64::new(1 << 20);
+            let refused = client::request(volume, Request::Scrub { rate }).unwrap_err();
+            assert_eq!(refused.to_string(), "another scrub is under way");
         });
     }
 

@@ -3,11 +3,12 @@
 use crate::control::server::{Service, converse};
 use crate::control::{Answer, Reply};
 use crate::exit::{Exit, Refusal};
-use crate::report::{Health, SpaceReport, VolumeReport};
+use crate::report::{Health, ScrubFindings, SpaceReport, VolumeReport};
 use crate::size::{iec, parse_bytes, parse_disk_size, parse_new_size};
 use parking_lot::RwLock;
 use redoubt_mount::options::MountOptions;
 use redoubt_volume::geometry::MAX_DISK_BYTES;
+use std::num::NonZeroU64;
 
 /// A volume that does what it is asked, but unmount.
 struct Example;
@@ -39,6 +40,10 @@ impl Service for Example {
         Ok(())
     }
 
+    fn scrub(&self, _: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
+        Ok(ScrubFindings::default())
+    }
+
     fn unmount(&self) -> anyhow::Result<()> {
         Err(Refusal::error(Exit::IN_USE, "busy"))
     }
@@ -58,6 +63,7 @@ pub fn control_socket(input: &[u8]) {
         match serde_json::from_slice(line).expect("an answer is JSON") {
             Answer::Error { error, .. } => assert!(!error.message.is_empty()),
             Answer::Done { reply, .. } => match reply {
+                Reply::Scrub(found) => assert_eq!(found, ScrubFindings::default()),
                 Reply::Resize { size } => assert!(size <= MAX_DISK_BYTES),
                 Reply::Unmount { .. } => panic!("unmounted a disk in use"),
                 Reply::Status { volume } => assert_eq!(*volume, Example.status()),
