@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Simulated time in which everything must have ended.
 const BOUND: Duration = Duration::from_secs(180);
+/// Scrubs after which everything must be mended.
+const MOST_SCRUBS: usize = 3;
 
 impl Run {
     pub(super) fn end(&mut self) {
@@ -37,6 +39,7 @@ impl Run {
             });
         }
         self.wait_until_healthy();
+        self.end_other_writers();
         self.scrub();
         self.wait_until_healthy();
         self.check_copies();
@@ -50,17 +53,35 @@ impl Run {
         });
     }
 
+    /// One that was taken over and has not noticed would be asked, where it was started later.
+    fn end_other_writers(&mut self) {
+        let head = self.clients[self.head].writer;
+        let others = self.clients.iter().map(|client| client.writer);
+        for other in others.filter(|other| *other != head) {
+            self.cluster.crash_writer(other);
+        }
+    }
+
     /// What rotted at rest is mended: of everything one proven copy was left, and nobody writes.
+    /// A segment that is being filled meanwhile is left to the next scrub.
     fn scrub(&mut self) {
-        if self.has_failed() {
-            return;
+        let mut last = None;
+        for _ in 0..MOST_SCRUBS {
+            if self.has_failed() {
+                return;
+            }
+            let scrubbed = self.cluster.scrub();
+            self.cluster.tell(|| format!("scrub: {scrubbed:?}"));
+            if let Ok(report) = &scrubbed
+                && report.unresolved == 0
+                && report.changing == 0
+            {
+                return;
+            }
+            last = Some(scrubbed);
+            self.wait_until_healthy();
         }
-        let scrubbed = self.cluster.scrub();
-        self.cluster.tell(|| format!("scrub: {scrubbed:?}"));
-        match scrubbed {
-            Ok(report) if report.unresolved == 0 && report.changing == 0 => {}
-            other => self.fail(format!("a scrub did not mend everything: {other:?}")),
-        }
+        self.fail(format!("scrubs did not mend everything: {last:?}"));
     }
 
     /// Lets things happen until something is so.
@@ -124,11 +145,6 @@ impl Run {
         }
         let head = &self.clients[self.head];
         let (writer, expected) = (head.writer, head.history.current().to_vec());
-        // One that was taken over and has not noticed would be asked, where it was started later.
-        let others = self.clients.iter().map(|client| client.writer);
-        for other in others.filter(|other| *other != writer) {
-            self.cluster.crash_writer(other);
-        }
         let Some(process) = self.cluster.writer(writer) else {
             return;
         };
