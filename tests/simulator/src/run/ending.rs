@@ -2,7 +2,7 @@
 //! six must agree, and nothing of it may be lost by another crash.
 
 use super::{Duty, MOST_BYTES, Run};
-use crate::workload::Stage;
+use crate::workload::{Client, Stage};
 use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
 use redoubt_volume::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
 use redoubt_volume::status::VolumeState;
@@ -26,7 +26,9 @@ impl Run {
             self.cluster.resume_writer(self.clients[index].writer);
         }
         self.wait_for("the volume does not open", |run| {
-            run.clients[run.head].stage == Stage::Working && run.current() == Some(run.head)
+            let is_opening = |client: &Client| client.stage == Stage::Opening;
+            let head = &run.clients[run.head];
+            head.stage == Stage::Working && !run.clients.iter().any(is_opening)
         });
         // What was parked is acknowledged only now: the second flush is for that.
         for _ in 0..2 {
