@@ -117,6 +117,11 @@ impl Network {
         };
     }
 
+    /// Whether messages come twice now and then.
+    pub fn may_duplicate(&self) -> bool {
+        self.weather.duplicate != Rate::NEVER
+    }
+
     /// When a message arrives that is sent now: never, once or twice.
     pub fn arrivals(
         &mut self,

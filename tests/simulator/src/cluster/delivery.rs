@@ -307,6 +307,12 @@ impl Cluster {
             let event = Event::Request(from, connection, to, request.clone());
             self.clock.at(at, event);
         }
+        if matches!(request, Request::Repair { .. }) && self.network.may_duplicate() {
+            // Long enough for its blocks to be written or discarded meanwhile.
+            let late = Duration::from_micros(self.random.between(1_000, 2_000_000));
+            let event = Event::Request(from, connection, to, request);
+            self.clock.after(late, event);
+        }
     }
 
     fn note_sent(&mut self, from: WriterId, request: &Request) {
