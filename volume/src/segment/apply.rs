@@ -50,11 +50,7 @@ impl Node {
     }
 
     fn apply_discard(&mut self, record: &RecordHeader) {
-        let complete = self
-            .segments
-            .get(&record.group)
-            .is_some_and(|segment| segment.complete);
-        if !complete || self.rewrites_in_flight > 0 {
+        if !self.is_complete(record.group) || self.rewrites_in_flight > 0 {
             self.tombstones.add(record);
         }
         self.index.discard(

@@ -85,12 +85,6 @@ fn digest(block: &CopiedBlock) -> BlockDigest {
 }
 
 impl Node {
-    /// Whether the node has a segment of the group, and it is complete.
-    fn is_complete(&self, group: GroupId) -> bool {
-        let segment = self.segments.get(&group);
-        segment.is_some_and(|segment| segment.complete)
-    }
-
     /// Reads every block of a leaf.
     pub(super) fn examine(
         &mut self,

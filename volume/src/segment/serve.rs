@@ -106,6 +106,12 @@ impl Node {
         }
     }
 
+    /// Whether the node has a segment of the group, and it is complete.
+    pub(super) fn is_complete(&self, group: GroupId) -> bool {
+        let segment = self.segments.get(&group);
+        segment.is_some_and(|segment| segment.complete)
+    }
+
     /// Whether the segment can prove that it has everything of the group up to `tip`.
     fn covers(&self, group: GroupId, tip: Lsn) -> bool {
         let segment = self.segments.get(&group);
@@ -194,11 +200,7 @@ impl Node {
         group: GroupId,
         leaf: u32,
     ) -> Result<(), MissingLeaf> {
-        if !self
-            .segments
-            .get(&group)
-            .is_some_and(|segment| segment.complete)
-        {
+        if !self.is_complete(group) {
             self.send(Reply::Present {
                 id,
                 result: Err(NodeFailure::Behind),

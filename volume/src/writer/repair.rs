@@ -199,18 +199,22 @@ impl Writer {
             // It is filled anew, or found again when it is back.
             return self.repairs.end(key);
         }
-        let (epoch, vdl, id) = (self.epoch, self.vdl, self.new_request());
+        let id = self.ask_to_examine(node, group, leaf);
         self.note_asked(key, Step::Examining, id);
-        self.send(
-            node,
-            Request::Examine {
-                epoch,
-                id,
-                group,
-                leaf,
-                vdl,
-            },
-        );
+    }
+
+    /// Has a node read every block of a leaf: the name of the question.
+    pub(super) fn ask_to_examine(&mut self, node: NodeId, group: GroupId, leaf: u32) -> RequestId {
+        let (epoch, vdl, id) = (self.epoch, self.vdl, self.new_request());
+        let request = Request::Examine {
+            epoch,
+            id,
+            group,
+            leaf,
+            vdl,
+        };
+        self.send(node, request);
+        id
     }
 
     fn note_asked(&mut self, key: LeafCopyKey, step: Step, id: RequestId) {
@@ -282,9 +286,9 @@ impl Writer {
 
     /// Another complete member: a different one in each turn.
     fn peer_of(&self, node: NodeId, group: GroupId, turn: usize) -> Option<NodeId> {
-        let members = self.groups.get(&group)?.members;
-        let able = |other: &NodeId| *other != node && self.is_able(*other, group);
-        let peers: Vec<NodeId> = members.into_iter().filter(able).collect();
+        let reachable = |other: NodeId| self.nodes[other.index()].is_reachable();
+        let view = self.groups.get(&group)?;
+        let peers: Vec<NodeId> = view.complete_others(node, reachable).collect();
         let place = turn.checked_rem(peers.len())?;
         Some(peers[place])
     }

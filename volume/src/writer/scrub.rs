@@ -13,7 +13,7 @@ use crate::geometry::BLOCK_BYTES;
 use crate::ids::{GroupBlock, GroupId, NodeId};
 use crate::limits;
 use crate::lsn::Lsn;
-use crate::message::{LeafDigests, NodeFailure, Request, RequestId};
+use crate::message::{LeafDigests, NodeFailure, RequestId};
 use crate::quorum::WRITE_QUORUM;
 use crate::status::ScrubReport;
 use crate::time::Instant;
@@ -210,24 +210,14 @@ impl Writer {
     }
 
     fn ask_for_scrub(&mut self, node: NodeId) {
-        let (epoch, vdl, id) = (self.epoch, self.vdl, self.new_request());
-        let Some(scrub) = &mut self.scrub else {
+        let Some(scrub) = &self.scrub else {
             return;
         };
-        let (group, leaf) = (scrub.group, scrub.leaf);
-        if let Stage::Asking { open, .. } = &mut scrub.stage {
+        let id = self.ask_to_examine(node, scrub.group, scrub.leaf);
+        let stage = self.scrub.as_mut().map(|scrub| &mut scrub.stage);
+        if let Some(Stage::Asking { open, .. }) = stage {
             open.insert(id, node);
         }
-        self.send(
-            node,
-            Request::Examine {
-                epoch,
-                id,
-                group,
-                leaf,
-                vdl,
-            },
-        );
     }
 
     /// A node has examined a leaf. One that is not complete after all is left out.
