@@ -175,8 +175,9 @@ impl Writer {
 
     /// Whether blocks can help a segment, and are not more than it may be made incomplete for: four
     /// segments had everything up to the announced VDL, and what is newer is in tails alone. While
-    /// it is filled a crash must find three others that can vote, as long as there are more; one
-    /// that cannot vote anyway may always be filled.
+    /// it is filled a crash must find three others that can vote. Where three are left that cannot
+    /// be: then one is filled after the other, so that a fourth that comes back is enough. One that
+    /// cannot vote anyway may always be filled.
     fn may_fill_for_quorum(&self, node: NodeId, group: GroupId) -> bool {
         let Some((recovery, view)) = self.recovery.as_ref().zip(self.groups.get(&group)) else {
             return false;
@@ -187,8 +188,9 @@ impl Writer {
         let announced = recovery.anchors.get(&group).map(|(_, base)| *base);
         let is_listed = |node: NodeId| recovery.listed.contains(&node);
         let listed = view.members.into_iter().filter(|node| is_listed(*node));
-        let others = view.complete_others(node, is_listed);
-        let may_miss_one = others.count() >= READ_QUORUM || listed.count() == READ_QUORUM;
+        let others = view.complete_others(node, is_listed).count();
+        let three_are_left = listed.count() == READ_QUORUM;
+        let may_miss_one = others >= READ_QUORUM - usize::from(three_are_left);
         !view.is_complete(node) || announced > Some(view.scl(node)) && may_miss_one
     }
 
