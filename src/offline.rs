@@ -62,6 +62,7 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
         vdl: None,
         recovery_ms: None,
         nodes,
+        rebuild: None,
         space: SpaceReport {
             log: Some(log),
             ..SpaceReport::default()
@@ -110,6 +111,7 @@ fn node(
         checksum_errors: None,
         damaged_blocks: None,
         repaired_blocks: None,
+        rebuild: None,
     }
 }
 

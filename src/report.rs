@@ -1,7 +1,9 @@
 //! What `status` says of a volume, as plain data: the JSON of the command, of the control socket
 //! and of the mount's `.redoubt/status` is this and nothing else.
 
-use redoubt_volume::status::{NodeState, NodeStatus, ScrubReport, VolumeState, VolumeStatus};
+use redoubt_volume::status::{
+    NodeState, NodeStatus, RebuildFigures, ScrubReport, VolumeState, VolumeStatus,
+};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -88,6 +90,47 @@ pub(crate) struct NodeReport {
     pub damaged_blocks: Option<u64>,
     /// Blocks of it that were written anew from another copy.
     pub repaired_blocks: Option<u64>,
+    /// How far it is filled, while it is.
+    pub rebuild: Option<RebuildReport>,
+}
+
+/// How far nodes are filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RebuildReport {
+    /// Bytes of blocks that are there.
+    pub done: u64,
+    /// Bytes of blocks that are to be there, about.
+    pub total: u64,
+    /// Bytes a second, smoothed.
+    pub rate: u64,
+    /// How long it takes yet, if that can be said.
+    pub eta_seconds: Option<u64>,
+}
+
+impl RebuildReport {
+    /// All of these together, which go on side by side; none when there are none.
+    fn sum(all: impl Iterator<Item = RebuildReport>) -> Option<RebuildReport> {
+        all.reduce(|one, other| RebuildReport {
+            done: one.done + other.done,
+            total: one.total + other.total,
+            rate: one.rate + other.rate,
+            eta_seconds: one
+                .eta_seconds
+                .zip(other.eta_seconds)
+                .map(|(a, b)| a.max(b)),
+        })
+    }
+}
+
+impl From<RebuildFigures> for RebuildReport {
+    fn from(figures: RebuildFigures) -> RebuildReport {
+        RebuildReport {
+            done: figures.done_bytes,
+            total: figures.total_bytes,
+            rate: figures.bytes_per_second,
+            eta_seconds: figures.time_left.map(|time| time.as_secs()),
+        }
+    }
 }
 
 /// Bytes of a volume.
@@ -134,6 +177,8 @@ pub(crate) struct VolumeReport {
     pub recovery_ms: Option<u64>,
     /// The nodes.
     pub nodes: Vec<NodeReport>,
+    /// How far those that lack something are filled, while there are any.
+    pub rebuild: Option<RebuildReport>,
     /// Its space.
     pub space: SpaceReport,
 }
@@ -185,6 +230,7 @@ impl VolumeReport {
     /// The report of a volume that this process serves.
     pub(crate) fn of_mounted(status: &VolumeStatus, mountpoint: Option<&Path>) -> VolumeReport {
         let (meaning, action) = status.explanation.clone().unzip();
+        let rebuilds = status.nodes.iter().filter_map(|node| node.rebuild);
         VolumeReport {
             id: status.id.to_string(),
             path: status.path.display().to_string(),
@@ -201,6 +247,7 @@ impl VolumeReport {
             vdl: Some(status.vdl.0),
             recovery_ms: u64::try_from(status.recovery.as_millis()).ok(),
             nodes: status.nodes.iter().map(NodeReport::from).collect(),
+            rebuild: RebuildReport::sum(rebuilds.map(RebuildReport::from)),
             space: SpaceReport {
                 written: Some(status.written_bytes),
                 live: Some(status.live_bytes),
@@ -236,6 +283,7 @@ impl From<&NodeStatus> for NodeReport {
             checksum_errors: Some(status.checksum_errors),
             damaged_blocks: Some(status.repairs.damaged_blocks),
             repaired_blocks: Some(status.repairs.repaired_blocks),
+            rebuild: status.rebuild.map(RebuildReport::from),
         }
     }
 }
@@ -281,6 +329,7 @@ pub(crate) mod tests {
             checksum_errors: Some(0),
             damaged_blocks: Some(0),
             repaired_blocks: Some(0),
+            rebuild: None,
         };
         let mut nodes: Vec<_> = (0..6).map(node).collect();
         nodes[3].state = NodeHealth::Down;
@@ -301,6 +350,7 @@ pub(crate) mod tests {
             vdl: Some(184_467),
             recovery_ms: Some(12),
             nodes,
+            rebuild: None,
             space: SpaceReport {
                 written: Some(5 << 20),
                 live: Some(3 << 20),

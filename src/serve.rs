@@ -11,7 +11,7 @@ use redoubt_mount::mount_point;
 use redoubt_mount::options::{self, MountOptions};
 use redoubt_mount::session::{MountRequest, Mounted, Unmount, Unmounter, mount};
 use redoubt_volume::error::IoFailure;
-use redoubt_volume::volume::{CacheMode, OpenOptions, QuorumLoss, Volume};
+use redoubt_volume::volume::{CacheMode, OpenOptions, QuorumLoss, RebuildRate, Volume};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -195,6 +195,10 @@ fn open_options(options: &MountOptions) -> OpenOptions {
         },
         index_bytes: options.index_bytes,
         read_only: options.read_only,
+        rebuild_rate: match options.rebuild_rate {
+            Some(rate) => RebuildRate::BytesPerSecond(rate),
+            None => RebuildRate::Adaptive,
+        },
         make_anew: true,
     }
 }

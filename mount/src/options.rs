@@ -1,6 +1,7 @@
 //! Mount options: what follows `-o`.
 
 use redoubt_volume::limits::{INDEX_BYTES, QUORUM_WAIT};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// When a write is acknowledged.
@@ -36,6 +37,9 @@ pub struct MountOptions {
     pub quorum_wait: QuorumWait,
     /// `index-memory=SIZE`: bytes of memory for the block index of all nodes.
     pub index_bytes: usize,
+    /// `rebuild-rate=SIZE`: bytes a second that are copied to nodes that lack something, at most;
+    /// none for `rebuild-rate=adaptive`, which yields to the user's requests.
+    pub rebuild_rate: Option<NonZeroU64>,
 }
 
 impl Default for MountOptions {
@@ -47,6 +51,7 @@ impl Default for MountOptions {
             cache: CacheMode::WriteBack,
             quorum_wait: QuorumWait::AtMost(QUORUM_WAIT),
             index_bytes: INDEX_BYTES,
+            rebuild_rate: None,
         }
     }
 }
@@ -71,7 +76,7 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro, rw, sync, allow_other, direct_io, cache=writeback, cache=writethrough, \
                      on-quorum-loss=wait, on-quorum-loss=fail, on-quorum-loss=SECONDS, \
-                     index-memory=SIZE";
+                     index-memory=SIZE, rebuild-rate=adaptive, rebuild-rate=SIZE";
 
 /// Options of every mount that say nothing to this one, or that mount(8) and systemd act on. The
 /// mount is always nosuid and nodev; mount.fuse appends `dev,suid` on its own.
@@ -123,6 +128,7 @@ impl MountOptions {
             Some(("cache", value)) => self.cache = cache(value)?,
             Some(("on-quorum-loss", value)) => self.quorum_wait = quorum_wait(value)?,
             Some(("index-memory", value)) => self.index_bytes = index_bytes(value)?,
+            Some(("rebuild-rate", value)) => self.rebuild_rate = rebuild_rate(value)?,
             _ => return self.set_flag(option),
         }
         Ok(())
@@ -172,25 +178,39 @@ fn quorum_wait(value: &str) -> Result<QuorumWait, OptionError> {
     }
 }
 
-/// Sizes are powers of 1024: `64M`, `64MiB`, `1G`, or plain bytes.
 fn index_bytes(value: &str) -> Result<usize, OptionError> {
+    let size = size(value).and_then(|size| usize::try_from(size.get()).ok());
+    size.ok_or_else(|| OptionError::Value {
+        option: "index-memory",
+        value: value.to_owned(),
+        takes: "a size such as 64M or 1G",
+    })
+}
+
+fn rebuild_rate(value: &str) -> Result<Option<NonZeroU64>, OptionError> {
+    let refused = || OptionError::Value {
+        option: "rebuild-rate",
+        value: value.to_owned(),
+        takes: "adaptive, or bytes a second such as 100M",
+    };
+    match value {
+        "adaptive" => Ok(None),
+        rate => Ok(Some(size(rate).ok_or_else(refused)?)),
+    }
+}
+
+/// Sizes are powers of 1024: `64M`, `64MiB`, `1G`, or plain bytes.
+fn size(value: &str) -> Option<NonZeroU64> {
     let digits = value.trim_end_matches(|letter: char| !letter.is_ascii_digit());
     let shift = match value[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => Some(0),
-        "k" | "kib" => Some(10),
-        "m" | "mib" => Some(20),
-        "g" | "gib" => Some(30),
-        _ => None,
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return None,
     };
-    let bytes = |shift: u32| digits.parse::<usize>().ok()?.checked_mul(1 << shift);
-    shift
-        .and_then(bytes)
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| OptionError::Value {
-            option: "index-memory",
-            value: value.to_owned(),
-            takes: "a size such as 64M or 1G",
-        })
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    NonZeroU64::new(bytes)
 }
 
 #[cfg(test)]
@@ -213,7 +233,8 @@ mod tests {
     fn our_own_options_are_read_and_the_last_wins() {
         let options = MountOptions::parse([
             "ro,allow_other,direct_io",
-            "cache=writethrough,on-quorum-loss=wait,on-quorum-loss=5,index-memory=128M",
+            "cache=writethrough,on-quorum-loss=wait,on-quorum-loss=5,index-memory=128M,\
+             rebuild-rate=50M",
         ]);
         let expected = MountOptions {
             read_only: true,
@@ -222,6 +243,7 @@ mod tests {
             cache: CacheMode::WriteThrough,
             quorum_wait: QuorumWait::AtMost(Duration::from_secs(5)),
             index_bytes: 128 << 20,
+            rebuild_rate: NonZeroU64::new(50 << 20),
         };
         assert_eq!(options, Ok(expected));
         assert!(!parse("ro,rw").unwrap().read_only);
@@ -251,6 +273,8 @@ mod tests {
             "index-memory=99999999999999999999",
             "index-memory=99999999999G",
             "index-memory=5µ",
+            "rebuild-rate=0",
+            "rebuild-rate=fast",
         ] {
             assert!(
                 matches!(parse(bad), Err(OptionError::Value { .. })),
@@ -258,6 +282,8 @@ mod tests {
             );
         }
         assert_eq!(parse("index-memory=4096").unwrap().index_bytes, 4096);
+        let adaptive = parse("rebuild-rate=1K,rebuild-rate=adaptive").unwrap();
+        assert_eq!(adaptive.rebuild_rate, None);
         assert_eq!(parse("index-memory=1GiB").unwrap().index_bytes, 1 << 30);
     }
 }

@@ -5,7 +5,7 @@ use crate::control::{Reply, Request, client};
 use crate::exit::Exit;
 use crate::offline;
 use crate::output::{Color, Output, table};
-use crate::report::{Health, NodeHealth, NodeReport, VolumeBody, VolumeReport};
+use crate::report::{Health, NodeHealth, NodeReport, RebuildReport, VolumeBody, VolumeReport};
 use crate::size::iec;
 use std::path::Path;
 use std::time::Duration;
@@ -64,6 +64,11 @@ fn lines(report: &VolumeReport, verbose: bool, output: Output) -> Vec<String> {
         lines.extend(text.as_ref().map(|text| format!("{label}: {text}")));
     }
     lines.extend(log_line(report).map(|line| format!("     log: {line}")));
+    lines.extend(
+        report
+            .rebuild
+            .map(|rebuild| format!("    scan: {}", scan(&rebuild))),
+    );
     lines.push(format!("   space: {}", space(report)));
     lines.push(format!("  copies: {}", copies(&report.nodes, output)));
     if verbose || report.nodes.iter().any(|node| node.state != NodeHealth::Up) {
@@ -120,6 +125,20 @@ fn space(report: &VolumeReport) -> String {
         part("logs of all nodes", report.space.log),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("   ")
+}
+
+/// How far nodes are filled, how fast, and how long it will take.
+fn scan(rebuild: &RebuildReport) -> String {
+    let percent = (rebuild.done * 100).checked_div(rebuild.total).unwrap_or(0);
+    let (done, total, rate) = (iec(rebuild.done), iec(rebuild.total), iec(rebuild.rate));
+    let to_go = match rebuild.eta_seconds {
+        Some(eta) => {
+            let (hours, minutes, seconds) = (eta / 3600, eta / 60 % 60, eta % 60);
+            format!("{hours:02}:{minutes:02}:{seconds:02} to go")
+        }
+        None => "no telling how long it takes yet".into(),
+    };
+    format!("rebuild {done} of {total} at {rate}/s, {percent}% done, {to_go}")
 }
 
 /// The copies by zone; every node by name, or, of many, how many are in which state.
@@ -239,6 +258,28 @@ mod tests {
     }
 
     #[test]
+    fn a_rebuild_is_shown_with_its_end() {
+        let mut report = example();
+        let rebuild = RebuildReport {
+            done: 13 << 27,
+            total: 41 << 27,
+            rate: 71 << 20,
+            eta_seconds: Some(3661),
+        };
+        report.rebuild = Some(rebuild);
+        let shown = lines(&report, false, plain()).join("\n");
+        let line = "\n    scan: rebuild 1.6 GiB of 5.1 GiB at 71 MiB/s, 31% done, 01:01:01 to go\n";
+        assert!(shown.contains(line), "{shown}");
+        let unknown = RebuildReport {
+            total: 0,
+            eta_seconds: None,
+            ..rebuild
+        };
+        let end = "0% done, no telling how long it takes yet";
+        assert!(scan(&unknown).ends_with(end));
+    }
+
+    #[test]
     fn what_was_damaged_and_mended_is_counted() {
         let mut report = example();
         report.nodes[1].checksum_errors = Some(3);
@@ -283,7 +324,7 @@ mod tests {
         let json = crate::output::json_text("status", &VolumeBody { volume }).unwrap();
         let node = |id: &str, az: &str, index: u8, state: &str, reason: &str| {
             format!(
-                r#"{{"id":"{id}","az":"{az}","path":"/v/demo/nodes/{index}","state":"{state}","reason":{reason},"scl":184467,"log":1048576,"live":524288,"checksum_errors":0,"damaged_blocks":0,"repaired_blocks":0}}"#
+                r#"{{"id":"{id}","az":"{az}","path":"/v/demo/nodes/{index}","state":"{state}","reason":{reason},"scl":184467,"log":1048576,"live":524288,"checksum_errors":0,"damaged_blocks":0,"repaired_blocks":0,"rebuild":null}}"#
             )
         };
         let nodes = [
@@ -300,7 +341,7 @@ mod tests {
             r#""mountpoint":"/mnt/demo","pid":7,"epoch":7,"writer_id":"00000000000000ab","groups":3,"#,
             r#""vcl":184470,"vdl":184467,"recovery_ms":12,"nodes":["#,
             &nodes.join(","),
-            r#"],"space":{"written":5242880,"live":3145728,"log":6291456}}}"#,
+            r#"],"rebuild":null,"space":{"written":5242880,"live":3145728,"log":6291456}}}"#,
         ];
         assert_eq!(json, expected.concat());
     }

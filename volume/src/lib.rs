@@ -13,6 +13,7 @@ pub mod geometry;
 pub mod groups_of_range;
 pub mod ids;
 pub mod io;
+pub mod kept;
 pub mod limits;
 pub mod lsn;
 pub mod message;

@@ -14,9 +14,13 @@ pub const BACKLOG_BYTES: usize = 64 << 20;
 /// (256 requests of 1 MiB). More fail: they were promised nothing, and must not fill the memory.
 pub const PARKED_BYTES: usize = 512 << 20;
 
-/// Payload bytes of one log frame at most; large enough for one 1 MiB FUSE write and its like,
-/// small enough that a reader can hold a frame. Extents smaller than 8 of these take an eighth.
-pub const FRAME_PAYLOAD_BYTES: usize = 2 << 20;
+/// Payload bytes of one log frame at most: small enough that a reader can hold two. Copied leaves
+/// make such long ones: a sync costs a disk as much as writing two to four MiB.
+pub const FRAME_PAYLOAD_BYTES: usize = 8 << 20;
+
+/// Payload bytes of a frame of anything else at most; large enough for one 1 MiB FUSE write and its
+/// like. Extents smaller than 8 of these take an eighth.
+pub const BATCH_BYTES: usize = 2 << 20;
 
 /// Records of one log frame at most: keeps a gathered write under IOV_MAX (1024) parts.
 pub const FRAME_RECORDS: usize = 960;
@@ -70,6 +74,22 @@ pub const TRUNCATION_RANGES: usize = 2048;
 
 /// How long a recovery waits for nodes that have not answered once it could go on without them.
 pub const RECOVERY_GRACE: Duration = Duration::from_millis(300);
+
+/// Runs of leaves on their way to one node that is filled, 1 MiB of memory each: while one long
+/// frame is being written the next one gathers, and as many are being read.
+pub const COPY_RUNS: usize = 24;
+
+/// Runs of leaves on their way to all nodes together: two nodes are filled as fast as one, and more
+/// of them take no more memory.
+pub const COPY_RUNS_OF_ALL: usize = 2 * COPY_RUNS;
+
+/// Segments of one node that are marked to be filled at a time: each is one that counts in no
+/// quorum meanwhile.
+pub const SEGMENTS_FILLED_AT_ONCE: usize = 4;
+
+/// How many times more log bytes lie between two checkpoints of a node that is being filled: they
+/// would take a quarter of its time, and what an open has to scan is still read in a second.
+pub const CHECKPOINTS_FEWER_WHEN_FILLED: u64 = 4;
 
 /// How long a node may take to give a peer what that lacks, before another node is asked; and how
 /// long all are left in peace when none could.

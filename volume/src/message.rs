@@ -8,6 +8,7 @@ use crate::config::VolumeConfig;
 use crate::format::log_frame::Frame;
 use crate::format::redo_record::RecordHeader;
 use crate::ids::{GroupBlock, GroupId, Incarnation, VolumeEpoch};
+use crate::kept::Kept;
 use crate::lsn::{Lsn, TruncationList};
 use crate::page::Pages;
 use crate::page_run::PageRun;
@@ -145,7 +146,7 @@ pub enum Request {
         /// to this one.
         upto: Lsn,
     },
-    /// The next run of leaves for a segment that catches up.
+    /// A leaf for a segment that catches up; when it does not exist, how far nothing does.
     FetchLeaves {
         /// Epoch of the writer.
         epoch: VolumeEpoch,
@@ -153,7 +154,7 @@ pub enum Request {
         id: RequestId,
         /// The group.
         group: GroupId,
-        /// First leaf of the run.
+        /// The leaf.
         leaf: u32,
         /// The receiver has what is at or below this.
         since: Lsn,
@@ -204,6 +205,8 @@ pub enum Request {
         /// Names the copy that begins. One that is not newer than the copy that a segment is
         /// being made by came late, and changes nothing.
         copy: RequestId,
+        /// Nothing that the segments have is trusted: everything is copied.
+        anew: bool,
         /// Groups and their bases.
         groups: Vec<(GroupId, Lsn)>,
     },
@@ -219,6 +222,8 @@ pub enum Request {
         group: GroupId,
         /// The LSN that the segment will be complete as of.
         base: Lsn,
+        /// The segment has said of all leaves before this one that they are held.
+        filled: u32,
         /// The run.
         leaves: LeafCopy,
     },
@@ -426,10 +431,12 @@ pub enum Reply {
         /// Records with their payload.
         result: Result<Vec<(RecordHeader, Pages)>, NodeFailure>,
     },
-    /// Answer to `FetchLeaves`; `None` when there is no leaf at or behind the asked one.
+    /// Answer to `FetchLeaves`: the leaf, or an empty run up to the next one that exists.
     Leaves {
         /// Of the request.
         id: RequestId,
+        /// With the first leaf: how many the group has.
+        count: Option<u32>,
         /// The run.
         result: Result<LeafCopy, NodeFailure>,
     },
@@ -458,6 +465,8 @@ pub enum Reply {
     CatchUpBegun {
         /// Of the request.
         copy: RequestId,
+        /// What the segments have that need not be copied, where that is anything.
+        kept: Vec<(GroupId, Kept)>,
     },
     /// The run of leaves is held, durably.
     LeavesHeld {

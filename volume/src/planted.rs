@@ -125,6 +125,12 @@ bugs! {
             "A node writes a copy anew whatever its own version is.",
         CompleteBeforeLastLeaf "complete-before-last-leaf"
             "A segment counts as filled when the first leaves are there.",
+        FilledBeforeDurable "filled-before-durable"
+            "Leaves that are on their way count as filled when a copy goes on after a crash.",
+        FilledUpToHighest "filled-up-to-highest"
+            "What lies before the last leaf that was copied counts as filled.",
+        ResumedWithoutChanges "resumed-without-changes"
+            "A copy that goes on leaves out what changed since it began.",
     }
     power_cuts {
         // Appends and superblocks.

@@ -67,6 +67,19 @@ pub struct RepairFigures {
     pub repaired_blocks: u64,
 }
 
+/// How far filling a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RebuildFigures {
+    /// Bytes of blocks that the node holds of what it is to hold.
+    pub done_bytes: u64,
+    /// Bytes of blocks that it is to hold, about.
+    pub total_bytes: u64,
+    /// Smoothed.
+    pub bytes_per_second: u64,
+    /// How long it takes yet, if that can be said.
+    pub time_left: Option<Duration>,
+}
+
 /// What a scrub found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScrubReport {
@@ -112,6 +125,8 @@ pub struct NodeStatus {
     pub checksum_errors: u64,
     /// What was mended of its copies.
     pub repairs: RepairFigures,
+    /// How far it is filled, while it is.
+    pub rebuild: Option<RebuildFigures>,
 }
 
 /// The whole volume.

@@ -189,6 +189,7 @@ fn kind(kind: RecordKind) -> &'static str {
         RecordKind::IndexLeaf => "index-leaf",
         RecordKind::IndexDirectory => "index-directory",
         RecordKind::CheckpointRoot => "checkpoint-root",
+        RecordKind::Filled => "filled",
     }
 }
 

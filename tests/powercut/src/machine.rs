@@ -13,7 +13,9 @@ use redoubt_volume::segment::materialize;
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::segment::recovery::LogReader;
 use redoubt_volume::time::Instant;
-use redoubt_volume::writer::{Answer, CacheMode, QuorumLoss, Ticket, Writer, WriterPolicy};
+use redoubt_volume::writer::{
+    Answer, CacheMode, QuorumLoss, RebuildRate, Ticket, Writer, WriterPolicy,
+};
 use std::time::Duration;
 
 /// Memory of a node's index.
@@ -90,6 +92,7 @@ impl Machine {
             cache: CacheMode::Writeback,
             on_quorum_loss: QuorumLoss::Fail,
             read_only: false,
+            rebuild_rate: RebuildRate::Adaptive,
         };
         let mut writer = Writer::new(config, self.random.next(), policy);
         for node in nodes.iter().flatten() {

@@ -6,8 +6,10 @@ use crate::format::index_page::{
     IndexIdentity, IndexPageKind, Location, LogPoint, PageRef, open, seal,
 };
 use crate::ids::{ExtentSequence, ExtentSlot, GroupId};
+use crate::kept::Kept;
 use crate::lsn::Lsn;
 use crate::page::PageBuf;
+use std::collections::BTreeMap;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -20,6 +22,8 @@ pub struct GroupState {
     pub applied: Lsn,
     /// Whether the segment holds all of it: an incomplete one counts in no quorum.
     pub complete: bool,
+    /// What an incomplete one has for sure.
+    pub kept: Kept,
 }
 
 /// An extent's state in a checkpoint.
@@ -69,9 +73,9 @@ pub struct CheckpointRoot {
 /// 40      4  groups
 /// 44      4  directories
 /// 48      4  extents
-/// 52      4  reserved, zero
+/// 52      4  fillings
 /// ```
-/// Behind it the rows: groups, directories, extents.
+/// Behind it the rows: groups, directories, extents, fillings.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct RootHead {
@@ -84,7 +88,7 @@ struct RootHead {
     groups: U32,
     directories: U32,
     extents: U32,
-    reserved: U32,
+    fillings: U32,
 }
 
 /// A group's row.
@@ -143,6 +147,24 @@ struct ExtentRow {
     reserved: U32,
 }
 
+/// A filling's row: what an incomplete segment has for sure.
+///
+/// ```text
+/// at  bytes  field
+///  0      4  group
+///  4      4  leaves that were copied, from the first on
+///  8      8  they have everything up to this LSN
+/// 16      8  all leaves have everything up to this LSN
+/// ```
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct FillingRow {
+    group: U32,
+    filled: U32,
+    filled_since: U64,
+    since: U64,
+}
+
 /// The pages of a root.
 pub fn encode_root(identity: &IndexIdentity, root: &CheckpointRoot) -> PageBuf {
     let mut head = RootHead::new_zeroed();
@@ -155,6 +177,9 @@ pub fn encode_root(identity: &IndexIdentity, root: &CheckpointRoot) -> PageBuf {
     head.groups = (root.groups.len() as u32).into();
     head.directories = (root.directories.len() as u32).into();
     head.extents = (root.extents.len() as u32).into();
+    let fillings = root.groups.iter();
+    let fillings = fillings.filter(|state| state.kept != Kept::default());
+    head.fillings = (fillings.clone().count() as u32).into();
     let mut body = head.as_bytes().to_vec();
     for state in &root.groups {
         let row = GroupRow {
@@ -184,6 +209,15 @@ pub fn encode_root(identity: &IndexIdentity, root: &CheckpointRoot) -> PageBuf {
         };
         body.extend_from_slice(row.as_bytes());
     }
+    for state in fillings {
+        let row = FillingRow {
+            group: state.group.0.into(),
+            filled: state.kept.filled.into(),
+            filled_since: state.kept.filled_since.0.into(),
+            since: state.kept.since.0.into(),
+        };
+        body.extend_from_slice(row.as_bytes());
+    }
     seal(identity, IndexPageKind::Root, GroupId(0), 0, &body)
 }
 
@@ -194,13 +228,16 @@ pub fn decode_root(identity: &IndexIdentity, bytes: &[u8]) -> Option<CheckpointR
     let (groups, rest) = rows::<GroupRow>(rest, head.groups.get())?;
     let (directories, rest) = rows::<DirectoryRow>(rest, head.directories.get())?;
     let (extents, rest) = rows::<ExtentRow>(rest, head.extents.get())?;
+    let (fillings, rest) = rows::<FillingRow>(rest, head.fillings.get())?;
     if !rest.is_empty() {
         return None;
     }
+    let kept: BTreeMap<u32, Kept> = fillings.iter().map(kept_of).collect();
     let group = |row: &GroupRow| GroupState {
         group: GroupId(row.group.get()),
         applied: Lsn(row.applied.get()),
         complete: row.complete.get() != 0,
+        kept: kept.get(&row.group.get()).copied().unwrap_or_default(),
     };
     let directory = |row: &DirectoryRow| {
         let extent = ExtentSequence(row.extent.get());
@@ -232,6 +269,15 @@ pub fn decode_root(identity: &IndexIdentity, bytes: &[u8]) -> Option<CheckpointR
         directories: directories.iter().map(directory).collect(),
         extents: extents.iter().map(extent).collect(),
     })
+}
+
+fn kept_of(row: &FillingRow) -> (u32, Kept) {
+    let kept = Kept {
+        since: Lsn(row.since.get()),
+        filled: row.filled.get(),
+        filled_since: Lsn(row.filled_since.get()),
+    };
+    (row.group.get(), kept)
 }
 
 fn rows<T: FromBytes + Immutable + KnownLayout + Unaligned>(

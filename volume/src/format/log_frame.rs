@@ -342,10 +342,15 @@ impl FrameHeader {
 
 /// Payload pages that a frame may carry in extents of so many bytes.
 pub fn payload_pages_limit(extent_bytes: u32) -> usize {
+    pages_for(limits::BATCH_BYTES).min(extent_bytes as usize / 8 / PAGE_BYTES)
+}
+
+/// Payload pages that a frame of copied leaves may carry in extents of so many bytes.
+pub fn payload_pages_of_copies(extent_bytes: u32) -> usize {
     pages_for(limits::FRAME_PAYLOAD_BYTES).min(extent_bytes as usize / 8 / PAGE_BYTES)
 }
 
 /// Payload pages that a single record's frame may carry at most in extents of so many bytes.
 pub fn payload_pages_longest(extent_bytes: u32) -> usize {
-    pages_for(limits::FRAME_PAYLOAD_BYTES).min(extent_bytes as usize / 2 / PAGE_BYTES)
+    pages_for(limits::BATCH_BYTES).min(extent_bytes as usize / 2 / PAGE_BYTES)
 }

@@ -20,7 +20,8 @@ pub enum RecordKind {
     Delta = 2,
     /// The run of `blocks` blocks reads as zeros.
     Discard = 3,
-    /// Local: the group's segment is incomplete from here on, and will be complete as of `lsn`.
+    /// Local: the group's segment is incomplete from here on, and will be complete as of `lsn`. All of
+    /// it has everything up to `previous_in_group`; before `block`, up to `previous_in_volume`.
     Incomplete = 4,
     /// Local: the group's segment is complete as of `lsn`.
     Complete = 5,
@@ -30,14 +31,17 @@ pub enum RecordKind {
     IndexDirectory = 7,
     /// Local: a part of a checkpoint root; `block` is the part's number.
     CheckpointRoot = 8,
+    /// Local: the blocks before `block` have been copied to the group's segment as of `lsn`.
+    Filled = 9,
 }
 
 impl RecordKind {
     fn from_byte(byte: u8) -> Option<RecordKind> {
         use RecordKind::{
-            CheckpointRoot, Complete, Delta, Discard, Image, Incomplete, IndexDirectory, IndexLeaf,
+            CheckpointRoot, Complete, Delta, Discard, Filled, Image, Incomplete, IndexDirectory,
+            IndexLeaf,
         };
-        const ALL: [RecordKind; 8] = [
+        const ALL: [RecordKind; 9] = [
             Image,
             Delta,
             Discard,
@@ -46,6 +50,7 @@ impl RecordKind {
             IndexLeaf,
             IndexDirectory,
             CheckpointRoot,
+            Filled,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -232,7 +237,7 @@ impl RecordHeader {
                     && pages == range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES
             }
             RecordKind::Discard => pages == 0 && self.blocks > 0,
-            RecordKind::Incomplete | RecordKind::Complete => pages == 0,
+            RecordKind::Incomplete | RecordKind::Complete | RecordKind::Filled => pages == 0,
             _ => pages > 0,
         };
         let single = self.kind == RecordKind::Discard || self.blocks == 1;

@@ -7,11 +7,13 @@ use crate::format::index_page::{Location, LogPoint};
 use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp, payload_pages_limit};
 use crate::format::redo_record::{RecordHeader, RecordKind, flags};
 use crate::ids::GroupId;
+use crate::kept::Kept;
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{Reply, RequestId};
 use crate::page::{PAGE_BYTES, PageBuf, Pages};
 use crate::planted::{Bug, is_planted};
+use crate::segment::catch_up::PutFrame;
 use crate::segment::effect::NodeEffect;
 use crate::segment::hot_log::{PADDING_PAGES, Placement};
 use crate::segment::lsn_chain::{Segment, TailEntry};
@@ -33,12 +35,12 @@ pub(super) enum Then {
     Moved,
     /// Index pages of a checkpoint.
     Checkpoint,
-    /// Segments are marked incomplete.
-    CatchUpBegun(RequestId),
+    /// Segments are marked incomplete; what they keep.
+    CatchUpBegun(RequestId, Vec<(GroupId, Kept)>),
     /// Blocks written anew; the last frame names its request and how many they are.
     Repaired(Option<(RequestId, u32)>),
-    /// Copied leaves; the last frame of a run names its request.
-    LeavesPut(Option<RequestId>),
+    /// Copied leaves.
+    LeavesPut(PutFrame),
     /// A segment is marked complete.
     Completed(GroupId, RequestId),
 }
@@ -52,6 +54,12 @@ struct Queued {
 impl Queued {
     fn is_of_writer(&self) -> bool {
         matches!(self.then, Then::Acknowledge)
+    }
+
+    /// Whether it is the node's own. Copied leaves may come into the log at any time: whatever makes
+    /// room may pass them.
+    fn is_housekeeping(&self) -> bool {
+        !matches!(self.then, Then::Acknowledge | Then::LeavesPut(_))
     }
 
     /// Whether it is part of collecting garbage: moves, checkpoints and the discards that these
@@ -255,7 +263,7 @@ impl Node {
         if let Some(placement) = fits.then(|| self.log.place(pages)).flatten() {
             return Some((self.append.waiting.pop_front()?, placement));
         }
-        let local = waiting.iter().position(|queued| !queued.is_of_writer())?;
+        let local = waiting.iter().position(Queued::is_housekeeping)?;
         let queued = waiting.get(local).filter(|queued| queued.makes_room())?;
         let placement = self.log.place(queued.frame.pages() as u32)?;
         Some((self.append.waiting.remove(local)?, placement))
@@ -296,15 +304,15 @@ impl Node {
                 self.on_repaired(last);
             }
             Then::Checkpoint => self.on_checkpoint_pages(&frame, point),
-            Then::CatchUpBegun(copy) => {
+            Then::CatchUpBegun(copy, kept) => {
                 self.superblock.fresh = false;
-                self.write_superblock(Answer::CatchUpBegun(copy));
+                self.write_superblock(Answer::CatchUpBegun(copy, kept));
             }
-            Then::LeavesPut(id) => {
+            Then::LeavesPut(put) => {
+                // Room is allocated ahead of copied leaves as ahead of the writer's records.
+                self.cleaning.on_foreground(self.now, frame.bytes() as u64);
                 self.take_in_local(&frame, point);
-                if let Some(id) = id {
-                    self.send(Reply::LeavesHeld { id });
-                }
+                self.on_leaves_put(put);
             }
             Then::Completed(group, copy) => self.on_completed(group, copy),
         }

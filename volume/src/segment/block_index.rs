@@ -201,6 +201,13 @@ impl BlockIndex {
         self.next(group, from, u32::MAX).map(|id| id.leaf)
     }
 
+    /// How many leaves of the group exist.
+    pub fn count_leaves(&self, group: GroupId) -> u32 {
+        let first = self.next_leaf(group, 0);
+        let next = |leaf: &u32| self.next_leaf(group, leaf + 1);
+        std::iter::successors(first, next).count() as u32
+    }
+
     /// All groups that have a leaf, ascending.
     pub fn groups(&self) -> Vec<GroupId> {
         let mut groups = Vec::new();

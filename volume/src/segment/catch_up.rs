@@ -6,24 +6,87 @@
 
 use crate::format::checksum::page_checksums;
 use crate::format::index_page::LEAF_BLOCKS;
-use crate::format::redo_record::{RecordHeader, RecordKind};
+use crate::format::log_frame::payload_pages_of_copies;
+use crate::format::redo_record::{RECORD_BYTES, RecordHeader, RecordKind};
 use crate::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
 use crate::ids::{GroupBlock, GroupId};
+use crate::kept::Kept;
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{CopiedBlock, LeafCopy, Reply, RequestId};
-use crate::page::Pages;
+use crate::page::{PAGE_BYTES, Pages};
 use crate::planted::{Bug, is_planted};
 use crate::segment::append::Then;
 use crate::segment::lsn_chain::Segment;
 use crate::segment::node::Node;
 use crate::segment::promise::Answer;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Header pages that a frame of copied leaves has at most.
+const PUT_HEADER_PAGES: usize = 1 + (limits::FRAME_RECORDS * RECORD_BYTES).div_ceil(PAGE_BYTES);
+
+/// How far a copy has come, as its writer knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FilledMark {
+    pub(super) copy: RequestId,
+    pub(super) group: GroupId,
+    pub(super) base: Lsn,
+    /// All leaves before this one are held, durably.
+    pub(super) filled: u32,
+}
+
+impl FilledMark {
+    fn record(&self) -> RecordHeader {
+        let block = GroupBlock(self.filled * LEAF_BLOCKS);
+        RecordHeader::bare(RecordKind::Filled, self.base, self.group, block)
+    }
+}
+
+/// A run of leaves that is to be appended.
+#[derive(Debug)]
+struct Put {
+    id: RequestId,
+    mark: FilledMark,
+    /// What is not yet in a frame.
+    parts: VecDeque<(RecordHeader, Pages)>,
+}
+
+/// What a frame of copied leaves ends.
+#[derive(Debug, Default)]
+pub(super) struct PutFrame {
+    /// Runs that have their last records in it.
+    held: Vec<RequestId>,
+    /// How far their copies had come.
+    marks: Vec<FilledMark>,
+}
+
+/// Runs of leaves on their way into the log. While a frame of them is being synced the next one
+/// fills: the longer it takes, the longer that is.
+#[derive(Debug, Default)]
+pub(super) struct Puts {
+    waiting: VecDeque<Put>,
+    is_appending: bool,
+}
+
+impl Puts {
+    /// Whether segments of the node are being filled.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.is_appending || !self.waiting.is_empty()
+    }
+}
 
 impl Node {
-    /// Marks segments incomplete, durably, before anything in them is changed.
-    pub(super) fn on_begin_catch_up(&mut self, copy: RequestId, groups: Vec<(GroupId, Lsn)>) {
+    /// Marks segments incomplete, durably, before anything in them is changed. What a segment
+    /// keeps of what it has is in its mark, and is told.
+    pub(super) fn on_begin_catch_up(
+        &mut self,
+        copy: RequestId,
+        anew: bool,
+        groups: Vec<(GroupId, Lsn)>,
+    ) {
         let is_empty = groups.is_empty();
         let mut records = Vec::with_capacity(groups.len());
+        let mut told = Vec::new();
         for (group, base) in groups {
             // The base is durable: what the segment has up to it, the copy counts on.
             self.announce(base);
@@ -34,9 +97,13 @@ impl Node {
             if !segment.begin_copy(copy) {
                 continue;
             }
-            segment.restart(base);
-            let record = RecordHeader::bare(RecordKind::Incomplete, base, group, GroupBlock(0));
-            records.push((record, Pages::empty()));
+            let kept = match anew {
+                true => Kept::default(),
+                false => segment.kept(),
+            };
+            segment.restart(base, kept);
+            records.push((incomplete(group, base, kept), Pages::empty()));
+            told.extend((kept != Kept::default()).then_some((group, kept)));
             self.apply(group);
         }
         while records.len() > limits::FRAME_RECORDS {
@@ -46,35 +113,85 @@ impl Node {
         }
         if is_empty {
             self.superblock.fresh = false;
-            self.write_superblock(Answer::CatchUpBegun(copy));
+            self.write_superblock(Answer::CatchUpBegun(copy, told));
         } else if !records.is_empty() {
-            self.enqueue_local(records, Then::CatchUpBegun(copy));
+            self.enqueue_local(records, Then::CatchUpBegun(copy, told));
         }
     }
 
     /// Takes a run of leaves from a peer.
-    pub(super) fn on_put_leaves(
-        &mut self,
-        id: RequestId,
-        copy: RequestId,
-        group: GroupId,
-        base: Lsn,
-        leaves: LeafCopy,
-    ) {
-        let segment = self.segments.get(&group);
-        if !segment.is_some_and(|segment| segment.is_copied_by(copy) && !segment.complete) {
+    pub(super) fn on_put_leaves(&mut self, id: RequestId, mark: FilledMark, leaves: LeafCopy) {
+        if !self.is_copying(&mark) {
             // Of a copy that is over.
             return;
         }
-        let parts = self.records_of_copy(group, base, leaves);
-        let mut frames = self.frames_of(parts);
-        let Some(last) = frames.pop() else {
+        let parts = self.records_of_copy(mark.group, mark.base, leaves);
+        if parts.is_empty() {
             return self.send(Reply::LeavesHeld { id });
-        };
-        for frame in frames {
-            self.enqueue_local(frame, Then::LeavesPut(None));
         }
-        self.enqueue_local(last, Then::LeavesPut(Some(id)));
+        let parts = parts.into();
+        self.puts.waiting.push_back(Put { id, mark, parts });
+    }
+
+    fn is_copying(&self, mark: &FilledMark) -> bool {
+        let segment = self.segments.get(&mark.group);
+        segment.is_some_and(|segment| segment.is_copied_by(mark.copy) && !segment.complete)
+    }
+
+    /// Appends what has come of copied leaves, as much as a frame can hold.
+    pub(super) fn put_next(&mut self) {
+        if self.puts.is_appending {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.puts.waiting);
+        waiting.retain(|put| self.is_copying(&put.mark));
+        self.puts.waiting = waiting;
+        let page_limit = self.put_pages();
+        let (mut records, put) = self.puts.next_frame(page_limit);
+        if !records.is_empty() {
+            records.extend(self.marks_of(&put));
+            self.puts.is_appending = true;
+            self.enqueue_local(records, Then::LeavesPut(put));
+        }
+    }
+
+    /// Payload pages of the next frame of copied leaves: what has a place, but always a leaf. A long
+    /// one that had none would wait for it while shorter ones could go on, and what does not fit
+    /// into an extent is lost at its end.
+    fn put_pages(&self) -> usize {
+        let longest = payload_pages_of_copies(self.config().extent_bytes);
+        let leaf = LEAF_BLOCKS as usize * PAGES_PER_BLOCK;
+        let placed = self.log.pages_at_once((leaf + PUT_HEADER_PAGES) as u32) as usize;
+        let placed = placed.saturating_sub(PUT_HEADER_PAGES);
+        placed.max(leaf).min(longest)
+    }
+
+    /// The marks for the log: what lies before it there is what they claim. None of a segment that
+    /// has lost something, which its log says already.
+    fn marks_of(&self, put: &PutFrame) -> Vec<(RecordHeader, Pages)> {
+        let is_filled = |mark: &&FilledMark| {
+            let segment = self.segments.get(&mark.group);
+            mark.filled > 0 && segment.is_some_and(|segment| segment.is_filled_by(mark.copy))
+        };
+        let marks = put.marks.iter().filter(is_filled);
+        let newest: BTreeMap<GroupId, RecordHeader> =
+            marks.map(|mark| (mark.group, mark.record())).collect();
+        let records = newest.into_values().take(limits::COPY_RUNS);
+        records.map(|record| (record, Pages::empty())).collect()
+    }
+
+    /// A frame of copied leaves is on stable storage.
+    pub(super) fn on_leaves_put(&mut self, put: PutFrame) {
+        self.puts.is_appending = false;
+        for mark in put.marks {
+            let segment = self.segments.get_mut(&mark.group);
+            if let Some(segment) = segment.filter(|segment| segment.is_filled_by(mark.copy)) {
+                segment.fill(mark.filled, mark.base);
+            }
+        }
+        for id in put.held {
+            self.send(Reply::LeavesHeld { id });
+        }
     }
 
     fn records_of_copy(
@@ -132,6 +249,46 @@ impl Node {
             self.checkpoint.wanted |=
                 self.tail_damaged && self.segments.values().all(|segment| segment.complete);
         }
+    }
+}
+
+impl Puts {
+    /// Takes out what one frame can hold, with room for marks.
+    fn next_frame(&mut self, page_limit: usize) -> (Vec<(RecordHeader, Pages)>, PutFrame) {
+        let (mut records, mut frame) = (Vec::new(), PutFrame::default());
+        let mut pages = 0;
+        while let Some(put) = self.waiting.front_mut() {
+            while let Some((_, content)) = put.parts.front() {
+                pages += content.page_count();
+                let is_full = records.len() + limits::COPY_RUNS >= limits::FRAME_RECORDS;
+                if !records.is_empty() && pages > page_limit || is_full {
+                    return (records, frame);
+                }
+                records.extend(put.parts.pop_front());
+            }
+            frame.held.push(put.id);
+            frame.marks.push(put.mark);
+            self.waiting.pop_front();
+        }
+        (records, frame)
+    }
+}
+
+/// The mark of a segment that is incomplete from now on.
+pub(super) fn incomplete(group: GroupId, base: Lsn, kept: Kept) -> RecordHeader {
+    let block = GroupBlock(kept.filled * LEAF_BLOCKS);
+    let mut record = RecordHeader::bare(RecordKind::Incomplete, base, group, block);
+    record.previous_in_group = kept.since;
+    record.previous_in_volume = kept.filled_since;
+    record
+}
+
+/// What such a mark says that the segment keeps.
+pub(super) fn kept_by(record: &RecordHeader) -> Kept {
+    Kept {
+        since: record.previous_in_group,
+        filled: record.block.0 / LEAF_BLOCKS,
+        filled_since: record.previous_in_volume,
     }
 }
 

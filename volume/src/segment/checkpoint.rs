@@ -13,6 +13,7 @@ use crate::format::log_frame::{Frame, payload_pages_limit, payload_pages_longest
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::RootPart;
 use crate::ids::{ExtentSequence, GroupBlock, GroupId};
+use crate::kept::Kept;
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::page::{PageBuf, Pages};
@@ -83,6 +84,10 @@ impl Node {
     pub(super) fn checkpoint_next(&mut self) {
         if self.checkpoint.is_idle() {
             let interval = limits::CHECKPOINT_LOG_BYTES.min(4 * self.log.extent_bytes());
+            let interval = match self.puts.are_under_way() {
+                true => interval * limits::CHECKPOINTS_FEWER_WHEN_FILLED,
+                false => interval,
+            };
             let due = self.checkpoint.wanted
                 || self.checkpoint.log_bytes >= interval
                 || self.index.wants_checkpoint();
@@ -109,6 +114,10 @@ impl Node {
                 group: *group,
                 applied: segment.applied,
                 complete: segment.complete,
+                kept: match segment.complete {
+                    true => Kept::default(),
+                    false => segment.kept(),
+                },
             };
         self.checkpoint.root = CheckpointRoot {
             number: self.checkpoint.root.number + 1,

@@ -141,8 +141,7 @@ impl HotLog {
 
     /// Bytes lost at an extent's end to a frame that does not fit.
     fn frame_loss(&self) -> u64 {
-        limits::FRAME_PAYLOAD_BYTES.min(self.extent_bytes as usize / 8) as u64
-            + 8 * PAGE_BYTES as u64
+        limits::BATCH_BYTES.min(self.extent_bytes as usize / 8) as u64 + 8 * PAGE_BYTES as u64
     }
 
     fn recount(&mut self) {
@@ -261,6 +260,18 @@ impl HotLog {
             self.files[&slot].allocated.saturating_sub(used)
         });
         self.free_room + active
+    }
+
+    /// Pages of the longest frame that fits into the active extent, if that is as many as `least`;
+    /// else of the longest that has a place.
+    pub fn pages_at_once(&self, least: u32) -> u32 {
+        let pages = |bytes: u64| (bytes / PAGE_BYTES as u64) as u32;
+        let active = self.active.map_or(0, |(slot, page)| {
+            pages(self.files[&slot].allocated).saturating_sub(page)
+        });
+        let free = self.files.values().filter(|file| file.sequence.0 == 0);
+        let longest = free.map(|file| pages(file.allocated)).max().unwrap_or(0);
+        if active >= least { active } else { longest }
     }
 
     /// Whether the file system below refused the last allocation, the smallest that makes sense.

@@ -6,6 +6,7 @@
 
 use crate::format::index_page::{Location, LogPoint};
 use crate::format::redo_record::RecordHeader;
+use crate::kept::Kept;
 use crate::lsn::{Lsn, TruncationList};
 use crate::message::RequestId;
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Segment {
     pub applied: Lsn,
     /// What blocks are copied as of, if they are.
     base: Lsn,
+    /// What it has for sure while it is incomplete.
+    kept: Kept,
     /// The copy that was begun last since the node was opened.
     copy: Option<RequestId>,
     /// Something was lost since the copying began: what was copied does not make it complete.
@@ -50,6 +53,7 @@ impl Segment {
             scl: applied,
             applied,
             base: applied,
+            kept: Kept::default(),
             copy: None,
             spoiled: false,
             tail: BTreeMap::new(),
@@ -91,15 +95,19 @@ impl Segment {
     /// Drops what the list annuls.
     pub fn annul(&mut self, list: &TruncationList) {
         self.tail.retain(|lsn, _| !list.annuls(*lsn));
+        if self.kept.is_annulled_by(list) {
+            self.kept = Kept::default();
+        }
         self.scl = self.applied;
         self.advance();
     }
 
-    /// Makes the segment incomplete until blocks as of `base` have been copied to it. What the
-    /// index has taken in above that stays.
-    pub fn restart(&mut self, base: Lsn) {
+    /// Makes the segment incomplete until blocks as of `base` have been copied to it, but for what
+    /// it keeps. What the index has taken in above that stays.
+    pub fn restart(&mut self, base: Lsn, kept: Kept) {
         self.complete = false;
         self.spoiled = false;
+        self.kept = kept;
         self.base = base;
         self.applied = self.applied.max(base);
         self.scl = self.applied;
@@ -120,6 +128,27 @@ impl Segment {
     pub fn spoil(&mut self) {
         self.complete = false;
         self.spoiled = true;
+        self.kept = Kept::default();
+    }
+
+    /// What a copy that begins now need not bring.
+    pub fn kept(&self) -> Kept {
+        match self.complete {
+            true => Kept::complete_as_of(self.applied),
+            false => self.kept,
+        }
+    }
+
+    /// What a checkpoint knew that it keeps.
+    pub fn keep(&mut self, kept: Kept) {
+        self.kept = kept;
+    }
+
+    /// Leaves before `filled` were copied as of `base`, durably.
+    pub fn fill(&mut self, filled: u32, base: Lsn) {
+        if !self.complete && !self.spoiled {
+            self.kept.fill(filled, base);
+        }
     }
 
     /// The copy that was begun has ended; it makes the segment complete if nothing was lost since.
@@ -229,7 +258,7 @@ mod tests {
         [entry(8, 7), entry(12, 8)]
             .into_iter()
             .for_each(|e| segment.insert(e));
-        segment.restart(Lsn(8));
+        segment.restart(Lsn(8), Kept::default());
         assert_eq!((segment.scl, segment.complete), (Lsn(12), false));
         assert!(segment.chain(Lsn(8), Lsn(12)).is_some());
         assert!(segment.chain(Lsn(7), Lsn(12)).is_none());

@@ -20,6 +20,7 @@ use crate::page::Pages;
 use crate::planted::{Bug, is_planted};
 use crate::segment::append::{AppendQueue, Then};
 use crate::segment::block_index::{BlockIndex, MissingLeaf};
+use crate::segment::catch_up::{FilledMark, Puts};
 use crate::segment::checkpoint::Checkpoint;
 use crate::segment::coalesce::Folding;
 use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId};
@@ -80,6 +81,7 @@ pub struct Node {
     pub(super) cleaning: Cleaning,
     pub(super) folding: Folding,
     pub(super) looks: Looks,
+    pub(super) puts: Puts,
     /// Folds, moves and repairs under way: their content could be overtaken by a discard.
     pub(super) rewrites_in_flight: usize,
     pub(super) tail_damaged: bool,
@@ -128,6 +130,7 @@ impl Node {
             cleaning: Cleaning::default(),
             folding: Folding::default(),
             looks: Looks::default(),
+            puts: Puts::default(),
             rewrites_in_flight: 0,
             tail_damaged: false,
             replay_low: Lsn::MAX,
@@ -241,6 +244,7 @@ impl Node {
         self.fold_next();
         self.checkpoint_next();
         self.clean_next();
+        self.put_next();
         self.append_next();
         self.allocate_next();
         self.tell_space();
@@ -295,6 +299,7 @@ impl Node {
             Request::FetchLeaves { id, .. } => {
                 self.send(Reply::Leaves {
                     id: *id,
+                    count: None,
                     result: Err(failure),
                 });
             }
@@ -342,16 +347,25 @@ impl Node {
                 self.tell_room();
             }
             Request::Configure { config, .. } => self.on_configure(config),
-            Request::BeginCatchUp { copy, groups, .. } => self.on_begin_catch_up(copy, groups),
+            Request::BeginCatchUp {
+                copy, anew, groups, ..
+            } => self.on_begin_catch_up(copy, anew, groups),
             Request::PutLeaves {
                 id,
                 copy,
                 group,
                 base,
+                filled,
                 leaves,
                 ..
             } => {
-                self.on_put_leaves(id, copy, group, base, leaves);
+                let mark = FilledMark {
+                    copy,
+                    group,
+                    base,
+                    filled,
+                };
+                self.on_put_leaves(id, mark, leaves);
             }
             Request::CompleteGroup {
                 copy, group, base, ..

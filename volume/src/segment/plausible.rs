@@ -60,7 +60,10 @@ pub(super) fn superblock(superblock: &Superblock) -> bool {
 /// Whether a checkpoint's root can be.
 pub(super) fn root(config: &VolumeConfig, root: &CheckpointRoot) -> bool {
     let numbers = [root.number, root.replay_frame, root.local_from_frame];
-    let is_group = |state: &GroupState| is_lsn(state.applied);
+    let is_group = |state: &GroupState| {
+        let lsns = [state.applied, state.kept.since, state.kept.filled_since];
+        lsns.into_iter().all(is_lsn)
+    };
     let directories = config
         .geometry
         .group_blocks
@@ -114,6 +117,7 @@ mod tests {
     use crate::format::redo_record::RecordKind;
     use crate::format::superblock::RootPart;
     use crate::ids::{GroupBlock, GroupId, Incarnation, NodeId, VolumeEpoch};
+    use crate::kept::Kept;
     use crate::lsn::TruncationList;
     use crate::page::Pages;
 
@@ -206,6 +210,7 @@ mod tests {
                 group: GroupId(0),
                 applied: Lsn(1),
                 complete: true,
+                kept: Kept::default(),
             }],
             directories: vec![(GroupId(0), 0, page)],
             extents: vec![state(0, 0), state(1, 0), state(2, LAST)],

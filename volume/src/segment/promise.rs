@@ -2,6 +2,7 @@
 
 use crate::config::VolumeConfig;
 use crate::ids::{GroupId, VolumeEpoch};
+use crate::kept::Kept;
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList};
 use crate::message::{Reply, Report, RequestId, SegmentReport, TailRecord};
@@ -15,7 +16,7 @@ pub(super) enum Answer {
     Promised(VolumeEpoch),
     ListHeld(VolumeEpoch),
     Configured(u64),
-    CatchUpBegun(RequestId),
+    CatchUpBegun(RequestId, Vec<(GroupId, Kept)>),
     Checkpointed,
 }
 
@@ -67,7 +68,9 @@ impl Node {
                     self.send(Reply::ListHeld { epoch, scls, room });
                 }
                 Answer::Configured(version) => self.send(Reply::Configured { version }),
-                Answer::CatchUpBegun(copy) => self.send(Reply::CatchUpBegun { copy }),
+                Answer::CatchUpBegun(copy, kept) => {
+                    self.send(Reply::CatchUpBegun { copy, kept });
+                }
                 Answer::Checkpointed => self.on_checkpoint_durable(),
             }
         }

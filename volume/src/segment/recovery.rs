@@ -4,7 +4,7 @@
 //! cut here: a node reports its tail, and only the volume's recovery decides (law 5).
 
 use crate::format::checkpoint_root::{CheckpointRoot, ExtentState, decode_root};
-use crate::format::index_page::{Location, LogPoint};
+use crate::format::index_page::{LEAF_BLOCKS, Location, LogPoint};
 use crate::format::log_frame::DecodedFrame;
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::{RootPart, Superblock};
@@ -14,6 +14,7 @@ use crate::lsn::Lsn;
 use crate::page::{PAGE_BYTES, PageBuf, Pages, pages_for};
 use crate::planted::{Bug, is_planted};
 use crate::segment::append::payload_of;
+use crate::segment::catch_up::kept_by;
 use crate::segment::effect::DiskError;
 use crate::segment::lsn_chain::{Segment, TailEntry};
 use crate::segment::node::Node;
@@ -188,8 +189,9 @@ impl Node {
     ) -> Result<(), OpenError> {
         self.announced = root.announced;
         for state in &root.groups {
-            self.segments
-                .insert(state.group, Segment::new(state.applied, state.complete));
+            let mut segment = Segment::new(state.applied, state.complete);
+            segment.keep(state.kept);
+            self.segments.insert(state.group, segment);
         }
         let slots: BTreeMap<ExtentSequence, ExtentSlot> = root
             .extents
@@ -335,7 +337,7 @@ impl Node {
                     .segments
                     .entry(record.group)
                     .or_insert_with(|| Segment::new(base, false));
-                segment.restart(base);
+                segment.restart(base, kept_by(record));
                 if self.tail_damaged {
                     // The copy may have built on what is lost.
                     segment.spoil();
@@ -345,6 +347,11 @@ impl Node {
             RecordKind::Complete => {
                 if let Some(segment) = self.segments.get_mut(&record.group) {
                     segment.complete_unless_spoiled();
+                }
+            }
+            RecordKind::Filled => {
+                if let Some(segment) = self.segments.get_mut(&record.group) {
+                    segment.fill(record.block.0 / LEAF_BLOCKS, record.lsn);
                 }
             }
             RecordKind::IndexLeaf | RecordKind::IndexDirectory | RecordKind::CheckpointRoot => {}

@@ -29,8 +29,8 @@ pub(super) enum Serving {
     /// A leaf for a peer; the result holds the whole leaf, `blocks` what is in it.
     Leaf {
         id: RequestId,
-        first_leaf: u32,
-        end_leaf: u32,
+        count: Option<u32>,
+        leaf: u32,
         since: Lsn,
         blocks: Vec<CopiedBlock>,
     },
@@ -176,18 +176,18 @@ impl Node {
             }
             Serving::Leaf {
                 id,
-                first_leaf,
-                end_leaf,
+                count,
+                leaf,
                 since,
                 blocks,
             } => {
                 let copy = |pages: PageBuf| LeafCopy {
-                    first_leaf,
-                    end_leaf,
+                    first_leaf: leaf,
+                    end_leaf: leaf + 1,
                     blocks: with_content(blocks, &pages.share(), since),
                 };
                 let result = result.map(copy).map_err(failure);
-                self.send(Reply::Leaves { id, result });
+                self.send(Reply::Leaves { id, count, result });
             }
             Serving::WholeLeaf(whole) => self.on_whole_leaf(*whole, result),
             Serving::Block { look, place } => self.on_block_read(look, place, result),
@@ -263,8 +263,8 @@ impl Node {
         }
     }
 
-    /// The first leaf at or behind `leaf` that exists, as of now: its blocks, with content where
-    /// they changed after `since`. Leaves before it do not exist.
+    /// A leaf as of now: its blocks, with content where they changed after `since`. When it does not
+    /// exist, the run of leaves up to the next one that does is empty.
     fn serve_leaf(
         &mut self,
         id: RequestId,
@@ -276,35 +276,43 @@ impl Node {
         if !self.covers(group, base) {
             self.send(Reply::Leaves {
                 id,
+                count: None,
                 result: Err(NodeFailure::Behind),
             });
             return Ok(());
         }
+        let count = (leaf == 0).then(|| self.index.count_leaves(group));
         let leaves = self.config().geometry.group_blocks / LEAF_BLOCKS;
-        let Some(found) = self
-            .index
-            .next_leaf(group, leaf)
-            .filter(|found| *found < leaves)
-        else {
+        let found = self.index.next_leaf(group, leaf);
+        let found = found.unwrap_or(leaves).min(leaves);
+        if found != leaf {
             let copy = LeafCopy {
                 first_leaf: leaf,
-                end_leaf: leaves,
+                end_leaf: found,
                 blocks: Vec::new(),
             };
-            self.send(Reply::Leaves {
-                id,
-                result: Ok(copy),
-            });
+            let result = Ok(copy);
+            self.send(Reply::Leaves { id, count, result });
             return Ok(());
-        };
-        let first = GroupBlock(found * LEAF_BLOCKS);
+        }
+        let first = GroupBlock(leaf * LEAF_BLOCKS);
         let fragments = self.index.lookup(group, first, LEAF_BLOCKS)?;
         let blocks = blocks_of(first, &fragments);
         let needed = of_changed(first, &fragments, &blocks, since);
+        if needed.is_empty() {
+            let copy = LeafCopy {
+                first_leaf: leaf,
+                end_leaf: leaf + 1,
+                blocks,
+            };
+            let result = Ok(copy);
+            self.send(Reply::Leaves { id, count, result });
+            return Ok(());
+        }
         let serving = Serving::Leaf {
             id,
-            first_leaf: leaf,
-            end_leaf: found + 1,
+            count,
+            leaf,
             since,
             blocks,
         };

@@ -78,7 +78,7 @@ impl Node {
 
     /// A frame, for directories and root, besides the leaves.
     fn checkpoint_reserve(&self) -> u64 {
-        let frame = (limits::FRAME_PAYLOAD_BYTES as u64).min(self.log.extent_bytes() / 8);
+        let frame = (limits::BATCH_BYTES as u64).min(self.log.extent_bytes() / 8);
         frame + self.index.checkpoint_bytes()
     }
 

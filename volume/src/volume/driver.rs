@@ -428,7 +428,7 @@ impl Driver {
         let core = self.core.lock();
         let config = core.embedded.writer.config();
         let reasons = self.reasons.lock();
-        let repairs = &figures.repairs;
+        let (repairs, rebuilds) = (&figures.repairs, &figures.rebuilds);
         let status = |(node, (state, reason)): (NodeId, &(NodeState, Option<String>))| {
             let there = core.embedded.nodes[node.index()].as_ref();
             let figures = there.map(|node| node.figures()).unwrap_or_default();
@@ -444,6 +444,7 @@ impl Driver {
                 live_bytes: figures.live_bytes,
                 checksum_errors: figures.checksum_errors,
                 repairs: repairs[node.index()],
+                rebuild: rebuilds[node.index()],
             }
         };
         config.node_ids().zip(&figures.nodes).map(status).collect()

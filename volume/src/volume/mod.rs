@@ -11,7 +11,7 @@ mod seek;
 mod verify;
 mod watch;
 
-pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes};
+pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes, RebuildRate};
 pub use layout::{CreateOptions, create, destroy};
 pub use verify::VerifyReport;
 
@@ -39,6 +39,8 @@ pub struct OpenOptions {
     pub index_bytes: usize,
     /// Writes are refused.
     pub read_only: bool,
+    /// How fast nodes are filled.
+    pub rebuild_rate: RebuildRate,
     /// Node directories that are gone or damaged are made anew and filled. Without it a node that
     /// is not there stays away, and nothing is erased.
     pub make_anew: bool,
@@ -51,6 +53,7 @@ impl Default for OpenOptions {
             on_quorum_loss: QuorumLoss::After(limits::QUORUM_WAIT),
             index_bytes: limits::INDEX_BYTES,
             read_only: false,
+            rebuild_rate: RebuildRate::Adaptive,
             make_anew: true,
         }
     }

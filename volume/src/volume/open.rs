@@ -126,6 +126,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         cache: options.cache,
         on_quorum_loss: options.on_quorum_loss,
         read_only: options.read_only,
+        rebuild_rate: options.rebuild_rate,
     };
     let writer = Writer::new(config, random_u64()?, policy);
     let driver = Driver::new(Parts {

@@ -192,6 +192,7 @@ mod tests {
             Request::BeginCatchUp {
                 epoch,
                 copy,
+                anew: true,
                 groups,
             },
             Request::PutLeaves {
@@ -200,6 +201,7 @@ mod tests {
                 copy,
                 group,
                 base,
+                filled: 0,
                 leaves,
             },
             Request::CompleteGroup {

@@ -115,6 +115,7 @@ impl Writer {
     /// Answers when everything admitted so far is durable.
     pub fn flush(&mut self, now: Instant, ticket: Ticket) {
         self.now = now;
+        self.catch_up.pace.on_foreground(now);
         if self.vdl >= self.last_lsn || is_planted(Bug::FlushBeforeQuorum) {
             return self.complete(ticket, Ok(Answer::Done));
         }
@@ -127,6 +128,7 @@ impl Writer {
 
     fn change(&mut self, now: Instant, change: Change) {
         self.now = now;
+        self.catch_up.pace.on_foreground(now);
         self.parked_bytes += change.bytes();
         self.parked.push_back(Parked { change, since: now });
         self.unpark(now);

@@ -426,6 +426,7 @@ impl Writer {
             Request::BeginCatchUp {
                 epoch,
                 copy,
+                anew: false,
                 groups,
             },
         );

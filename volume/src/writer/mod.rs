@@ -4,33 +4,40 @@
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
-//! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
-//! `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
+//! every open; `membership` — nodes that come and go; `catch_up`, `filling`, `runs`, `pace` and
+//! `progress` — filling what they lack; `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
 //! `patience` — asking again.
 
 mod admission;
 mod catch_up;
 mod compare;
+mod filling;
 mod groups;
 mod membership;
+mod pace;
 mod patience;
 pub mod payload;
 mod pending;
+mod progress;
 mod reads;
 mod recovery;
 mod repair;
+mod runs;
 mod scrub;
 mod sending;
 mod settling;
 
+pub use pace::RebuildRate;
+
 use crate::config::{SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
+use crate::format::index_page::LEAF_BLOCKS;
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::lsn::{Lsn, TruncationList};
 use crate::message::{Reply, Request, RequestId};
 use crate::page::PageBuf;
 use crate::planted::{Bug, is_planted};
-use crate::status::{NodeState, RepairFigures, ScrubReport, VolumeState};
+use crate::status::{NodeState, RebuildFigures, RepairFigures, ScrubReport, VolumeState};
 use crate::time::Instant;
 use admission::Parked;
 use catch_up::CatchUp;
@@ -78,6 +85,8 @@ pub struct WriterPolicy {
     pub on_quorum_loss: QuorumLoss,
     /// Writes are refused.
     pub read_only: bool,
+    /// How fast segments are filled.
+    pub rebuild_rate: RebuildRate,
 }
 
 /// Bytes of the disk, in a buffer that may hold some before and after them.
@@ -197,6 +206,8 @@ pub struct WriterFigures {
     pub nodes: Vec<(NodeState, Option<String>)>,
     /// What was mended on each node.
     pub repairs: Vec<RepairFigures>,
+    /// How far each node is filled, while it is.
+    pub rebuilds: Vec<Option<RebuildFigures>>,
     /// Requests that are parked or wait for the quorum.
     pub waiting_requests: usize,
 }
@@ -206,6 +217,7 @@ impl Writer {
     /// unique; `config` is what any node's superblock says, replaced by the newest one found.
     pub fn new(config: VolumeConfig, writer_id: u64, policy: WriterPolicy) -> Writer {
         let nodes = config.node_ids().map(|_| NodeView::default()).collect();
+        let leaves = config.geometry.group_blocks / LEAF_BLOCKS;
         Writer {
             placements: membership::placements(&config),
             config,
@@ -229,7 +241,7 @@ impl Writer {
             short_since: None,
             reads: Reads::default(),
             recovery: None,
-            catch_up: CatchUp::default(),
+            catch_up: CatchUp::new(leaves, policy.rebuild_rate),
             repairs: Repairs::default(),
             scrub: None,
             reconfiguring: None,
@@ -325,11 +337,13 @@ impl Writer {
             Reply::Pages { id, result } => self.on_pages(now, from, id, result),
             Reply::Present { id, result } => self.on_present(now, id, result),
             Reply::Records { id, result } => self.on_records(id, result),
-            Reply::Leaves { id, result } => self.on_leaves(id, result),
+            Reply::Leaves { id, count, result } => self.on_leaves(now, id, count, result),
             Reply::Examined { id, result } => self.on_examined(from, id, result),
             Reply::Blocks { id, result } => self.on_blocks(id, result),
             Reply::Repaired { id, blocks } => self.on_repaired(from, id, blocks),
-            Reply::CatchUpBegun { copy } => self.on_catch_up_begun(now, from, copy),
+            Reply::CatchUpBegun { copy, kept } => {
+                self.on_catch_up_begun(now, from, copy, &kept);
+            }
             Reply::LeavesHeld { id } => self.on_leaves_held(now, id),
             Reply::GroupCompleted { copy, group, scl } => {
                 self.on_group_completed(now, from, copy, group, scl);
@@ -418,6 +432,11 @@ impl Writer {
                 .config
                 .node_ids()
                 .map(|node| self.repairs.figures(node))
+                .collect(),
+            rebuilds: self
+                .config
+                .node_ids()
+                .map(|node| self.catch_up.figures(node))
                 .collect(),
             waiting_requests: self.parked.len() + self.waiting.len(),
         }

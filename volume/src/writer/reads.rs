@@ -88,9 +88,17 @@ struct PendingPresence {
     next: Option<u32>,
 }
 
+impl Reads {
+    /// Whether nobody waits for one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
 impl Writer {
     /// Reads bytes of the disk.
     pub fn read(&mut self, now: Instant, ticket: Ticket, offset: u64, length: usize) {
+        self.catch_up.pace.on_foreground(now);
         let end = offset
             .checked_add(length as u64)
             .filter(|end| *end <= self.disk_bytes());

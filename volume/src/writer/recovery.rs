@@ -2,7 +2,6 @@
 //! serve. Do not simplify these rules by feel: each clause is there because a shorter one lost
 //! data in a model of it.
 
-use super::catch_up::CatchUp;
 use super::groups::ProtectionGroup;
 use super::membership::Phase;
 use super::settling::Settling;
@@ -55,7 +54,7 @@ impl Writer {
 
     pub(super) fn start_promising(&mut self, now: Instant, number: u64) {
         self.epoch.number = number;
-        self.catch_up = CatchUp::default();
+        self.catch_up = self.catch_up.emptied();
         let up = |node: &NodeId| {
             self.nodes[node.index()].phase != Phase::Down && !self.unreadable.contains(node)
         };

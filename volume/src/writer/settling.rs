@@ -279,6 +279,7 @@ impl Writer {
             Request::BeginCatchUp {
                 epoch,
                 copy,
+                anew: false,
                 groups: vec![(group, base)],
             },
         );

@@ -208,7 +208,8 @@ fn the_numbers_are_the_constants() {
 #[test]
 fn the_record_kinds_are_those_of_the_code() {
     use RecordKind::{
-        CheckpointRoot, Complete, Delta, Discard, Image, Incomplete, IndexDirectory, IndexLeaf,
+        CheckpointRoot, Complete, Delta, Discard, Filled, Image, Incomplete, IndexDirectory,
+        IndexLeaf,
     };
     let kinds = [
         Image,
@@ -219,6 +220,7 @@ fn the_record_kinds_are_those_of_the_code() {
         IndexLeaf,
         IndexDirectory,
         CheckpointRoot,
+        Filled,
     ];
     let kinds = kinds.map(|kind| (format!("{kind:?}"), kind as u64));
     let title = "| kind | number | payload | what it says |\n";

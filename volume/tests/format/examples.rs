@@ -14,6 +14,7 @@ use redoubt_volume::ids::{
     ExtentSequence, ExtentSlot, GroupBlock, GroupId, Incarnation, NodeId, VolumeEpoch, VolumeId,
     ZoneId,
 };
+use redoubt_volume::kept::Kept;
 use redoubt_volume::lsn::{Lsn, TruncationList, TruncationRange};
 use redoubt_volume::page::{PageBuf, Pages};
 
@@ -154,6 +155,7 @@ pub fn root() -> CheckpointRoot {
             group: GROUP,
             applied: Lsn(0x8182_8384_8586_8788),
             complete: true,
+            kept: Kept::default(),
         }],
         directories: vec![(
             GROUP,

@@ -2,6 +2,7 @@
 
 use super::examples::{VOLUME, payload};
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::format::checkpoint_root::{CheckpointRoot, ExtentState, GroupState};
@@ -15,8 +16,10 @@ use redoubt_volume::ids::{
     ExtentSequence, ExtentSlot, GroupBlock, GroupId, Incarnation, NodeId, VolumeEpoch, VolumeId,
     ZoneId,
 };
+use redoubt_volume::kept::Kept;
 use redoubt_volume::lsn::{Lsn, TruncationList, TruncationRange};
 use redoubt_volume::page::{PAGE_BYTES, Pages};
+use std::collections::BTreeMap;
 
 pub fn frame_identity() -> impl Strategy<Value = FrameIdentity> {
     let ids = (any::<[u8; 16]>(), any::<u16>(), any::<u64>());
@@ -56,6 +59,7 @@ pub fn record() -> impl Strategy<Value = (RecordHeader, Pages)> {
         Just(RecordKind::IndexLeaf),
         Just(RecordKind::IndexDirectory),
         Just(RecordKind::CheckpointRoot),
+        Just(RecordKind::Filled),
     ];
     let place = (any::<u32>(), 0..1_u32 << 30, 1..1_u32 << 30);
     let links = (4..u64::MAX, 1..4_u64, 0..4_u64, 1..4_u64);
@@ -95,7 +99,7 @@ fn shape(record: &mut RecordHeader, blocks: u32, (start, end): (usize, usize)) -
             record.blocks = blocks;
             0
         }
-        RecordKind::Incomplete | RecordKind::Complete => 0,
+        RecordKind::Incomplete | RecordKind::Complete | RecordKind::Filled => 0,
         _ => 1 + start % 5,
     }
 }
@@ -194,7 +198,8 @@ fn config() -> impl Strategy<Value = VolumeConfig> {
 
 pub fn root() -> impl Strategy<Value = CheckpointRoot> {
     let numbers = (any::<[u64; 4]>(), any::<u32>(), any::<u32>());
-    let groups = vec((any::<u32>(), any::<u64>(), any::<bool>()), 0..100);
+    let kept = (any::<u32>(), any::<[u64; 2]>());
+    let groups = vec((any::<u32>(), any::<u64>(), option::of(kept)), 0..100);
     let directories = vec(
         (any::<u32>(), any::<u32>(), any::<u32>(), any::<[u32; 2]>()),
         0..100,
@@ -213,19 +218,33 @@ pub fn root() -> impl Strategy<Value = CheckpointRoot> {
             replay_frame: numbers.0[1],
             local_from_frame: numbers.0[2],
             announced: Lsn(numbers.0[3]),
-            groups: groups.into_iter().map(group_state).collect(),
+            // A group has one state.
+            groups: BTreeMap::from_iter(groups.into_iter().map(group_state))
+                .into_values()
+                .collect(),
             directories: directories.into_iter().map(directory_place).collect(),
             extents: extents.into_iter().map(extent_state).collect(),
         }
     })
 }
 
-fn group_state((group, applied, complete): (u32, u64, bool)) -> GroupState {
-    GroupState {
-        group: GroupId(group),
+fn group_state(
+    (group, applied, kept): (u32, u64, Option<(u32, [u64; 2])>),
+) -> (GroupId, GroupState) {
+    let complete = kept.is_none();
+    let kept = kept.map_or(Kept::default(), |(filled, [since, filled_since])| Kept {
+        since: Lsn(since),
+        filled,
+        filled_since: Lsn(filled_since),
+    });
+    let group = GroupId(group);
+    let state = GroupState {
+        group,
         applied: Lsn(applied),
         complete,
-    }
+        kept,
+    };
+    (group, state)
 }
 
 fn directory_place(

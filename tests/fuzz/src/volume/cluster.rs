@@ -10,7 +10,9 @@ use redoubt_volume::segment::effect::NodeEffect;
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::payload::cut;
-use redoubt_volume::writer::{Answer, CacheMode, QuorumLoss, Ticket, Writer, WriterPolicy};
+use redoubt_volume::writer::{
+    Answer, CacheMode, QuorumLoss, RebuildRate, Ticket, Writer, WriterPolicy,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -81,6 +83,7 @@ impl Cluster {
             cache: CacheMode::Writeback,
             on_quorum_loss: QuorumLoss::Fail,
             read_only: false,
+            rebuild_rate: RebuildRate::Adaptive,
         };
         let mut writer = Writer::new(config, self.writer_id, policy);
         self.writer_id += 1;

@@ -49,6 +49,10 @@ impl Cluster {
         if request.epoch() == superblock.promised {
             self.laws.on_asked(id, superblock.incarnation, &request);
         }
+        if let Request::PutLeaves { leaves, .. } = &request {
+            let copied = leaves.blocks.iter().filter(|block| block.content.is_some());
+            self.counts.copied_blocks += copied.count() as u64;
+        }
         self.coverage
             .on_request(&request, superblock.promised, superblock.list.epoch);
         self.digest

@@ -120,6 +120,8 @@ pub struct Counts {
     pub died_at_effect: u64,
     /// Reads that took long.
     pub slow_reads: u64,
+    /// Blocks that segments being filled were given, with content.
+    pub copied_blocks: u64,
 }
 
 /// A volume's processes, disks and network.

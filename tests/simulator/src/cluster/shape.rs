@@ -3,7 +3,7 @@
 use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::geometry::Geometry;
 use redoubt_volume::ids::{Incarnation, VolumeId, ZoneId};
-use redoubt_volume::writer::{CacheMode, QuorumLoss, WriterPolicy};
+use redoubt_volume::writer::{CacheMode, QuorumLoss, RebuildRate, WriterPolicy};
 
 /// What a cluster is made of.
 #[derive(Clone, Copy, Debug)]
@@ -61,5 +61,6 @@ pub(super) fn policy() -> WriterPolicy {
         cache: CacheMode::Writeback,
         on_quorum_loss: QuorumLoss::Wait,
         read_only: false,
+        rebuild_rate: RebuildRate::Adaptive,
     }
 }

@@ -113,7 +113,8 @@ pub fn run(seed: u64, settings: &Settings) -> Outcome {
 fn draw_shape(random: &mut Random) -> Shape {
     Shape {
         nodes_per_zone: if random.one_in(8) { 4 } else { 2 },
-        group_mib: if random.one_in(3) { 2 } else { 1 },
+        // Groups of several leaves are filled leaf by leaf.
+        group_mib: [1, 1, 2, 4][random.below(4) as usize],
         disk_bytes: random.between(5, 9) * (256 << 10),
         extent_bytes: 1 << 20,
         index_bytes: if random.one_in(4) { 6 * 8192 } else { 64 << 20 },

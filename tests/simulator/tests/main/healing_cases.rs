@@ -188,6 +188,7 @@ fn a_segment_that_lost_versions_is_filled_anew() {
     tell(&mut cluster, 4, |copy| Request::BeginCatchUp {
         epoch: copy.epoch,
         copy,
+        anew: true,
         groups: vec![(group, base)],
     });
     cluster.quiesce(2);
@@ -197,6 +198,7 @@ fn a_segment_that_lost_versions_is_filled_anew() {
         copy,
         group,
         base,
+        filled: 0,
         leaves,
     });
     cluster.quiesce(2);

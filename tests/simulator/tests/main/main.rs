@@ -9,6 +9,7 @@
 
 mod crash_points;
 mod healing_cases;
+mod rebuild_cases;
 mod recovery_cases;
 mod reference_model;
 mod runs;
