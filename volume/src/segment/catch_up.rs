@@ -253,11 +253,13 @@ impl Node {
 }
 
 impl Puts {
-    /// Takes out what one frame can hold, with room for marks.
+    /// Takes out what one frame can hold, with room for marks. A mark says nothing of its own run: it
+    /// may come with the first of its records.
     fn next_frame(&mut self, page_limit: usize) -> (Vec<(RecordHeader, Pages)>, PutFrame) {
         let (mut records, mut frame) = (Vec::new(), PutFrame::default());
         let mut pages = 0;
         while let Some(put) = self.waiting.front_mut() {
+            frame.marks.push(put.mark);
             while let Some((_, content)) = put.parts.front() {
                 pages += content.page_count();
                 let is_full = records.len() + limits::COPY_RUNS >= limits::FRAME_RECORDS;
@@ -267,7 +269,6 @@ impl Puts {
                 records.extend(put.parts.pop_front());
             }
             frame.held.push(put.id);
-            frame.marks.push(put.mark);
             self.waiting.pop_front();
         }
         (records, frame)

@@ -15,7 +15,8 @@ use crate::oracle::history::History;
 use crate::random::Random;
 use crate::workload::{Client, Stage};
 use redoubt_volume::time::Instant;
-use redoubt_volume::writer::CacheMode;
+use redoubt_volume::writer::{CacheMode, RebuildRate};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// What a run is made of, beside its seed.
@@ -73,6 +74,9 @@ enum Duty {
     /// The writer that was taken over is ended.
     EndSuperseded,
 }
+
+/// Faster than simulated disks are filled.
+const FAST: NonZeroU64 = NonZeroU64::new(1 << 30).unwrap();
 
 /// The largest disk of a run.
 const MOST_BYTES: usize = 3 << 20;
@@ -133,6 +137,10 @@ impl Run {
         cluster.slow_reads = faults.slow_reads();
         if random.one_in(6) {
             cluster.policy.cache = CacheMode::Writethrough;
+        }
+        if random.one_in(2) {
+            // All leaves at once, whatever the users do: in any order.
+            cluster.policy.rebuild_rate = RebuildRate::BytesPerSecond(FAST);
         }
         let mut mix = Mix::draw(&mut random);
         if cluster.policy.cache == CacheMode::Writethrough {

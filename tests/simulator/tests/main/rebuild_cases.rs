@@ -3,7 +3,7 @@
 
 use crate::unwatched;
 use redoubt_simulator::cluster::{Cluster, Shape};
-use redoubt_simulator::random::Random;
+use redoubt_simulator::random::{Random, Rate};
 use redoubt_volume::geometry::{BLOCK_BYTES, BLOCKS_PER_UNIT};
 use redoubt_volume::ids::{DiskBlock, NodeId};
 use redoubt_volume::status::{NodeState, VolumeState};
@@ -19,6 +19,11 @@ const LOST: NodeId = NodeId(5);
 /// A volume with every block written.
 fn filled(seed: u64) -> Cluster {
     filled_with(seed, RebuildRate::Adaptive)
+}
+
+/// One leaf is under way at a time.
+fn slow() -> RebuildRate {
+    RebuildRate::BytesPerSecond(NonZeroU64::new(4 << 20).unwrap())
 }
 
 fn filled_with(seed: u64, rebuild_rate: RebuildRate) -> Cluster {
@@ -113,7 +118,7 @@ fn a_lost_node_is_filled_and_copied_once() {
 
 #[test]
 fn the_figures_rise_to_the_whole_and_go_away() {
-    let mut cluster = filled(2);
+    let mut cluster = filled_with(2, slow());
     cluster.lose_node(LOST);
     cluster.replace_node(LOST);
     let mut last = 0;
@@ -139,10 +144,8 @@ fn the_figures_rise_to_the_whole_and_go_away() {
 
 #[test]
 fn a_rebuild_that_crashes_interrupt_goes_on_where_it_was() {
-    // So slow that one leaf is under way at a time.
-    let rate = NonZeroU64::new(4 << 20).unwrap();
     for seed in 100..120 {
-        let mut cluster = filled_with(seed, RebuildRate::BytesPerSecond(rate));
+        let mut cluster = filled_with(seed, slow());
         let mut random = Random::new(seed);
         cluster.lose_node(LOST);
         cluster.replace_node(LOST);
@@ -175,8 +178,11 @@ fn a_rebuild_that_crashes_interrupt_goes_on_where_it_was() {
 
 #[test]
 fn what_changes_while_it_is_interrupted_is_copied() {
+    // Three leaves are under way at a time, and end in any order.
+    let rate = RebuildRate::BytesPerSecond(NonZeroU64::new(12 << 20).unwrap());
     for seed in 200..230 {
-        let mut cluster = filled(seed);
+        let mut cluster = filled_with(seed, rate);
+        cluster.slow_reads = Rate(300_000);
         let mut random = Random::new(seed);
         cluster.lose_node(LOST);
         cluster.replace_node(LOST);
@@ -211,7 +217,7 @@ fn what_changes_while_it_is_interrupted_is_copied() {
 #[test]
 fn sources_that_die_in_the_middle_are_replaced_by_others() {
     for seed in 300..310 {
-        let mut cluster = filled(seed);
+        let mut cluster = filled_with(seed, slow());
         let mut random = Random::new(seed);
         cluster.lose_node(LOST);
         cluster.replace_node(LOST);
@@ -220,7 +226,9 @@ fn sources_that_die_in_the_middle_are_replaced_by_others() {
         cluster.crash_node(source);
         run_until_copied(&mut cluster, BLOCKS / 2);
         cluster.start_node(source);
+        cluster.quiesce(2);
         cluster.run_until(is_healthy);
+        cluster.quiesce(2);
         expect_six_good_copies(&mut cluster, &format!("seed {seed}"));
     }
 }
