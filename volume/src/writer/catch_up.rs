@@ -1,12 +1,12 @@
 //! Filling segments that lack something, with blocks from peers that have everything.
 //!
 //! One task a segment: mark it incomplete, copy its leaves, several at a time and from all peers,
-//! mark it complete (`filling` does that; `runs` knows which leaves are where, `pace` how many may be
+//! mark it complete (`filling` does that; `runs` knows which leaves are where, `filling_pace` how many may be
 //! under way, `progress` what people are told). The segment takes the writer's new records
 //! meanwhile, and counts in no quorum until it is complete. What it has from a copy that was
 //! interrupted is not copied again (see [`crate::kept`]).
 
-use super::pace::{Pace, RebuildRate};
+use super::filling_pace::{Pace, RebuildRate};
 use super::progress::{Portion, Progress};
 use super::runs::{Run, Runs, Stage};
 use crate::ids::{GroupId, NodeId};

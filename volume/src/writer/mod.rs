@@ -4,7 +4,7 @@
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
-//! every open; `membership` — nodes that come and go; `catch_up`, `filling`, `runs`, `pace` and
+//! every open; `membership` — nodes that come and go; `catch_up`, `filling`, `runs`, `filling_pace` and
 //! `progress` — filling what they lack; `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
 //! `patience` — asking again.
 
@@ -14,7 +14,7 @@ mod compare;
 mod filling;
 mod groups;
 mod membership;
-mod pace;
+mod filling_pace;
 mod patience;
 pub mod payload;
 mod pending;
@@ -27,7 +27,7 @@ mod scrub;
 mod sending;
 mod settling;
 
-pub use pace::RebuildRate;
+pub use filling_pace::RebuildRate;
 
 use crate::config::{SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
