@@ -69,6 +69,9 @@ pub(crate) enum Command {
     Resize(Resize),
     /// Read and compare every copy of a mounted volume, and mend what is bad; returns when it is done.
     Scrub(Scrub),
+    /// Show a volume's nodes, and put other directories in their places.
+    #[command(subcommand)]
+    Node(Node),
     /// Read every copy of an unmounted volume and verify it.
     Fsck(Fsck),
     /// Decode any file of a volume.
@@ -186,6 +189,41 @@ pub(crate) struct Scrub {
     pub rate: Option<u64>,
 }
 
+/// `redoubt node`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Show the nodes: where they are, and how.
+    List(NodeList),
+    /// Let a new directory take a node's place, while the disk is used.
+    Replace(NodeReplace),
+}
+
+/// `redoubt node list`
+#[derive(Debug, Args)]
+pub(crate) struct NodeList {
+    /// Directory of the volume.
+    pub volume: PathBuf,
+}
+
+/// `redoubt node replace`
+#[derive(Debug, Args)]
+pub(crate) struct NodeReplace {
+    /// Directory of the volume, which is mounted.
+    pub volume: PathBuf,
+    /// Name of the node, such as b2.
+    pub node: String,
+    /// Directory to make: it is filled from the other nodes, and takes the node's place when it has
+    /// everything.
+    #[arg(required_unless_present = "abort")]
+    pub directory: Option<PathBuf>,
+    /// Call it off, and remove the directory: the node stays what it was.
+    #[arg(long, conflicts_with_all = ["directory", "wait"])]
+    pub abort: bool,
+    /// Return when the directory has the node's place.
+    #[arg(long)]
+    pub wait: bool,
+}
+
 /// `redoubt fsck`
 #[derive(Debug, Args)]
 pub(crate) struct Fsck {
@@ -243,6 +281,9 @@ mod tests {
             "redoubt resize demo 20G",
             "redoubt resize demo +10G",
             "redoubt fsck demo",
+            "redoubt node list demo --json",
+            "redoubt node replace demo b2 /disk9/node --wait",
+            "redoubt node replace demo b2 --abort",
             "redoubt inspect demo/nodes/a1/superblock --records --json",
             "redoubt destroy demo --yes",
             "redoubt doctor --json",
@@ -263,6 +304,8 @@ mod tests {
             "redoubt create demo --size 1G --node a=",
             "redoubt create demo --size 1G --node /x",
             "redoubt mount demo",
+            "redoubt node replace demo b2",
+            "redoubt node replace demo b2 /x --abort",
             "redoubt mount demo /mnt --background-process",
             "redoubt resize demo -1G",
             "redoubt status demo --watch 0",

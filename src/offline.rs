@@ -110,6 +110,7 @@ fn node(
         checksum_errors: None,
         damaged_blocks: None,
         repaired_blocks: None,
+        successor: None,
     }
 }
 

@@ -1,7 +1,9 @@
 //! What `status` says of a volume, as plain data: the JSON of the command, of the control socket
 //! and of the mount's `.redoubt/status` is this and nothing else.
 
-use redoubt_volume::status::{NodeState, NodeStatus, ScrubReport, VolumeState, VolumeStatus};
+use redoubt_volume::status::{
+    NodeState, NodeStatus, ScrubReport, SuccessorStatus, VolumeState, VolumeStatus,
+};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -88,6 +90,20 @@ pub(crate) struct NodeReport {
     pub damaged_blocks: Option<u64>,
     /// Blocks of it that were written anew from another copy.
     pub repaired_blocks: Option<u64>,
+    /// The directory that is being filled to take its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<SuccessorReport>,
+}
+
+/// A directory that is being filled to take a node's place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SuccessorReport {
+    /// The directory.
+    pub path: String,
+    /// Its state.
+    pub state: NodeHealth,
+    /// What is wrong with it: one sentence.
+    pub reason: Option<String>,
 }
 
 /// Bytes of a volume.
@@ -236,6 +252,17 @@ impl From<&NodeStatus> for NodeReport {
             checksum_errors: Some(status.checksum_errors),
             damaged_blocks: Some(status.repairs.damaged_blocks),
             repaired_blocks: Some(status.repairs.repaired_blocks),
+            successor: status.successor.as_ref().map(SuccessorReport::from),
+        }
+    }
+}
+
+impl From<&SuccessorStatus> for SuccessorReport {
+    fn from(status: &SuccessorStatus) -> SuccessorReport {
+        SuccessorReport {
+            path: status.path.display().to_string(),
+            state: status.state.into(),
+            reason: status.reason.clone(),
         }
     }
 }
@@ -281,6 +308,7 @@ pub(crate) mod tests {
             checksum_errors: Some(0),
             damaged_blocks: Some(0),
             repaired_blocks: Some(0),
+            successor: None,
         };
         let mut nodes: Vec<_> = (0..6).map(node).collect();
         nodes[3].state = NodeHealth::Down;

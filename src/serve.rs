@@ -13,7 +13,7 @@ use redoubt_mount::session::{MountRequest, Mounted, Unmount, Unmounter, mount};
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::volume::{CacheMode, OpenOptions, QuorumLoss, Volume};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -287,6 +287,14 @@ impl Service for ControlService {
             )),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn replace_node(&self, node: &str, directory: &Path) -> anyhow::Result<()> {
+        Ok(self.disk.volume().replace_node(node, directory)?)
+    }
+
+    fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf> {
+        Ok(self.disk.volume().abort_replacement(node)?)
     }
 
     fn unmount(&self) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ mod doctor;
 mod fsck;
 mod inspect;
 mod mount;
+mod node;
 mod resize;
 mod scrub;
 mod status;
@@ -51,6 +52,7 @@ fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Status(status) => status::run(status, &cli.global, output),
         Command::Resize(resize) => resize::run(resize, output),
         Command::Scrub(scrub) => scrub::run(scrub, output),
+        Command::Node(node) => node::run(node, output),
         Command::Fsck(fsck) => fsck::run(fsck, &cli.global, output),
         Command::Inspect(inspect) => inspect::run(inspect, output),
         Command::Destroy(destroy) => destroy::run(destroy, output),

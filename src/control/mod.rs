@@ -8,6 +8,10 @@
 //! <- {"schema":1,"command":"resize","size":21474836480}
 //! -> {"command":"scrub","rate":null}
 //! <- {"schema":1,"command":"scrub","blocks":640,...}  when every copy was read and compared
+//! -> {"command":"replace-node","node":"b2","directory":"/disk9/node"}
+//! <- {"schema":1,"command":"replace-node","node":"b2","directory":"/disk9/node"}  it is being filled
+//! -> {"command":"abort-replacement","node":"b2"}
+//! <- {"schema":1,"command":"abort-replacement","node":"b2","directory":"/disk9/node"}
 //! -> {"command":"unmount"}
 //! <- {"schema":1,"command":"unmount","pid":4711}      once everything is flushed and unmounted
 //! <- {"schema":1,"error":{"code":2,"message":"..."}}  to what cannot be done
@@ -28,8 +32,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const SOCKET_NAME: &str = "control.sock";
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
 pub(crate) enum Request {
     /// How the volume is.
     Status,
@@ -43,13 +47,25 @@ pub(crate) enum Request {
         /// Bytes a second that are read at most.
         rate: Option<NonZeroU64>,
     },
+    /// Fill a new directory that is to take a node's place.
+    ReplaceNode {
+        /// The node's name.
+        node: String,
+        /// The directory, absolute.
+        directory: PathBuf,
+    },
+    /// Call that off.
+    AbortReplacement {
+        /// The node's name.
+        node: String,
+    },
     /// Flush, unmount, end.
     Unmount,
 }
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "lowercase")]
+#[serde(tag = "command", rename_all = "kebab-case")]
 pub(crate) enum Reply {
     /// How the volume is.
     Status {
@@ -63,6 +79,20 @@ pub(crate) enum Reply {
     },
     /// Every copy was read and compared.
     Scrub(ScrubFindings),
+    /// The directory is being filled.
+    ReplaceNode {
+        /// The node's name.
+        node: String,
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// It was called off, and the directory removed.
+    AbortReplacement {
+        /// The node's name.
+        node: String,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// Everything is flushed and unmounted; the process is about to end.
     Unmount {
         /// The process.

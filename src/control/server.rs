@@ -8,13 +8,13 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Bytes of a request; the longest real one has 48.
-const REQUEST_BYTES: usize = 1024;
+/// Bytes of a request: one with the longest path (PATH_MAX), and each of its bytes escaped.
+const REQUEST_BYTES: usize = 32 << 10;
 /// How long a client may be silent, or not read, before it is dropped: it holds one of the threads.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 /// Clients that are answered at the same time: one that unmounts, one that scrubs, one that is
@@ -39,6 +39,18 @@ pub(crate) trait Service: Send + Sync {
     /// # Errors
     /// Why it was not begun, or not ended.
     fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings>;
+
+    /// Begins to fill a directory that is to take a node's place.
+    ///
+    /// # Errors
+    /// Why it was not begun.
+    fn replace_node(&self, node: &str, directory: &Path) -> anyhow::Result<()>;
+
+    /// Calls that off; the directory that was removed.
+    ///
+    /// # Errors
+    /// Why it goes on.
+    fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf>;
 
     /// Flushes and unmounts; returns when both are done.
     ///
@@ -149,6 +161,12 @@ fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {
             .resize(bytes)
             .map(|()| Reply::Resize { size: bytes }),
         Request::Scrub { rate } => service.scrub(rate).map(Reply::Scrub),
+        Request::ReplaceNode { node, directory } => service
+            .replace_node(&node, &directory)
+            .map(|()| Reply::ReplaceNode { node, directory }),
+        Request::AbortReplacement { node } => service
+            .abort_replacement(&node)
+            .map(|directory| Reply::AbortReplacement { node, directory }),
         Request::Unmount => service.unmount().map(|()| Reply::Unmount {
             pid: std::process::id(),
         }),
@@ -188,6 +206,15 @@ mod tests {
                 blocks: 640,
                 ..ScrubFindings::default()
             })
+        }
+
+        fn replace_node(&self, node: &str, _: &Path) -> anyhow::Result<()> {
+            anyhow::ensure!(node == "b2", "no such node");
+            Ok(())
+        }
+
+        fn abort_replacement(&self, _: &str) -> anyhow::Result<PathBuf> {
+            Ok(PathBuf::from("/new"))
         }
 
         fn unmount(&self) -> anyhow::Result<()> {
@@ -247,6 +274,30 @@ mod tests {
     }
 
     #[test]
+    fn a_replacement_names_its_node_and_directory() {
+        with_server(|volume| {
+            let replace = |node: &str| Request::ReplaceNode {
+                node: node.to_owned(),
+                directory: PathBuf::from("/new"),
+            };
+            let (node, directory) = ("b2".to_owned(), PathBuf::from("/new"));
+            let begun = client::request(volume, replace("b2")).unwrap();
+            let expected = Reply::ReplaceNode { node, directory };
+            assert_eq!(begun, Some(expected));
+            let refused = client::request(volume, replace("b9")).unwrap_err();
+            assert_eq!(refused.to_string(), "no such node");
+            let answer = raw(
+                volume,
+                b"{\"command\":\"abort-replacement\",\"node\":\"b2\"}\n",
+            );
+            assert!(
+                answer.contains(r#""node":"b2","directory":"/new""#),
+                "{answer}"
+            );
+        });
+    }
+
+    #[test]
     fn several_requests_go_over_one_connection() {
         with_server(|volume| {
             let answers = raw(volume, b"{\"command\":\"resize\",\"bytes\":1}\n{\"command\":\"resize\",\"bytes\":99999999999}");
@@ -285,7 +336,7 @@ mod tests {
                 assert!(error.message.starts_with("the request is not understood"));
             }
             let refused = raw(volume, &vec![b'x'; REQUEST_BYTES + 1]);
-            assert!(refused.contains("longer than 1024 bytes"), "{refused}");
+            assert!(refused.contains("longer than 32768 bytes"), "{refused}");
             assert_eq!(raw(volume, b""), "");
             assert!(client::request(volume, Request::Status).unwrap().is_some());
         });

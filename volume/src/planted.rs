@@ -85,6 +85,13 @@ bugs! {
             "A segment that lacks something, or has a damaged tail, counts in a recovery.",
         ConfigurationComesBack "configuration-comes-back"
             "A configuration that an earlier writer left unfinished counts at a later open.",
+        // Membership.
+        ExchangeTooEarly "exchange-too-early"
+            "A successor takes a node's place before it holds everything.",
+        ExchangeWithoutBoth "exchange-without-both"
+            "While a node is exchanged, what it alone holds counts.",
+        SuccessorCounts "successor-counts"
+            "What a successor holds counts for the node, before it has taken its place.",
         // What a node keeps.
         ChecksumNotVerified "checksum-not-verified"
             "Pages are given as they are read.",

@@ -112,6 +112,19 @@ pub struct NodeStatus {
     pub checksum_errors: u64,
     /// What was mended of its copies.
     pub repairs: RepairFigures,
+    /// The directory that is to take its place.
+    pub successor: Option<SuccessorStatus>,
+}
+
+/// A directory that is being filled to take a node's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuccessorStatus {
+    /// The directory.
+    pub path: PathBuf,
+    /// Its state.
+    pub state: NodeState,
+    /// What is wrong with it, if anything: one sentence.
+    pub reason: Option<String>,
 }
 
 /// The whole volume.

@@ -92,6 +92,8 @@ marks! {
     Resized "the disk grew",
     NodeUnopenable "a node could not be opened from its directory",
     NodeRebuilt "a node's directory was made anew",
+    SuccessorSeated "a new directory took the place of a node",
+    ReplacementCalledOff "a replacement was called off",
     ScrubMended "a scrub mended copies",
     ScrubRefilled "a scrub had a segment filled anew",
     ScrubUndecided "a scrub met blocks that were being changed",

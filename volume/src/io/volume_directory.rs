@@ -9,6 +9,7 @@ use crate::error::VolumeError;
 use crate::format::superblock::{Superblock, SuperblockError};
 use crate::planted::{Bug, is_planted};
 use nix::sys::statvfs::statvfs;
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,9 @@ pub fn create(volume: &Path, layout: &CreateLayout) -> Result<(), VolumeError> {
 pub fn destroy(volume: &Path) -> Result<(), VolumeError> {
     let book = AddressBook::read(volume)?;
     let mut nodes = Vec::new();
-    for path in book.paths(volume) {
+    let successors = book.successors.values();
+    let successors = successors.map(|address| volume.join(&address.path));
+    for path in book.paths(volume).into_iter().chain(successors) {
         if belongs_to(&path, volume, &book)? {
             nodes.push(path);
         } else {
@@ -124,6 +127,23 @@ pub fn file_system_of_node(directory: &Path) -> io::Result<u64> {
     }
 }
 
+/// Checks that a directory may be made into a node's beside those that are there.
+///
+/// # Errors
+/// [`VolumeError::Exists`] when there is something in it, [`VolumeError::Invalid`] when a node or the
+/// volume lies there.
+pub fn check_new_node(volume: &Path, book: &AddressBook, path: &Path) -> Result<(), VolumeError> {
+    let successors = book.successors.values();
+    let successors = successors.map(|address| volume.join(&address.path));
+    let mut paths: Vec<PathBuf> = book.paths(volume).into_iter().chain(successors).collect();
+    paths.push(path.to_path_buf());
+    check_apart(volume, &paths)?;
+    match is_free(path)? {
+        true => Ok(()),
+        false => Err(VolumeError::Exists(path.to_path_buf())),
+    }
+}
+
 /// Whether nothing is there, or an empty directory.
 fn is_free(path: &Path) -> Result<bool, VolumeError> {
     // No entry has an empty name.
@@ -146,7 +166,10 @@ pub(super) fn holds_at_most(path: &Path, name: &str) -> Result<bool, VolumeError
 }
 
 /// Removes a directory unless something is in it, or mounted on it, or it is gone.
-pub(super) fn remove_if_empty(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What else the operating system says.
+pub fn remove_if_empty(path: &Path) -> io::Result<()> {
     use io::ErrorKind::{DirectoryNotEmpty, NotFound, ResourceBusy};
     match std::fs::remove_dir(path) {
         Err(error) if matches!(error.kind(), DirectoryNotEmpty | NotFound | ResourceBusy) => Ok(()),
@@ -236,6 +259,7 @@ fn address_book(layout: &CreateLayout, paths: &[PathBuf]) -> Result<AddressBook,
         nodes: (paths.iter().zip(&layout.nodes))
             .map(address)
             .collect::<Result<_, VolumeError>>()?,
+        successors: BTreeMap::new(),
     })
 }
 

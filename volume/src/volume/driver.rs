@@ -5,6 +5,7 @@
 //! read that is alone is carried out by its own thread, without a hand-off.
 
 use super::Done;
+use super::replace::status_of;
 use crate::embedded::Embedded;
 use crate::error::IoFailure;
 use crate::ids::{NodeId, VolumeId};
@@ -18,7 +19,7 @@ use crate::segment::effect::{DiskCompletion, NodeEffect};
 use crate::status::{NodeState, NodeStatus};
 use crate::time::Instant;
 use crate::writer::{Answer, ReadBytes, Ticket, Writer, WriterFigures};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -79,7 +80,8 @@ pub(super) struct Driver {
     /// For the callbacks of the threads: they must not keep the driver alive.
     this: Weak<Driver>,
     path: PathBuf,
-    pub(super) book: AddressBook,
+    volume_id: VolumeId,
+    pub(super) book: RwLock<AddressBook>,
     pub(super) locks: Mutex<HashMap<NodeId, NodeLock>>,
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
@@ -125,7 +127,8 @@ impl Driver {
             pool: OnceLock::new(),
             this: this.clone(),
             path: parts.path,
-            book: parts.book,
+            volume_id: parts.book.volume,
+            book: RwLock::new(parts.book),
             locks: Mutex::new(parts.locks),
             index_bytes_per_node: parts.index_bytes_per_node,
             make_anew: parts.make_anew,
@@ -158,7 +161,7 @@ impl Driver {
     }
 
     pub(super) fn volume_id(&self) -> VolumeId {
-        self.book.volume
+        self.volume_id
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
@@ -274,6 +277,9 @@ impl Driver {
             }
         }
         drop(core);
+        for node in outcome.seated {
+            self.on_seated(node);
+        }
         let inline = self.start_effects(outcome.disk, caller);
         for (callback, result) in callbacks {
             callback.call(result);
@@ -405,15 +411,15 @@ impl Driver {
     /// Figures that are asked for without the lock.
     pub(super) fn refresh(&self) {
         let core = self.core.lock();
-        let nodes = core.embedded.nodes.iter().flatten();
+        let all = core.embedded.writer.config().nodes.len();
+        let nodes = core.embedded.nodes.iter().take(all).flatten();
         let (count, live) = nodes.fold((0, 0), |(count, live), node| {
             (count + 1, live + node.figures().live_bytes)
         });
-        let all = core.embedded.nodes.len() as u64;
         let copies = crate::config::SEGMENTS as u64;
         let disk_bytes = core.embedded.writer.disk_bytes();
         drop(core);
-        let live = live * all / (u64::max(count, 1) * copies);
+        let live = live * all as u64 / (u64::max(count, 1) * copies);
         self.live_bytes
             .store(live.min(disk_bytes), Ordering::Relaxed);
         self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
@@ -424,11 +430,12 @@ impl Driver {
     }
 
     pub(super) fn node_statuses(&self, figures: &WriterFigures) -> Vec<NodeStatus> {
-        let paths = self.book.paths(&self.path);
+        let book = self.book.read().clone();
+        let paths = book.paths(&self.path);
         let core = self.core.lock();
         let config = core.embedded.writer.config();
         let reasons = self.reasons.lock();
-        let repairs = &figures.repairs;
+        let (repairs, replacements) = (&figures.repairs, &figures.replacements);
         let status = |(node, (state, reason)): (NodeId, &(NodeState, Option<String>))| {
             let there = core.embedded.nodes[node.index()].as_ref();
             let figures = there.map(|node| node.figures()).unwrap_or_default();
@@ -444,6 +451,7 @@ impl Driver {
                 live_bytes: figures.live_bytes,
                 checksum_errors: figures.checksum_errors,
                 repairs: repairs[node.index()],
+                successor: status_of(node, &book, &self.path, replacements),
             }
         };
         config.node_ids().zip(&figures.nodes).map(status).collect()

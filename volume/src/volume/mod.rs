@@ -1,12 +1,13 @@
 //! The handle that callers use: a volume of this machine, opened from its directories.
 //!
 //! `layout` — creating and removing; `open` — opening; `driver` — the lock around writer and
-//! nodes, and what is done outside it; `watch` — directories that vanish and come back; `seek`
-//! and `verify` — looking for data, comparing copies.
+//! nodes, and what is done outside it; `watch` — directories that vanish and come back; `replace` —
+//! others that take their place; `seek` and `verify` — looking for data, comparing copies.
 
 mod driver;
 mod layout;
 mod open;
+mod replace;
 mod seek;
 mod verify;
 mod watch;
@@ -23,7 +24,7 @@ use crate::writer::payload::cut;
 use crate::writer::{Answer, WriterFigures};
 use driver::{Callback, Caller, Driver};
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -207,6 +208,24 @@ impl Volume {
             Answer::Scrubbed(report) => Ok(report),
             _ => Err(IoFailure::Unreadable),
         }
+    }
+
+    /// Begins to fill a new directory that is to take the place of the node with this name. The
+    /// node serves on until it has everything; it can be called off until then.
+    ///
+    /// # Errors
+    /// [`VolumeError`] when there is no such node, it is being replaced already, or the directory
+    /// cannot be made.
+    pub fn replace_node(&self, name: &str, directory: &Path) -> Result<(), VolumeError> {
+        self.driver.replace_node(name, directory)
+    }
+
+    /// Calls the replacement of a node off; the directory that is removed.
+    ///
+    /// # Errors
+    /// [`VolumeError::Invalid`] when the node is not being replaced, or it is too late.
+    pub fn abort_replacement(&self, name: &str) -> Result<PathBuf, VolumeError> {
+        self.driver.abort_replacement(name)
     }
 
     /// How the volume is.

@@ -3,6 +3,7 @@
 use super::OpenOptions;
 use super::driver::{Driver, Parts};
 use super::layout::random_u64;
+use super::replace;
 use super::watch;
 use crate::embedded::Embedded;
 use crate::error::VolumeError;
@@ -87,11 +88,15 @@ pub(super) enum Unusable {
 
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, VolumeError> {
     let started = std::time::Instant::now();
-    let book = AddressBook::read(path)?;
+    let mut book = AddressBook::read(path)?;
+    if !book.successors.is_empty() {
+        replace::seat_what_is_configured(path, &mut book, options.make_anew);
+    }
     let count = book.nodes.len();
     let index_bytes_per_node = options.index_bytes / count.max(1);
     let results = open_nodes(path, &book, index_bytes_per_node);
-    let mut nodes: Vec<Option<Node>> = (0..count).map(|_| None).collect();
+    // Their successors' places behind them.
+    let mut nodes: Vec<Option<Node>> = (0..2 * count).map(|_| None).collect();
     let (mut locks, mut reasons, mut directories) = (HashMap::new(), HashMap::new(), Vec::new());
     for (index, result) in results.into_iter().enumerate() {
         let id = NodeId(index as u16);
@@ -144,7 +149,13 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         driver.close();
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
-    watch::start_watching(&driver)
+    let watching = watch::start_watching(&driver);
+    let looking = match options.make_anew {
+        true => replace::look_after_all(&driver),
+        false => Ok(()),
+    };
+    watching
+        .and(looking)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
 }
@@ -152,7 +163,8 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
 fn recover(driver: &Arc<Driver>) -> Result<(), String> {
     watch::start_ticking(driver).map_err(|error| error.to_string())?;
     driver.with_core(|core, now| {
-        let present: Vec<NodeId> = core.embedded.nodes.iter().flatten().map(Node::id).collect();
+        let nodes = core.embedded.nodes.iter().flatten();
+        let present: Vec<NodeId> = nodes.map(Node::id).collect();
         present
             .into_iter()
             .for_each(|node| core.embedded.writer.node_up(now, node));
@@ -218,7 +230,7 @@ pub(super) fn open_node(
     index_bytes: usize,
     trust: Trust,
 ) -> Result<OpenNode, Unusable> {
-    let path = book.paths(volume).swap_remove(id.index());
+    let path = volume.join(&book.place(id).ok_or(Unusable::Missing)?.path);
     match std::fs::metadata(&path) {
         Err(error) if is_absence(&error) => return Err(Unusable::Missing),
         Err(error) => return Err(judge(&error)),
@@ -263,7 +275,8 @@ fn read_superblock(
         }),
         SuperblockError::Damaged => Unusable::Damaged("its superblock is damaged".to_owned()),
     })?;
-    if superblock.config.volume != book.volume || superblock.node != id {
+    let seat = id.index() % book.nodes.len();
+    if superblock.config.volume != book.volume || superblock.node.index() != seat {
         return Err(Unusable::Foreign(
             "its directory belongs to another volume or node".into(),
         ));

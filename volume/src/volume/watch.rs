@@ -3,7 +3,7 @@
 
 use super::driver::{Driver, TICK};
 use super::layout::{new_superblock, random_u64};
-use super::open::{Trust, Unusable, open_node};
+use super::open::{OpenNode, Trust, Unusable, open_node};
 use crate::error::VolumeError;
 use crate::ids::{Incarnation, NodeId};
 use crate::io::node_directory::NodeDirectory;
@@ -29,7 +29,8 @@ fn start_looking(
     driver: &Arc<Driver>,
     look: impl Fn(&Driver, NodeId) + Copy + Send + 'static,
 ) -> std::io::Result<()> {
-    (0..driver.book.nodes.len()).try_for_each(|index| {
+    let count = driver.book.read().nodes.len();
+    (0..count).try_for_each(|index| {
         let node = NodeId(index as u16);
         start(
             driver,
@@ -72,7 +73,7 @@ fn look_at_node(driver: &Driver, node: NodeId) {
         }
         Some(directory) => look_after(driver, node, &directory),
         // A late write would land in what is opened now.
-        None if !driver.is_quiet(node) => {}
+        None if !driver.is_quiet(node) || !driver.is_quiet(driver.successor(node)) => {}
         None if driver.failed.lock().contains(&node) => bring_back_failed(driver, node),
         None => bring_back(driver, node, Trust::AsFound),
     }
@@ -100,11 +101,8 @@ fn look_after(driver: &Driver, node: NodeId, directory: &NodeDirectory) {
 
 /// Takes a node out of service. Its directory is opened again, or made anew, in a later round:
 /// what was still asked of the old one has failed by then.
-fn give_up(driver: &Driver, node: NodeId, reason: &str) {
-    log::warn!(
-        "node {}: {reason}",
-        driver.book.nodes[node.index()].path.display()
-    );
+pub(super) fn give_up(driver: &Driver, node: NodeId, reason: &str) {
+    log::warn!("node {}: {reason}", driver.path_of(node).display());
     driver.directories.remove(node);
     driver.locks.lock().remove(&node);
     driver.reasons.lock().insert(node, reason.to_owned());
@@ -178,16 +176,9 @@ fn others_suffice(driver: &Driver, node: NodeId) -> bool {
 /// Opens a node whose directory is there again; makes it anew where that is safe.
 fn bring_back(driver: &Driver, node: NodeId, trust: Trust) {
     let index_bytes = driver.index_bytes_per_node;
-    match open_node(driver.path(), &driver.book, node, index_bytes, trust) {
-        Ok(open) => {
-            driver.locks.lock().insert(node, open.lock);
-            driver.reasons.lock().remove(&node);
-            driver.directories.insert(node, open.directory);
-            driver.with_core(|core, now| {
-                core.embedded.nodes[node.index()] = Some(open.node);
-                core.embedded.writer.node_up(now, node);
-            });
-        }
+    let book = driver.book.read().clone();
+    match open_node(driver.path(), &book, node, index_bytes, trust) {
+        Ok(open) => take_in(driver, node, open),
         Err(Unusable::Missing) => {
             rebuild(driver, node);
         }
@@ -204,6 +195,17 @@ fn bring_back(driver: &Driver, node: NodeId, trust: Trust) {
     }
 }
 
+/// A node that was opened is there for the core.
+pub(super) fn take_in(driver: &Driver, node: NodeId, open: OpenNode) {
+    driver.locks.lock().insert(node, open.lock);
+    driver.reasons.lock().remove(&node);
+    driver.directories.insert(node, open.directory);
+    driver.with_core(|core, now| {
+        core.embedded.nodes[node.index()] = Some(open.node);
+        core.embedded.writer.node_up(now, node);
+    });
+}
+
 /// Makes a node's directory anew, if that would be on the file system that it was on: a disk that
 /// is not mounted is not an empty one. The new directory counts nowhere until the other nodes have
 /// admitted it; unless three others prove everything, nothing could fill it. `false` when nothing
@@ -212,9 +214,9 @@ fn rebuild(driver: &Driver, node: NodeId) -> bool {
     if !driver.make_anew || !others_suffice(driver, node) {
         return false;
     }
-    let address = &driver.book.nodes[node.index()];
-    let path = driver.book.paths(driver.path()).swap_remove(node.index());
-    if file_system_of_node(&path).ok() != Some(address.file_system) {
+    let path = driver.path_of(node);
+    let file_system = driver.book.read().nodes[node.index()].file_system;
+    if file_system_of_node(&path).ok() != Some(file_system) {
         let reason = "its parent is missing, or the disk that it was on is not mounted there";
         driver.reasons.lock().insert(node, reason.to_owned());
         return false;

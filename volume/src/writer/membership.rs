@@ -111,9 +111,11 @@ pub(super) struct Reconfiguration {
 }
 
 #[derive(Debug)]
-enum AfterReconfiguration {
+pub(super) enum AfterReconfiguration {
     Answer(Ticket),
     Admit(NodeId),
+    /// The successor of this node takes its place.
+    Seat(NodeId),
 }
 
 impl Writer {
@@ -124,6 +126,9 @@ impl Writer {
             phase: Phase::Promising,
             ..NodeView::default()
         };
+        if self.config.is_successor(node) {
+            self.begin_replacement(self.config.seat(node));
+        }
         if self.epoch.number > 0 {
             let epoch = self.epoch;
             self.send(node, Request::Promise { epoch });
@@ -164,7 +169,7 @@ impl Writer {
 
     /// Lets a node that was left behind join again when it has worked off what it had.
     pub(super) fn rejoin_nodes(&mut self) {
-        for node in self.config.node_ids() {
+        for node in self.addresses() {
             let view = &self.nodes[node.index()];
             if view.phase == Phase::Behind && view.outstanding_bytes == 0 {
                 self.ask_to_join(node);
@@ -194,7 +199,9 @@ impl Writer {
         view.incarnation = Some(report.incarnation);
         view.fresh = report.fresh;
         view.heard(report);
-        if self.config.nodes[node.index()].incarnation == report.incarnation {
+        if self.config.is_successor(node) {
+            self.join_to_succeed(node, report);
+        } else if self.config.nodes[node.index()].incarnation == report.incarnation {
             self.hold_list(node);
         } else if !report.fresh {
             // It was replaced while it was away, and what was annulled since may be in its log.
@@ -250,7 +257,7 @@ impl Writer {
         self.reconfigure(config, AfterReconfiguration::Answer(ticket));
     }
 
-    fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
+    pub(super) fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
         config.version += 1;
         let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
         let epoch = self.epoch;
@@ -310,7 +317,7 @@ impl Writer {
         let enough = self
             .reconfiguring
             .as_ref()
-            .is_some_and(|change| self.config_is_held(&change.held_by, &change.asked));
+            .is_some_and(|change| self.config_is_held(change));
         if let Some(change) = enough.then(|| self.reconfiguring.take()).flatten() {
             self.set_config(change.config);
             match change.then {
@@ -320,17 +327,25 @@ impl Writer {
                         self.hold_list(node);
                     }
                 }
+                AfterReconfiguration::Seat(node) => self.seat_successor(now, node),
             }
             self.review(now);
         }
     }
 
     /// Whether four members of every placement hold a configuration, or all three that are left.
-    fn config_is_held(&self, held_by: &BTreeSet<NodeId>, asked: &BTreeSet<NodeId>) -> bool {
+    /// Where a node is exchanged it counts with its successor, and it takes four.
+    fn config_is_held(&self, change: &Reconfiguration) -> bool {
+        let holds = |node: NodeId| {
+            let both = (self.is_exchanged(node)).then(|| self.config.successor(node));
+            let mut needed = [Some(node), both].into_iter().flatten();
+            needed.all(|node| change.held_by.contains(&node))
+        };
+        let is_exchange = matches!(change.then, AfterReconfiguration::Seat(_));
         self.placements.iter().all(|members| {
-            let held = members.iter().filter(|node| held_by.contains(node)).count();
-            let able = members.iter().filter(|node| asked.contains(node)).count();
-            held >= WRITE_QUORUM || (held == able && held >= READ_QUORUM)
+            let held = members.iter().filter(|node| holds(**node)).count();
+            let able = members.iter().filter(|node| change.asked.contains(node));
+            held >= WRITE_QUORUM || !is_exchange && held == able.count() && held >= READ_QUORUM
         })
     }
 
@@ -388,8 +403,8 @@ impl Writer {
     /// A group begins to exist. Its members have everything up to nothing, but for those whose
     /// segment was being filled when the group was annulled as a whole.
     pub(super) fn begin_group(&mut self, group: GroupId) {
-        let members = self.config.members(group);
-        let view = ProtectionGroup::new(members, Lsn::NONE);
+        let view = self.new_group(group, Lsn::NONE);
+        let members = view.members;
         self.groups.insert(group, view);
         for node in members {
             if self.nodes[node.index()].incomplete.contains(&group) {
@@ -462,16 +477,13 @@ impl Writer {
     }
 
     fn groups_of(&self, node: NodeId) -> Vec<GroupId> {
-        let held = self
-            .groups
-            .iter()
-            .filter(|(_, view)| view.members.contains(&node));
+        let held = self.groups.iter().filter(|(_, view)| view.is_held_by(node));
         held.map(|(group, _)| *group).collect()
     }
 
     pub(super) fn streaming_nodes(&self) -> Vec<NodeId> {
         let streaming = |node: &NodeId| self.nodes[node.index()].is_streaming();
-        self.config.node_ids().filter(streaming).collect()
+        self.addresses().into_iter().filter(streaming).collect()
     }
 
     /// How many members of a placement are accepted, where they are fewest.
@@ -508,12 +520,10 @@ impl Writer {
     /// Health of the volume: that of its worst group.
     pub(super) fn state(&self) -> VolumeState {
         let count = |group: &ProtectionGroup| {
-            let able = group.members.iter().filter(|node| {
-                self.nodes[node.index()].is_streaming() && group.is_complete(**node)
-            });
+            let able = group.able(|node| self.nodes[node.index()].is_streaming());
             match group.is_settled() {
-                true => able.count(),
-                false => able.count().min(READ_QUORUM),
+                true => able,
+                false => able.min(READ_QUORUM),
             }
         };
         let placed = self.fewest_of_a_placement(|node| self.nodes[node.index()].is_streaming());

@@ -5,7 +5,8 @@
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
 //! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
-//! `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
+//! `replacement` — another directory takes a node's
+//! place; `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
 //! `patience` — asking again.
 
 mod admission;
@@ -19,6 +20,7 @@ mod pending;
 mod reads;
 mod recovery;
 mod repair;
+mod replacement;
 mod scrub;
 mod sending;
 mod settling;
@@ -126,6 +128,9 @@ pub enum WriterEffect {
     },
     /// The recovery is over: the volume serves, or cannot, and why.
     Opened(Result<(), String>),
+    /// The successor of this node has taken its place, durably: from now on the node's directory
+    /// is that of its successor, and its own is of no use any more.
+    Seated(NodeId),
 }
 
 /// The writer; see the module's page.
@@ -159,6 +164,8 @@ pub struct Writer {
     repairs: Repairs,
     scrub: Option<Scrub>,
     reconfiguring: Option<membership::Reconfiguration>,
+    /// Nodes whose place another directory is to take.
+    replacing: BTreeMap<NodeId, replacement::Stage>,
     /// Four members of every group can take writes.
     writable: bool,
     /// Since when they cannot.
@@ -197,6 +204,8 @@ pub struct WriterFigures {
     pub nodes: Vec<(NodeState, Option<String>)>,
     /// What was mended on each node.
     pub repairs: Vec<RepairFigures>,
+    /// Nodes whose place another directory is to take, and the state of that one.
+    pub replacements: Vec<(NodeId, NodeState, Option<String>)>,
     /// Requests that are parked or wait for the quorum.
     pub waiting_requests: usize,
 }
@@ -205,7 +214,8 @@ impl Writer {
     /// A writer that has not opened the volume yet. `writer_id` is random and makes its epochs
     /// unique; `config` is what any node's superblock says, replaced by the newest one found.
     pub fn new(config: VolumeConfig, writer_id: u64, policy: WriterPolicy) -> Writer {
-        let nodes = config.node_ids().map(|_| NodeView::default()).collect();
+        // Their successors' behind them.
+        let nodes = vec![NodeView::default(); 2 * config.nodes.len()];
         Writer {
             placements: membership::placements(&config),
             config,
@@ -233,6 +243,7 @@ impl Writer {
             repairs: Repairs::default(),
             scrub: None,
             reconfiguring: None,
+            replacing: BTreeMap::new(),
             writable: false,
             unwritable_since: None,
             announced: Lsn::NONE,
@@ -353,6 +364,7 @@ impl Writer {
             self.ask_again(now);
             self.rejoin_nodes();
             self.reconfigure_next();
+            self.replacement_next();
             self.catch_up_next(now);
             self.repair_next(now);
             self.scrub_next(now);
@@ -419,6 +431,7 @@ impl Writer {
                 .node_ids()
                 .map(|node| self.repairs.figures(node))
                 .collect(),
+            replacements: self.replacement_figures(),
             waiting_requests: self.parked.len() + self.waiting.len(),
         }
     }

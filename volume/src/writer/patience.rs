@@ -26,7 +26,7 @@ impl Writer {
         if !self.is_time_to_ask(now) {
             return;
         }
-        for node in self.config.node_ids() {
+        for node in self.addresses() {
             match self.nodes[node.index()].phase {
                 Phase::Promising => self.ask_to_join(node),
                 Phase::Listing => self.send_list(node),

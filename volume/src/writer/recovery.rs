@@ -3,7 +3,6 @@
 //! data in a model of it.
 
 use super::catch_up::CatchUp;
-use super::groups::ProtectionGroup;
 use super::membership::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
@@ -101,6 +100,8 @@ impl Writer {
             return;
         }
         match &mut self.recovery {
+            // A successor is no member: it joins when the volume serves.
+            Some(_) if self.config.is_successor(from) => {}
             Some(recovery) if recovery.step == Step::Promising => {
                 let view = &mut self.nodes[from.index()];
                 view.incarnation = Some(report.incarnation);
@@ -363,12 +364,7 @@ impl Writer {
     fn make_groups(&mut self, anchors: &BTreeMap<GroupId, (Lsn, Lsn)>) {
         self.groups = anchors
             .iter()
-            .map(|(group, (anchor, _))| {
-                (
-                    *group,
-                    ProtectionGroup::new(self.config.members(*group), *anchor),
-                )
-            })
+            .map(|(group, (anchor, _))| (*group, self.new_group(*group, *anchor)))
             .collect();
     }
 
@@ -429,7 +425,7 @@ impl Writer {
         for node in recovery.listed.iter().copied() {
             for (group, (anchor, _)) in &recovery.anchors {
                 let view = self.groups.get(group);
-                let member = view.is_some_and(|view| view.members.contains(&node));
+                let member = view.is_some_and(|view| view.is_held_by(node));
                 if member && !view.is_some_and(|view| view.is_current(node)) {
                     let complete = view.is_some_and(|view| view.is_complete(node));
                     let scl = view.map_or(Lsn::NONE, |view| view.scl(node)).min(*anchor);
@@ -439,7 +435,7 @@ impl Writer {
         }
         // Those that were too late, were left out, or have a new directory, join now.
         self.unreadable.clear();
-        for node in self.config.node_ids() {
+        for node in self.addresses() {
             let is_up = self.nodes[node.index()].phase != Phase::Down;
             if is_up && !recovery.listed.contains(&node) {
                 self.node_up(now, node);

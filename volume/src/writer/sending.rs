@@ -44,9 +44,12 @@ impl Writer {
 
     fn send_batch(&mut self, members: [NodeId; SEGMENTS], batch: Batch) {
         let frame = self.frame(batch);
-        members
-            .into_iter()
-            .for_each(|node| self.send_frame(node, Arc::clone(&frame)));
+        for node in members {
+            self.send_frame(node, Arc::clone(&frame));
+            if self.replacing.contains_key(&node) {
+                self.send_frame(self.config.successor(node), Arc::clone(&frame));
+            }
+        }
     }
 
     /// The oldest unsent records that one frame may carry.
@@ -101,7 +104,7 @@ impl Writer {
         let held = self.pending.sent().filter(|pending| {
             groups
                 .get(&pending.record.group)
-                .is_some_and(|view| view.members.contains(&node))
+                .is_some_and(|view| view.is_held_by(node))
         });
         let mut batches: Vec<Batch> = vec![Vec::new()];
         let mut pages = 0;

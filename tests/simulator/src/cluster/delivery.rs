@@ -284,6 +284,7 @@ impl Cluster {
                         .reach_if(result.is_err(), Mark::RecoveryRefused);
                     self.tell(|| format!("{id:?} opened: {result:?}"));
                 }
+                WriterEffect::Seated(node) => self.on_seated(id, node),
             }
         }
     }

@@ -51,7 +51,10 @@ impl Run {
     fn wait_until_healthy(&mut self) {
         self.wait_for("the nodes do not all come back", |run| {
             let process = run.cluster.writer(run.clients[run.head].writer);
-            process.is_some_and(|process| process.writer.figures().state == VolumeState::Healthy)
+            process.is_some_and(|process| {
+                let figures = process.writer.figures();
+                figures.state == VolumeState::Healthy && figures.replacements.is_empty()
+            })
         });
     }
 
@@ -120,7 +123,7 @@ impl Run {
 
     /// Where a directory is gone somebody puts an empty disk, once it is safe.
     fn replace_what_is_gone(&mut self) {
-        for index in 0..self.cluster.hosts.len() {
+        for index in 0..self.cluster.seats() {
             if self.cluster.hosts[index].disk.is_none() {
                 self.cluster.rebuild(NodeId(index as u16));
             }

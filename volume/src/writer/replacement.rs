@@ -1,0 +1,154 @@
+//! Another directory takes the place of a node while the volume is used (SIGMOD'18 §4.1).
+//!
+//! The new directory, the node's *successor*, has an address of its own behind those of the nodes.
+//! It is filled like any other new directory and gets every frame, and it counts for nothing: no
+//! quorum, no read, no recovery knows of it. So the replacement can be called off at any moment, and
+//! a crash ends it without a trace.
+//!
+//! When the successor holds all that may count as durable, the two are exchanged: from then on what
+//! is written counts only where four of the six that are and four of the six that will be hold it,
+//! which is the same as to count the node for what both it and its successor hold. Then a
+//! configuration that names the successor's life in the node's place is made durable by the same
+//! rule. A crash meanwhile leaves the old configuration or the new one to be found, and the same
+//! records are durable in both. After that the old directory is of an earlier life.
+
+use super::Writer;
+use super::WriterEffect;
+use super::groups::ProtectionGroup;
+use super::membership::AfterReconfiguration;
+use crate::ids::{GroupId, NodeId};
+use crate::lsn::Lsn;
+use crate::message::Report;
+use crate::status::NodeState;
+use crate::time::Instant;
+
+/// How far a replacement has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The successor is being filled; it can be called off.
+    Filling,
+    /// The new configuration is on its way.
+    Exchanging,
+}
+
+impl Writer {
+    /// Everybody who may be sent something: nodes, and the successors of those that are replaced.
+    pub(super) fn addresses(&self) -> Vec<NodeId> {
+        let replaced = self.replacing.keys();
+        let successors = replaced.map(|node| self.config.successor(*node));
+        self.config.node_ids().chain(successors).collect()
+    }
+
+    /// Whether what counts for a node is what its successor holds, too.
+    pub fn is_exchanged(&self, node: NodeId) -> bool {
+        self.replacing.get(&node) == Some(&Stage::Exchanging)
+    }
+
+    /// A group as the writer begins to see it.
+    pub(super) fn new_group(&self, group: GroupId, tip: Lsn) -> ProtectionGroup {
+        let mut view = ProtectionGroup::new(self.config.members(group), tip);
+        for node in self.replacing.keys() {
+            view.add_successor(*node, self.config.successor(*node));
+            if self.is_exchanged(*node) {
+                view.join_successor(*node);
+            }
+        }
+        view
+    }
+
+    /// A new directory is there that is to take the place of a node, or comes back.
+    pub(super) fn begin_replacement(&mut self, node: NodeId) {
+        self.replacing.entry(node).or_insert(Stage::Filling);
+        let successor = self.config.successor(node);
+        for view in self.groups.values_mut() {
+            view.add_successor(node, successor);
+            view.forget(successor);
+        }
+    }
+
+    /// A successor has promised. It must be new, or hold this writer's list: nobody remembers for it
+    /// what was annulled at an open that it missed, since it is no member.
+    pub(super) fn join_to_succeed(&mut self, successor: NodeId, report: &Report) {
+        if report.fresh || report.list.epoch == self.list.epoch {
+            self.hold_list(successor);
+        } else {
+            let now = self.now;
+            self.node_down(now, successor, "it missed an open, and must begin anew");
+        }
+    }
+
+    /// Nothing takes the place of this node any more. `false` when it is too late: the exchange has
+    /// begun.
+    pub fn abort_replacement(&mut self, now: Instant, node: NodeId) -> bool {
+        if self.is_exchanged(node) {
+            return false;
+        }
+        self.forget_successor(now, node, "its replacement was called off");
+        true
+    }
+
+    fn forget_successor(&mut self, now: Instant, node: NodeId, reason: &str) {
+        self.node_down(now, self.config.successor(node), reason);
+        self.replacing.remove(&node);
+        for view in self.groups.values_mut() {
+            view.drop_successor(node);
+        }
+    }
+
+    /// Begins an exchange, if a successor is ready and everything can go on meanwhile.
+    pub(super) fn replacement_next(&mut self) {
+        if self.reconfiguring.is_some() || self.policy.read_only {
+            return;
+        }
+        let filling = self.replacing.iter();
+        let mut filling = filling.filter(|(_, stage)| **stage == Stage::Filling);
+        let ready = filling.find(|(node, _)| self.can_be_exchanged(**node));
+        if let Some(node) = ready.map(|(node, _)| *node) {
+            self.exchange(node);
+        }
+    }
+
+    /// Whether a node's successor holds everything, and writes stay durable when both must.
+    fn can_be_exchanged(&self, node: NodeId) -> bool {
+        let successor = self.config.successor(node);
+        let streams = |node: NodeId| self.nodes[node.index()].is_streaming();
+        let mut held = self.groups.values().filter(|view| view.is_held_by(node));
+        streams(successor)
+            && held.all(|view| {
+                let mut joint = view.clone();
+                joint.join_successor(node);
+                view.may_take_over(successor) && joint.can_write(streams)
+            })
+    }
+
+    fn exchange(&mut self, node: NodeId) {
+        let successor = self.config.successor(node);
+        let Some(life) = self.nodes[successor.index()].incarnation else {
+            return;
+        };
+        self.replacing.insert(node, Stage::Exchanging);
+        for view in self.groups.values_mut() {
+            view.join_successor(node);
+        }
+        self.review(self.now);
+        let mut config = self.config.clone();
+        config.nodes[node.index()].incarnation = life;
+        self.reconfigure(config, AfterReconfiguration::Seat(node));
+    }
+
+    /// The configuration that names the successor is durable. It joins as the node that it is now.
+    pub(super) fn seat_successor(&mut self, now: Instant, node: NodeId) {
+        self.forget_successor(now, node, "it takes the place of the node");
+        self.node_down(now, node, "another directory has taken its place");
+        self.effects.push_back(WriterEffect::Seated(node));
+    }
+
+    /// Nodes that are replaced, with the state of their successors.
+    pub(super) fn replacement_figures(&self) -> Vec<(NodeId, NodeState, Option<String>)> {
+        let figures = |node: &NodeId| {
+            let (state, reason) = self.node_state(self.config.successor(*node));
+            (*node, state, reason)
+        };
+        self.replacing.keys().map(figures).collect()
+    }
+}
