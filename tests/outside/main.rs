@@ -16,6 +16,8 @@ mod loss;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
+mod replacement;
+#[cfg(test)]
 mod space;
 #[cfg(test)]
 mod sqlite;

@@ -4,7 +4,7 @@
 //! redoubt-volume 1
 //! id <volume, 32 hex digits>
 //! node <index> <zone letter> <file system, hex> <path>
-//! successor <index> <zone letter> <file system, hex> <path>   of a node that is being replaced
+//! successor <index> <zone letter> <file system, hex> <path>
 //! ```
 //!
 //! It only helps to find the nodes; what counts is in their superblocks. A path is relative to

@@ -72,9 +72,10 @@ pub fn create(volume: &Path, layout: &CreateLayout) -> Result<(), VolumeError> {
 pub fn destroy(volume: &Path) -> Result<(), VolumeError> {
     let book = AddressBook::read(volume)?;
     let mut nodes = Vec::new();
-    let successors = book.successors.values();
-    let successors = successors.map(|address| volume.join(&address.path));
-    for path in book.paths(volume).into_iter().chain(successors) {
+    let mut paths = places(volume, &book);
+    let replaced = former_nodes(volume).filter(|path| !paths.contains(path));
+    paths.extend(replaced.collect::<Vec<_>>());
+    for path in paths {
         if belongs_to(&path, volume, &book)? {
             nodes.push(path);
         } else {
@@ -133,15 +134,27 @@ pub fn file_system_of_node(directory: &Path) -> io::Result<u64> {
 /// [`VolumeError::Exists`] when there is something in it, [`VolumeError::Invalid`] when a node or the
 /// volume lies there.
 pub fn check_new_node(volume: &Path, book: &AddressBook, path: &Path) -> Result<(), VolumeError> {
-    let successors = book.successors.values();
-    let successors = successors.map(|address| volume.join(&address.path));
-    let mut paths: Vec<PathBuf> = book.paths(volume).into_iter().chain(successors).collect();
+    let mut paths = places(volume, book);
     paths.push(path.to_path_buf());
     check_apart(volume, &paths)?;
     match is_free(path)? {
         true => Ok(()),
         false => Err(VolumeError::Exists(path.to_path_buf())),
     }
+}
+
+/// The directories of nodes, and those that are to take their places.
+fn places(volume: &Path, book: &AddressBook) -> Vec<PathBuf> {
+    let successors = book.successors.values();
+    let successors = successors.map(|address| volume.join(&address.path));
+    book.paths(volume).into_iter().chain(successors).collect()
+}
+
+/// What is where nodes are made by default: also those whose place another directory has taken.
+fn former_nodes(volume: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(volume.join(NODES_NAME));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
 }
 
 /// Whether nothing is there, or an empty directory.

@@ -206,3 +206,7 @@ impl ProtectionGroup {
         places.count()
     }
 }
+
+#[cfg(test)]
+#[path = "groups_tests.rs"]
+mod tests;

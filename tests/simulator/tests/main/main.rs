@@ -11,6 +11,7 @@ mod crash_points;
 mod healing_cases;
 mod recovery_cases;
 mod reference_model;
+mod replacement_cases;
 mod runs;
 mod space_cases;
 mod two_lines;
