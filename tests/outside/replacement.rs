@@ -1,6 +1,8 @@
 //! Nodes that another directory replaces under a mounted disk.
 
-use crate::support::{Mounted, TempVolume, await_that, fuse, pattern, read_direct, redoubt};
+use crate::support::{
+    Mounted, SetWhenDropped, TempVolume, await_that, fuse, pattern, read_direct, redoubt,
+};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -46,6 +48,7 @@ fn a_node_is_replaced_under_load_and_the_volume_never_notices() {
     let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     let new = volume.home().join("new disk");
     std::thread::scope(|scope| {
+        let _stop = SetWhenDropped(&stop);
         scope.spawn(|| {
             let file = mounted.open(0);
             while !stop.load(Ordering::Relaxed) {
@@ -60,7 +63,6 @@ fn a_node_is_replaced_under_load_and_the_volume_never_notices() {
         await_that("more writes", 30, || {
             rounds.load(Ordering::Relaxed) > before + 5
         });
-        stop.store(true, Ordering::Relaxed);
         assert!(replaced.status.success(), "{replaced:?}");
     });
     assert_eq!(place_of(&volume, "b2"), new);

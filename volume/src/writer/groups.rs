@@ -15,8 +15,9 @@ pub(super) struct ProtectionGroup {
     pub(super) members: [NodeId; SEGMENTS],
     /// Who is being filled to take a member's place. It counts for nothing.
     successors: [Option<NodeId>; SEGMENTS],
-    /// The member is being exchanged: what counts for it is what its successor holds, too.
-    joint: [bool; SEGMENTS],
+    /// The member is being exchanged since the PGCL was this: what counts for it is what its
+    /// successor holds, too.
+    joint: [Option<Lsn>; SEGMENTS],
     /// What each segment has proved, while it is complete.
     scls: [Lsn; PLACES],
     complete: [bool; PLACES],
@@ -39,7 +40,7 @@ impl ProtectionGroup {
         ProtectionGroup {
             members,
             successors: [None; SEGMENTS],
-            joint: [false; SEGMENTS],
+            joint: [None; SEGMENTS],
             scls: [Lsn::NONE; PLACES],
             complete: [!tip.is_some(); PLACES],
             looked: ([Lsn::NONE; PLACES], Lsn::NONE),
@@ -75,7 +76,7 @@ impl ProtectionGroup {
     pub(super) fn drop_successor(&mut self, member: NodeId) {
         if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
             self.successors[place] = None;
-            self.joint[place] = false;
+            self.joint[place] = None;
         }
     }
 
@@ -83,15 +84,25 @@ impl ProtectionGroup {
     /// and four of the six that will be (SIGMOD'18 §4.1: both sets share five).
     pub(super) fn join_successor(&mut self, member: NodeId) {
         if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
-            self.joint[place] = !is_planted(Bug::ExchangeWithoutBoth);
+            self.joint[place] = Some(self.pgcl);
         }
     }
 
-    /// Whether a successor holds all that may count as durable.
-    pub(super) fn may_take_over(&self, successor: NodeId) -> bool {
-        let early = is_planted(Bug::ExchangeTooEarly);
-        let has_all = self.scl(successor) >= self.tip.max(self.pgcl) || early;
-        self.is_complete(successor) && has_all
+    /// The member counts for itself again.
+    pub(super) fn part_successor(&mut self, member: NodeId) {
+        if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
+            self.joint[place] = None;
+        }
+    }
+
+    /// Whether the member's successor holds all that counted as durable before both had to hold it.
+    pub(super) fn may_take_over(&self, member: NodeId) -> bool {
+        let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) else {
+            return true;
+        };
+        let (before, holds) = (self.joint[place], self.scls[place + SEGMENTS]);
+        let has_all = before.is_some_and(|before| holds >= before);
+        self.complete[place + SEGMENTS] && (has_all || is_planted(Bug::ExchangeTooEarly))
     }
 
     /// What the six places count for.
@@ -99,9 +110,10 @@ impl ProtectionGroup {
         std::array::from_fn(|place| {
             let (own, successors) = (self.scls[place], self.scls[place + SEGMENTS]);
             match self.joint[place] {
-                true => own.min(successors),
-                false if is_planted(Bug::SuccessorCounts) => own.max(successors),
-                false => own,
+                Some(_) if is_planted(Bug::ExchangeWithoutBoth) => own,
+                Some(_) => own.min(successors),
+                None if is_planted(Bug::SuccessorCounts) => own.max(successors),
+                None => own,
             }
         })
     }
@@ -200,7 +212,7 @@ impl ProtectionGroup {
     pub(super) fn able(&self, usable: impl Fn(NodeId) -> bool) -> usize {
         let is_able = |node: NodeId| usable(node) && self.is_complete(node);
         let places = (0..SEGMENTS).filter(|place| {
-            let both = self.successors[*place].filter(|_| self.joint[*place]);
+            let both = self.successors[*place].filter(|_| self.joint[*place].is_some());
             is_able(self.members[*place]) && both.is_none_or(is_able)
         });
         places.count()

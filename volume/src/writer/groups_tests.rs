@@ -86,11 +86,18 @@ fn a_successor_may_take_over_when_it_holds_all_that_counted() {
     for node in [0, 1, 2, 5].map(NodeId) {
         group.on_scl(node, Lsn(9));
     }
-    group.tip = Lsn(7);
     group.on_complete(new, Lsn(7));
-    assert!(!group.may_take_over(new), "four hold 9, one of them leaves");
+    group.join_successor(NodeId(5));
+    assert!(
+        !group.may_take_over(NodeId(5)),
+        "four hold 9, one of them leaves"
+    );
+    group.on_scl(NodeId(3), Lsn(12));
     group.on_scl(new, Lsn(9));
-    assert!(group.may_take_over(new));
+    assert!(group.may_take_over(NodeId(5)));
     group.forget(new);
-    assert!(!group.may_take_over(new));
+    assert!(!group.may_take_over(NodeId(5)));
+    group.part_successor(NodeId(5));
+    group.on_complete(new, Lsn(12));
+    assert!(!group.may_take_over(NodeId(5)), "it counts for nothing");
 }

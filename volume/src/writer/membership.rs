@@ -337,7 +337,8 @@ impl Writer {
     /// Where a node is exchanged it counts with its successor, and it takes four.
     fn config_is_held(&self, change: &Reconfiguration) -> bool {
         let holds = |node: NodeId| {
-            let both = (self.is_exchanged(node)).then(|| self.config.successor(node));
+            let both = self.is_exchanged(node);
+            let both = both.then(|| self.config.successor(node));
             let mut needed = [Some(node), both].into_iter().flatten();
             needed.all(|node| change.held_by.contains(&node))
         };

@@ -5,10 +5,10 @@
 //! quorum, no read, no recovery knows of it. So the replacement can be called off at any moment, and
 //! a crash ends it without a trace.
 //!
-//! When the successor holds all that may count as durable, the two are exchanged: from then on what
-//! is written counts only where four of the six that are and four of the six that will be hold it,
-//! which is the same as to count the node for what both it and its successor hold. Then a
-//! configuration that names the successor's life in the node's place is made durable by the same
+//! When the successor is filled, what is written counts only where four of the six that are and four
+//! of the six that will be hold it, which is the same as to count the node for what both it and its
+//! successor hold. When the successor also holds all that counted before that, the two are exchanged:
+//! a configuration that names the successor's life in the node's place is made durable by the same
 //! rule. A crash meanwhile leaves the old configuration or the new one to be found, and the same
 //! records are durable in both. After that the old directory is of an earlier life.
 
@@ -25,8 +25,10 @@ use crate::time::Instant;
 /// How far a replacement has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The successor is being filled; it can be called off.
+    /// The successor is being filled.
     Filling,
+    /// The node counts for what its successor holds, too; it can still be called off.
+    Joint,
     /// The new configuration is on its way.
     Exchanging,
 }
@@ -39,7 +41,8 @@ impl Writer {
         self.config.node_ids().chain(successors).collect()
     }
 
-    /// Whether what counts for a node is what its successor holds, too.
+    /// Whether a configuration is on its way that names the node's successor in its place: what
+    /// counts as durable with the node the successor holds, too.
     pub fn is_exchanged(&self, node: NodeId) -> bool {
         self.replacing.get(&node) == Some(&Stage::Exchanging)
     }
@@ -49,7 +52,7 @@ impl Writer {
         let mut view = ProtectionGroup::new(self.config.members(group), tip);
         for node in self.replacing.keys() {
             view.add_successor(*node, self.config.successor(*node));
-            if self.is_exchanged(*node) {
+            if self.replacing.get(node) != Some(&Stage::Filling) {
                 view.join_successor(*node);
             }
         }
@@ -95,42 +98,75 @@ impl Writer {
         }
     }
 
-    /// Begins an exchange, if a successor is ready and everything can go on meanwhile.
+    /// Takes replacements one step further, or back where a successor has failed.
     pub(super) fn replacement_next(&mut self) {
-        if self.reconfiguring.is_some() || self.policy.read_only {
+        if self.policy.read_only {
             return;
         }
-        let filling = self.replacing.iter();
-        let mut filling = filling.filter(|(_, stage)| **stage == Stage::Filling);
-        let ready = filling.find(|(node, _)| self.can_be_exchanged(**node));
-        if let Some(node) = ready.map(|(node, _)| *node) {
-            self.exchange(node);
+        for (node, stage) in self.replacing.clone() {
+            let is_ready = self.is_filled(node) && self.can_write_jointly(node);
+            match stage {
+                Stage::Filling if is_ready => self.join_both(node),
+                Stage::Joint if !is_ready => self.part_both(node),
+                Stage::Joint if self.reconfiguring.is_none() => self.exchange(node),
+                Stage::Filling | Stage::Joint | Stage::Exchanging => {}
+            }
         }
     }
 
-    /// Whether a node's successor holds everything, and writes stay durable when both must.
-    fn can_be_exchanged(&self, node: NodeId) -> bool {
-        let successor = self.config.successor(node);
-        let streams = |node: NodeId| self.nodes[node.index()].is_streaming();
-        let mut held = self.groups.values().filter(|view| view.is_held_by(node));
-        streams(successor)
-            && held.all(|view| {
-                let mut joint = view.clone();
-                joint.join_successor(node);
-                view.may_take_over(successor) && joint.can_write(streams)
-            })
+    fn groups_held_by(&self, node: NodeId) -> impl Iterator<Item = &ProtectionGroup> {
+        self.groups
+            .values()
+            .filter(move |view| view.is_held_by(node))
     }
 
+    fn is_filled(&self, node: NodeId) -> bool {
+        let successor = self.config.successor(node);
+        self.nodes[successor.index()].is_streaming()
+            && self
+                .groups_held_by(node)
+                .all(|view| view.is_complete(successor))
+    }
+
+    /// Whether writes stay durable when both must hold them.
+    fn can_write_jointly(&self, node: NodeId) -> bool {
+        let streams = |node: NodeId| self.nodes[node.index()].is_streaming();
+        self.groups_held_by(node).all(|view| {
+            let mut joint = view.clone();
+            joint.join_successor(node);
+            joint.can_write(streams)
+        })
+    }
+
+    fn join_both(&mut self, node: NodeId) {
+        self.replacing.insert(node, Stage::Joint);
+        for view in self.groups.values_mut() {
+            view.join_successor(node);
+        }
+        self.review(self.now);
+    }
+
+    fn part_both(&mut self, node: NodeId) {
+        self.replacing.insert(node, Stage::Filling);
+        for view in self.groups.values_mut() {
+            view.part_successor(node);
+        }
+        self.review(self.now);
+    }
+
+    /// Sends the configuration, once the successor holds all that counted without it.
     fn exchange(&mut self, node: NodeId) {
         let successor = self.config.successor(node);
         let Some(life) = self.nodes[successor.index()].incarnation else {
             return;
         };
-        self.replacing.insert(node, Stage::Exchanging);
-        for view in self.groups.values_mut() {
-            view.join_successor(node);
+        let has_all = self
+            .groups_held_by(node)
+            .all(|view| view.may_take_over(node));
+        if !has_all {
+            return;
         }
-        self.review(self.now);
+        self.replacing.insert(node, Stage::Exchanging);
         let mut config = self.config.clone();
         config.nodes[node.index()].incarnation = life;
         self.reconfigure(config, AfterReconfiguration::Seat(node));
