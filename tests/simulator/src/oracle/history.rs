@@ -8,6 +8,7 @@ use crate::pattern;
 use redoubt_volume::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
 use redoubt_volume::lsn::Lsn;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What a change looks like on its way to the nodes: its last record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +105,13 @@ pub struct Survivors {
     pub lost: u64,
 }
 
-/// The changes of a disk.
+/// The changes of a disk. States are shared with copies of the history until they change.
 #[derive(Clone, Debug)]
 pub struct History {
     /// The state that the last open found.
-    base: Vec<u8>,
+    base: Arc<Vec<u8>>,
     /// The state after every change in `log`.
-    current: Vec<u8>,
+    current: Arc<Vec<u8>>,
     /// Changes since `base` that were admitted, in the order of their LSNs. That is the order of
     /// their acknowledgements, unless they are acknowledged only when they are durable: those are
     /// put in their place when their records are sent.
@@ -132,9 +133,10 @@ pub struct History {
 impl History {
     /// The history of a disk of zeros, which may grow to `bytes`.
     pub fn new(bytes: usize) -> History {
+        let zeros = Arc::new(vec![0; bytes]);
         History {
-            base: vec![0; bytes],
-            current: vec![0; bytes],
+            base: Arc::clone(&zeros),
+            current: zeros,
             log: Vec::new(),
             open: Vec::new(),
             sent: 0,
@@ -180,7 +182,7 @@ impl History {
     /// see it. One that is acknowledged when it is durable was sent before, and has its place.
     pub fn acknowledged(&mut self, number: u64, last: Lsn) {
         if let Some(change) = self.take_open(number) {
-            change.apply(&mut self.current);
+            change.apply(own(&mut self.current));
             self.log.push(change);
         }
         self.lsns.push_back((last, number));
@@ -211,7 +213,7 @@ impl History {
         let is_earlier = |other: &&Change| other.stamp.is_none() && other.number < change.number;
         self.sent += self.log[self.sent..].iter().take_while(is_earlier).count();
         self.log.insert(self.sent, change);
-        let (log, current) = (&self.log[self.sent..], &mut self.current);
+        let (log, current) = (&self.log[self.sent..], own(&mut self.current));
         log.iter().for_each(|change| change.apply(current));
         self.sent += 1;
         self.check_limit()
@@ -262,6 +264,11 @@ impl History {
     /// The state after every acknowledged change.
     pub fn current(&self) -> &[u8] {
         &self.current
+    }
+
+    /// The same, to be kept.
+    pub fn snapshot(&self) -> Arc<Vec<u8>> {
+        Arc::clone(&self.current)
     }
 
     /// A read begins.
@@ -364,18 +371,19 @@ impl History {
     ///
     /// # Errors
     /// How far it is from every such state.
-    pub fn settle(&mut self, found: &[u8]) -> Result<Survivors, String> {
-        let mut state = std::mem::take(&mut self.base);
+    pub fn settle(&mut self, found: Vec<u8>) -> Result<Survivors, String> {
+        let mut base = std::mem::take(&mut self.base);
+        let state = own(&mut base);
         let durable = self.required;
         self.log[..durable]
             .iter()
-            .for_each(|change| change.apply(&mut state));
-        let mut wrong = Differences::between(&state, found);
+            .for_each(|change| change.apply(state));
+        let mut wrong = Differences::between(state, &found);
         let mut kept = wrong.is_none().then_some(durable);
         let mut nearest = (wrong.count, durable, wrong.first());
         for (index, change) in self.log.iter().enumerate().skip(durable) {
-            change.apply(&mut state);
-            wrong.update(change, &state, found);
+            change.apply(state);
+            wrong.update(change, state, &found);
             if wrong.is_none() {
                 kept = Some(index + 1);
             }
@@ -391,7 +399,7 @@ impl History {
             kept: (kept - durable) as u64,
             lost: (self.log.len() - kept) as u64,
         };
-        self.start_from(found.to_vec());
+        self.start_from(Arc::new(found));
         Ok(survivors)
     }
 
@@ -413,8 +421,8 @@ impl History {
         )
     }
 
-    fn start_from(&mut self, state: Vec<u8>) {
-        self.current.clone_from(&state);
+    fn start_from(&mut self, state: Arc<Vec<u8>>) {
+        self.current = Arc::clone(&state);
         self.base = state;
         self.log.clear();
         self.open.clear();
@@ -432,6 +440,11 @@ impl History {
         self.limit = Some(kept);
         self.check_limit()
     }
+}
+
+/// A state, to be changed: copied first where somebody else has it, too.
+fn own(state: &mut Arc<Vec<u8>>) -> &mut [u8] {
+    Arc::make_mut(state).as_mut_slice()
 }
 
 /// The blocks in which two states differ.
@@ -508,32 +521,29 @@ mod tests {
     #[test]
     fn a_crash_may_leave_any_prefix_from_the_durable_one_on_and_nothing_else() {
         for (durable, prefix, fits) in [(0, 0, true), (1, 0, false), (1, 1, true), (2, 3, true)] {
-            let found = history(durable).settle(&state(&CHANGES[..prefix]));
+            let found = history(durable).settle(state(&CHANGES[..prefix]));
             assert_eq!(found.is_ok(), fits, "{durable} {prefix}");
         }
         let skipped = state(&[CHANGES[0], CHANGES[2]]);
         assert!(
-            history(0).settle(&skipped).is_err(),
+            history(0).settle(skipped).is_err(),
             "a change in the middle is missing"
         );
         let mut torn = state(&CHANGES[..1]);
         torn[100] ^= 1;
-        assert!(history(0).settle(&torn).is_err());
+        assert!(history(0).settle(torn).is_err());
     }
 
     #[test]
     fn what_an_open_found_must_stay() {
         let mut history = history(0);
         let found = state(&CHANGES[..2]);
-        let survivors = history.settle(&found).expect("a prefix");
+        let survivors = history.settle(found).expect("a prefix");
         assert_eq!(
             (survivors.kept, survivors.lost, survivors.changes),
             (2, 1, 2)
         );
-        assert!(
-            history.settle(&state(&CHANGES[..1])).is_err(),
-            "a flip-flop"
-        );
+        assert!(history.settle(state(&CHANGES[..1])).is_err(), "a flip-flop");
     }
 
     #[test]
@@ -573,14 +583,14 @@ mod tests {
         history.acknowledged(durable, Lsn(2));
         let expected = state(&[(0, 8_192, Some(1)), (4_096, 8_192, Some(2))]);
         assert!(history.current() == expected);
-        assert!(history.settle(&expected).is_ok());
+        assert!(history.settle(expected).is_ok());
     }
 
     #[test]
     fn nothing_is_durable_at_a_writer_that_was_taken_over() {
         let mut old = history(2);
         let mut new = old.clone();
-        let kept = new.settle(&state(&CHANGES[..2])).expect("a prefix").changes;
+        let kept = new.settle(state(&CHANGES[..2])).expect("a prefix").changes;
         assert!(old.superseded(kept).is_ok() && old.require(2).is_ok());
         assert!(old.require(3).is_ok(), "a discard may have had no records");
         let heard = CHANGES.map(|(offset, length, stamp)| {

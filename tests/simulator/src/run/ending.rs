@@ -149,7 +149,7 @@ impl Run {
             return;
         }
         let head = &self.clients[self.head];
-        let (writer, expected) = (head.writer, head.history.current().to_vec());
+        let (writer, expected) = (head.writer, head.history.snapshot());
         let Some(process) = self.cluster.writer(writer) else {
             return;
         };
@@ -201,7 +201,7 @@ impl Run {
         if self.has_failed() {
             return;
         }
-        let before = self.clients[self.head].history.current().to_vec();
+        let before = self.clients[self.head].history.snapshot();
         self.cluster.crash();
         let started: Instant = self.now();
         self.wait_for("the volume does not open after the last power cut", |run| {
@@ -211,7 +211,7 @@ impl Run {
             return;
         }
         debug_assert_eq!(before.len(), MOST_BYTES);
-        if self.clients[self.head].history.current() != before {
+        if self.clients[self.head].history.snapshot() != before {
             self.fail("the last power cut changed a disk that was flushed".to_owned());
         }
     }

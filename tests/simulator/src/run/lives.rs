@@ -99,7 +99,7 @@ impl Run {
         let head = self.head;
         let mut history = self.clients[head].history.clone();
         found.resize(history.current().len(), 0);
-        let survivors = match history.settle(&found) {
+        let survivors = match history.settle(found) {
             Ok(survivors) => survivors,
             Err(reason) => return self.fail(reason),
         };
