@@ -98,7 +98,8 @@ impl MemoryDisk {
 
     /// The newest superblock that checks.
     pub fn superblock(&self) -> Option<Superblock> {
-        stable::newest(self.image.files.get(&File::Superblock)?)
+        let file = self.image.files.get(&File::Superblock)?;
+        stable::newest(|page| file.page(page))
     }
 
     /// Bytes of all extent files.
