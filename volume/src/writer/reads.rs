@@ -570,10 +570,10 @@ fn join(mut parts: Vec<Option<PageBuf>>) -> PageBuf {
     if parts.len() == 1 {
         return parts.pop().flatten().unwrap_or_default();
     }
-    let mut joined = PageBuf::default();
+    let parts: Vec<PageBuf> = parts.into_iter().flatten().collect();
+    let mut joined = PageBuf::with_capacity(parts.iter().map(PageBuf::page_count).sum());
     parts
         .iter()
-        .flatten()
-        .for_each(|part| joined.extend_padded(part.bytes()));
+        .for_each(|part| joined.extend_from_pages(part.pages()));
     joined
 }

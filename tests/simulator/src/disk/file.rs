@@ -1,14 +1,14 @@
 //! A file in memory, page by page, each page by reference count: a write of shared pages copies
 //! nothing, and a snapshot of a whole disk costs a reference a page.
 
-use redoubt_volume::page::{PAGE_BYTES, PageBuf, Pages};
+use redoubt_volume::page::{PAGE_BYTES, Page, PageBuf, Pages};
 
 /// Bytes of a sector: what a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 /// Sectors of a page.
 pub(super) const SECTORS_PER_PAGE: usize = PAGE_BYTES / SECTOR_BYTES;
 
-static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+static ZEROS: [Page; 1] = [Page([0; PAGE_BYTES])];
 
 /// A file. Pages that were never written are zeros.
 #[derive(Clone, Debug, Default)]
@@ -103,8 +103,8 @@ impl PagedFile {
     pub fn copy(&self, first: usize, count: usize) -> PageBuf {
         let mut copy = PageBuf::with_capacity(count);
         for index in first..first + count {
-            let page = self.page(index).map_or(&ZEROS[..], Pages::bytes);
-            copy.extend_padded(page);
+            let page = self.page(index).map_or(&ZEROS[..], Pages::pages);
+            copy.extend_from_pages(page);
         }
         copy
     }
