@@ -55,6 +55,12 @@ impl PageBuf {
         }
     }
 
+    /// Appends pages of zeros until there are `count`, if there are not.
+    pub fn grow_to(&mut self, count: usize) {
+        let count = count.max(self.pages.len());
+        self.pages.resize(count, Page::new_zeroed());
+    }
+
     /// Appends whole pages.
     pub fn extend_from_pages(&mut self, pages: &[Page]) {
         self.pages.extend_from_slice(pages);

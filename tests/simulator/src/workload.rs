@@ -219,7 +219,10 @@ impl Client {
             }
             (Request::Resize(_), Err(_)) => self.wanted_bytes = self.disk_bytes,
             (Request::Survey, Ok(Answer::Bytes(bytes))) => {
-                return Ok(Some(News::Surveyed(bytes.as_ref().to_vec())));
+                // As much as the history knows of: what is behind the disk's end will be added.
+                let mut found = Vec::with_capacity(self.history.current().len());
+                found.extend_from_slice(bytes.as_ref());
+                return Ok(Some(News::Surveyed(found)));
             }
             (Request::Survey, Err(_)) => return Ok(Some(News::SurveyFailed)),
             (Request::Read(_), Err(IoFailure::Unreadable)) => {
