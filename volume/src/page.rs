@@ -122,6 +122,11 @@ impl Pages {
         self.count
     }
 
+    /// Pages of the memory that this run keeps from being given back.
+    pub fn kept_pages(&self) -> usize {
+        self.buffer.page_count()
+    }
+
     /// The pages of the run.
     pub fn pages(&self) -> &[Page] {
         &self.buffer.pages[self.first..self.first + self.count]

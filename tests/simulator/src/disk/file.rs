@@ -10,6 +10,20 @@ pub(super) const SECTORS_PER_PAGE: usize = PAGE_BYTES / SECTOR_BYTES;
 
 static ZEROS: [Page; 1] = [Page([0; PAGE_BYTES])];
 
+/// Pages of memory that may be kept for the sake of any of them.
+const KEPT_PAGES: usize = 64;
+
+/// What a file keeps of pages that are written: a copy where they are a small part of the memory
+/// that they would keep, as what garbage collection moves is of all that it has read.
+pub(super) fn to_keep(part: &Pages) -> Pages {
+    if part.kept_pages() <= KEPT_PAGES || part.page_count() * 4 > part.kept_pages() {
+        return part.clone();
+    }
+    let mut copy = PageBuf::with_capacity(part.page_count());
+    copy.extend_from_pages(part.pages());
+    copy.share()
+}
+
 /// A file. Pages that were never written are zeros.
 #[derive(Clone, Debug, Default)]
 pub struct PagedFile {

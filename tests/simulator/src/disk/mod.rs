@@ -153,9 +153,9 @@ impl MemoryDisk {
     }
 
     fn write(&mut self, token: DiskToken, file: File, first: usize, parts: &[Pages]) {
-        let pages = parts
-            .iter()
-            .flat_map(|part| (0..part.page_count()).map(|page| part.slice(page, 1)));
+        let parts = parts.iter().map(file::to_keep);
+        let pages =
+            parts.flat_map(|part| (0..part.page_count()).map(move |page| part.slice(page, 1)));
         let pages: Vec<Pages> = pages.collect();
         let Some((file, first)) = self.aim(file, first) else {
             return;
