@@ -220,7 +220,7 @@ impl Client {
             (Request::Resize(_), Err(_)) => self.wanted_bytes = self.disk_bytes,
             (Request::Survey, Ok(Answer::Bytes(bytes))) => {
                 // As much as the history knows of: what is behind the disk's end will be added.
-                let mut found = Vec::with_capacity(self.history.current().len());
+                let mut found = Vec::with_capacity(self.history.current().bytes());
                 found.extend_from_slice(bytes.as_ref());
                 return Ok(Some(News::Surveyed(found)));
             }
@@ -389,7 +389,7 @@ impl Client {
     /// Makes the disk larger, unless it is as large as it may be.
     pub fn resize(&mut self, cluster: &mut Cluster, random: &mut Random) {
         let bytes = self.disk_bytes + random.between(1, 3) * (64 << 10);
-        if bytes > self.history.current().len() as u64 || self.wanted_bytes != self.disk_bytes {
+        if bytes > self.history.current().bytes() as u64 || self.wanted_bytes != self.disk_bytes {
             return;
         }
         self.wanted_bytes = bytes;

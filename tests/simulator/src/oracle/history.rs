@@ -4,11 +4,11 @@
 //! The durability ledger (law 2), the prefix rule (law 3), no flip-flop (law 4), and right bytes
 //! or an error (laws 5 and 7) are judged here and nowhere else.
 
+use crate::oracle::state::State;
 use crate::pattern;
 use redoubt_volume::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
 use redoubt_volume::lsn::Lsn;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// What a change looks like on its way to the nodes: its last record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +38,12 @@ struct Change {
 }
 
 impl Change {
-    fn apply(&self, disk: &mut [u8]) {
+    fn apply(&self, disk: &mut State) {
         let range = self.offset as usize..self.offset as usize + self.length;
-        match self.stamp {
-            Some(stamp) => pattern::fill(stamp, self.offset, &mut disk[range]),
-            None => disk[range].fill(0),
-        }
+        disk.change(range, |first, bytes| match self.stamp {
+            Some(stamp) => pattern::fill(stamp, first as u64, bytes),
+            None => bytes.fill(0),
+        });
     }
 
     fn end(&self) -> u64 {
@@ -105,13 +105,13 @@ pub struct Survivors {
     pub lost: u64,
 }
 
-/// The changes of a disk. States are shared with copies of the history until they change.
+/// The changes of a disk.
 #[derive(Clone, Debug)]
 pub struct History {
     /// The state that the last open found.
-    base: Arc<Vec<u8>>,
+    base: State,
     /// The state after every change in `log`.
-    current: Arc<Vec<u8>>,
+    current: State,
     /// Changes since `base` that were admitted, in the order of their LSNs. That is the order of
     /// their acknowledgements, unless they are acknowledged only when they are durable: those are
     /// put in their place when their records are sent.
@@ -133,9 +133,9 @@ pub struct History {
 impl History {
     /// The history of a disk of zeros, which may grow to `bytes`.
     pub fn new(bytes: usize) -> History {
-        let zeros = Arc::new(vec![0; bytes]);
+        let zeros = State::zeros(bytes);
         History {
-            base: Arc::clone(&zeros),
+            base: zeros.clone(),
             current: zeros,
             log: Vec::new(),
             open: Vec::new(),
@@ -182,7 +182,7 @@ impl History {
     /// see it. One that is acknowledged when it is durable was sent before, and has its place.
     pub fn acknowledged(&mut self, number: u64, last: Lsn) {
         if let Some(change) = self.take_open(number) {
-            change.apply(own(&mut self.current));
+            change.apply(&mut self.current);
             self.log.push(change);
         }
         self.lsns.push_back((last, number));
@@ -213,7 +213,7 @@ impl History {
         let is_earlier = |other: &&Change| other.stamp.is_none() && other.number < change.number;
         self.sent += self.log[self.sent..].iter().take_while(is_earlier).count();
         self.log.insert(self.sent, change);
-        let (log, current) = (&self.log[self.sent..], own(&mut self.current));
+        let (log, current) = (&self.log[self.sent..], &mut self.current);
         log.iter().for_each(|change| change.apply(current));
         self.sent += 1;
         self.check_limit()
@@ -262,13 +262,8 @@ impl History {
     }
 
     /// The state after every acknowledged change.
-    pub fn current(&self) -> &[u8] {
+    pub fn current(&self) -> &State {
         &self.current
-    }
-
-    /// The same, to be kept.
-    pub fn snapshot(&self) -> Arc<Vec<u8>> {
-        Arc::clone(&self.current)
     }
 
     /// A read begins.
@@ -276,7 +271,7 @@ impl History {
         let range = offset as usize..offset as usize + length;
         ReadCheck {
             offset,
-            expected: self.current[range].to_vec(),
+            expected: self.current.copy(range),
             open: self.open.iter().map(|change| change.number).collect(),
             from: self.next,
         }
@@ -358,11 +353,11 @@ impl History {
                 format!("{}{seen}", change.number)
             })
             .collect();
+        let [now, base] =
+            [&self.current, &self.base].map(|state| state.copy(at as usize..at as usize + 1)[0]);
         format!(
-            "found {found:#x}, now {:#x}; changed by [{}], base {:#x}",
-            self.current[at as usize],
+            "found {found:#x}, now {now:#x}; changed by [{}], base {base:#x}",
             names.join(", "),
-            self.base[at as usize]
         )
     }
 
@@ -371,27 +366,26 @@ impl History {
     ///
     /// # Errors
     /// How far it is from every such state.
-    pub fn settle(&mut self, found: Vec<u8>) -> Result<Survivors, String> {
-        let mut base = std::mem::take(&mut self.base);
-        let state = own(&mut base);
+    pub fn settle(&mut self, found: &[u8]) -> Result<Survivors, String> {
+        let mut state = self.base.clone();
         let durable = self.required;
         self.log[..durable]
             .iter()
-            .for_each(|change| change.apply(state));
-        let mut wrong = Differences::between(state, &found);
-        let mut kept = wrong.is_none().then_some(durable);
+            .for_each(|change| change.apply(&mut state));
+        let mut wrong = Differences::between(&state, found);
+        let mut kept = wrong.is_none().then(|| (durable, state.clone()));
         let mut nearest = (wrong.count, durable, wrong.first());
         for (index, change) in self.log.iter().enumerate().skip(durable) {
-            change.apply(state);
-            wrong.update(change, state, &found);
+            change.apply(&mut state);
+            wrong.update(change, &state, found);
             if wrong.is_none() {
-                kept = Some(index + 1);
+                kept = Some((index + 1, state.clone()));
             }
             if wrong.count < nearest.0 {
                 nearest = (wrong.count, index + 1, wrong.first());
             }
         }
-        let Some(kept) = kept else {
+        let Some((kept, state)) = kept else {
             return Err(self.tell_difference(nearest));
         };
         let survivors = Survivors {
@@ -399,7 +393,7 @@ impl History {
             kept: (kept - durable) as u64,
             lost: (self.log.len() - kept) as u64,
         };
-        self.start_from(Arc::new(found));
+        self.start_from(state);
         Ok(survivors)
     }
 
@@ -421,8 +415,8 @@ impl History {
         )
     }
 
-    fn start_from(&mut self, state: Arc<Vec<u8>>) {
-        self.current = Arc::clone(&state);
+    fn start_from(&mut self, state: State) {
+        self.current = state.clone();
         self.base = state;
         self.log.clear();
         self.open.clear();
@@ -442,11 +436,6 @@ impl History {
     }
 }
 
-/// A state, to be changed: copied first where somebody else has it, too.
-fn own(state: &mut Arc<Vec<u8>>) -> &mut [u8] {
-    Arc::make_mut(state).as_mut_slice()
-}
-
 /// The blocks in which two states differ.
 struct Differences {
     wrong: Vec<bool>,
@@ -454,8 +443,8 @@ struct Differences {
 }
 
 impl Differences {
-    fn between(state: &[u8], found: &[u8]) -> Differences {
-        let blocks = state.chunks(BLOCK_BYTES).zip(found.chunks(BLOCK_BYTES));
+    fn between(state: &State, found: &[u8]) -> Differences {
+        let blocks = state.blocks().zip(found.chunks(BLOCK_BYTES));
         let wrong: Vec<bool> = blocks.map(|(one, other)| one != other).collect();
         let count = wrong.iter().filter(|wrong| **wrong).count();
         Differences { wrong, count }
@@ -469,10 +458,9 @@ impl Differences {
         self.wrong.iter().position(|wrong| *wrong).unwrap_or(0)
     }
 
-    fn update(&mut self, change: &Change, state: &[u8], found: &[u8]) {
+    fn update(&mut self, change: &Change, state: &State, found: &[u8]) {
         for block in change.blocks() {
-            let range = block * BLOCK_BYTES..((block + 1) * BLOCK_BYTES).min(state.len());
-            let wrong = state[range.clone()] != found[range];
+            let wrong = *state.block(block) != found[block * BLOCK_BYTES..][..BLOCK_BYTES];
             self.count = self.count + usize::from(wrong) - usize::from(self.wrong[block]);
             self.wrong[block] = wrong;
         }
@@ -486,7 +474,7 @@ mod tests {
     const BYTES: usize = 4 * BLOCK_BYTES;
 
     fn state(changes: &[(u64, usize, Option<u64>)]) -> Vec<u8> {
-        let mut disk = vec![0; BYTES];
+        let mut disk = State::zeros(BYTES);
         for (offset, length, stamp) in changes.iter().copied() {
             let change = Change {
                 number: 0,
@@ -498,7 +486,7 @@ mod tests {
             };
             change.apply(&mut disk);
         }
-        disk
+        disk.copy(0..BYTES)
     }
 
     const CHANGES: [(u64, usize, Option<u64>); 3] = [
@@ -521,39 +509,42 @@ mod tests {
     #[test]
     fn a_crash_may_leave_any_prefix_from_the_durable_one_on_and_nothing_else() {
         for (durable, prefix, fits) in [(0, 0, true), (1, 0, false), (1, 1, true), (2, 3, true)] {
-            let found = history(durable).settle(state(&CHANGES[..prefix]));
+            let found = history(durable).settle(&state(&CHANGES[..prefix]));
             assert_eq!(found.is_ok(), fits, "{durable} {prefix}");
         }
         let skipped = state(&[CHANGES[0], CHANGES[2]]);
         assert!(
-            history(0).settle(skipped).is_err(),
+            history(0).settle(&skipped).is_err(),
             "a change in the middle is missing"
         );
         let mut torn = state(&CHANGES[..1]);
         torn[100] ^= 1;
-        assert!(history(0).settle(torn).is_err());
+        assert!(history(0).settle(&torn).is_err());
     }
 
     #[test]
     fn what_an_open_found_must_stay() {
         let mut history = history(0);
         let found = state(&CHANGES[..2]);
-        let survivors = history.settle(found).expect("a prefix");
+        let survivors = history.settle(&found).expect("a prefix");
         assert_eq!(
             (survivors.kept, survivors.lost, survivors.changes),
             (2, 1, 2)
         );
-        assert!(history.settle(state(&CHANGES[..1])).is_err(), "a flip-flop");
+        assert!(
+            history.settle(&state(&CHANGES[..1])).is_err(),
+            "a flip-flop"
+        );
     }
 
     #[test]
     fn a_read_sees_what_was_acknowledged_or_what_came_meanwhile() {
         let mut history = history(0);
         let read = history.begin_read(0, BLOCK_BYTES);
-        let old = history.current()[..BLOCK_BYTES].to_vec();
+        let old = history.current().copy(0..BLOCK_BYTES);
         let number = history.begin(8_000, 100, Some((9, [9; PAGES_PER_BLOCK])));
         history.acknowledged(number, Lsn(9));
-        let new = history.current()[..BLOCK_BYTES].to_vec();
+        let new = history.current().copy(0..BLOCK_BYTES);
         assert!(history.end_read(&read, &old).is_ok() && history.end_read(&read, &new).is_ok());
         let later = history.begin_read(0, BLOCK_BYTES);
         assert!(
@@ -582,15 +573,15 @@ mod tests {
         }
         history.acknowledged(durable, Lsn(2));
         let expected = state(&[(0, 8_192, Some(1)), (4_096, 8_192, Some(2))]);
-        assert!(history.current() == expected);
-        assert!(history.settle(expected).is_ok());
+        assert!(history.current().copy(0..BYTES) == expected);
+        assert!(history.settle(&expected).is_ok());
     }
 
     #[test]
     fn nothing_is_durable_at_a_writer_that_was_taken_over() {
         let mut old = history(2);
         let mut new = old.clone();
-        let kept = new.settle(state(&CHANGES[..2])).expect("a prefix").changes;
+        let kept = new.settle(&state(&CHANGES[..2])).expect("a prefix").changes;
         assert!(old.superseded(kept).is_ok() && old.require(2).is_ok());
         assert!(old.require(3).is_ok(), "a discard may have had no records");
         let heard = CHANGES.map(|(offset, length, stamp)| {

@@ -149,17 +149,15 @@ impl Run {
             return;
         }
         let head = &self.clients[self.head];
-        let (writer, expected) = (head.writer, head.history.snapshot());
+        let disk_bytes = head.disk_bytes as usize;
+        let expected = head.history.current().copy(0..disk_bytes);
+        let writer = head.writer;
         let Some(process) = self.cluster.writer(writer) else {
             return;
         };
         let config = process.writer.config().clone();
         let groups = process.writer.existing_groups();
-        let disk_bytes = head.disk_bytes as usize;
-        for (unit, bytes) in expected[..disk_bytes]
-            .chunks(UNIT_BYTES as usize)
-            .enumerate()
-        {
+        for (unit, bytes) in expected.chunks(UNIT_BYTES as usize).enumerate() {
             let first = DiskBlock(unit as u64 * u64::from(BLOCKS_PER_UNIT));
             let (group, block) = config.geometry.locate(first);
             if !groups.contains(&group) {
@@ -201,7 +199,7 @@ impl Run {
         if self.has_failed() {
             return;
         }
-        let before = self.clients[self.head].history.snapshot();
+        let before = self.clients[self.head].history.current().clone();
         self.cluster.crash();
         let started: Instant = self.now();
         self.wait_for("the volume does not open after the last power cut", |run| {
@@ -210,8 +208,8 @@ impl Run {
         if self.has_failed() || self.now() == started {
             return;
         }
-        debug_assert_eq!(before.len(), MOST_BYTES);
-        if self.clients[self.head].history.snapshot() != before {
+        debug_assert_eq!(before.bytes(), MOST_BYTES);
+        if self.clients[self.head].history.current() != &before {
             self.fail("the last power cut changed a disk that was flushed".to_owned());
         }
     }
