@@ -83,7 +83,6 @@ pub(super) struct Driver {
     pub(super) locks: Mutex<HashMap<NodeId, NodeLock>>,
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
-    pub(super) reasons: Mutex<HashMap<NodeId, String>>,
     /// Nodes whose write or sync failed, until they are back.
     pub(super) failed: Mutex<HashSet<NodeId>>,
     reads_under_way: AtomicUsize,
@@ -101,7 +100,6 @@ pub(super) struct Parts {
     pub(super) path: PathBuf,
     pub(super) book: AddressBook,
     pub(super) locks: HashMap<NodeId, NodeLock>,
-    pub(super) reasons: HashMap<NodeId, String>,
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
     pub(super) started: std::time::Instant,
@@ -129,7 +127,6 @@ impl Driver {
             locks: Mutex::new(parts.locks),
             index_bytes_per_node: parts.index_bytes_per_node,
             make_anew: parts.make_anew,
-            reasons: Mutex::new(parts.reasons),
             failed: Mutex::default(),
             reads_under_way: AtomicUsize::new(0),
             disk_bytes,
@@ -427,7 +424,6 @@ impl Driver {
         let paths = self.book.paths(&self.path);
         let core = self.core.lock();
         let config = core.embedded.writer.config();
-        let reasons = self.reasons.lock();
         let repairs = &figures.repairs;
         let status = |(node, (state, reason)): (NodeId, &(NodeState, Option<String>))| {
             let there = core.embedded.nodes[node.index()].as_ref();
@@ -438,7 +434,8 @@ impl Driver {
                 zone: char::from(b'a' + zone.0),
                 path: paths[node.index()].clone(),
                 state: *state,
-                reason: reason.clone().or_else(|| reasons.get(&node).cloned()),
+                reason: reason.clone(),
+                action: state.action().map(str::to_owned),
                 scl: figures.scl,
                 log_bytes: figures.log_bytes,
                 live_bytes: figures.live_bytes,

@@ -16,9 +16,6 @@ use crate::time::Instant;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Why a node takes nothing, or soon takes nothing any more.
-const NO_SPACE: &str = "the file system of its directory is full";
-
 /// How far a node has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -59,6 +56,8 @@ pub(super) struct NodeView {
     pub(super) is_examined: bool,
     /// The copy that begins with its marks.
     marking: Option<RequestId>,
+    /// It is gone since it failed, not since its directory is.
+    has_failed: bool,
     reason: Option<String>,
     latency_ns: u64,
 }
@@ -130,7 +129,23 @@ impl Writer {
         }
     }
 
-    /// A node is gone, or has fenced itself: what it said no longer counts.
+    /// A node has fenced itself, or what it holds cannot be used any more: it is gone until it is
+    /// made anew.
+    pub fn node_failed(&mut self, now: Instant, node: NodeId, reason: &str) {
+        self.node_down(now, node, reason);
+        self.nodes[node.index()].has_failed = true;
+    }
+
+    /// Why a node that is gone cannot be brought back now: whether because of what it holds.
+    pub fn node_unusable(&mut self, node: NodeId, has_failed: bool, reason: &str) {
+        let view = &mut self.nodes[node.index()];
+        if view.phase == Phase::Down {
+            view.has_failed |= has_failed;
+            view.reason = Some(reason.to_owned());
+        }
+    }
+
+    /// A node is gone: what it said no longer counts.
     pub fn node_down(&mut self, now: Instant, node: NodeId, reason: &str) {
         self.nodes[node.index()] = NodeView {
             reason: Some(reason.to_owned()),
@@ -156,7 +171,7 @@ impl Writer {
         view.phase = Phase::Behind;
         let reason = match view.room.space {
             Space::Ample => "its disk is slower than the others",
-            Space::Short | Space::Full => NO_SPACE,
+            Space::Short | Space::Full => NodeState::Full.meaning(),
         };
         view.reason = Some(reason.to_owned());
         self.review(self.now);
@@ -199,7 +214,7 @@ impl Writer {
         } else if !report.fresh {
             // It was replaced while it was away, and what was annulled since may be in its log.
             let now = self.now;
-            self.node_down(now, node, "its directory is of an earlier life");
+            self.node_failed(now, node, "its directory is of an earlier life");
         } else {
             self.nodes[node.index()].phase = Phase::Admitting;
             self.admit_incarnation(node);
@@ -554,18 +569,23 @@ impl Writer {
     pub(super) fn node_state(&self, node: NodeId) -> (NodeState, Option<String>) {
         let view = &self.nodes[node.index()];
         let state = match view.phase {
-            Phase::Down => NodeState::Down,
-            Phase::Behind => NodeState::Lagging,
+            Phase::Down if view.has_failed => NodeState::Failed,
+            Phase::Down => NodeState::Missing,
+            _ if self.is_full(node) => NodeState::Full,
             Phase::Streaming if self.catch_up.is_busy_with(node) => self.catch_up.state(node),
             Phase::Streaming => NodeState::Up,
-            _ => NodeState::Rebuilding,
+            _ if view.fresh => NodeState::Rebuilding,
+            _ => NodeState::Lagging,
         };
-        let is_full = view.is_streaming() && view.room.space == Space::Full;
         let reason = view.reason.clone();
-        (
-            state,
-            reason.or_else(|| is_full.then(|| NO_SPACE.to_owned())),
-        )
+        let meaning = || (state != NodeState::Up).then(|| state.meaning().to_owned());
+        (state, reason.or_else(meaning))
+    }
+
+    /// Whether a node has everything up to the VDL of every group that it is a member of.
+    pub fn holds_everything(&self, node: NodeId) -> bool {
+        let mut held = (self.groups.values()).filter(|group| group.members.contains(&node));
+        held.all(|group| group.is_current(node))
     }
 
     pub(super) fn on_segment_damaged(&mut self, from: NodeId, group: GroupId) {

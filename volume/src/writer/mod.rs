@@ -337,7 +337,7 @@ impl Writer {
             Reply::SegmentDamaged { group } => self.on_segment_damaged(from, group),
             Reply::Fenced => {
                 let reason = "its disk failed, or it has what the volume has annulled";
-                self.node_down(now, from, reason);
+                self.node_failed(now, from, reason);
             }
         }
         self.progress(now);
