@@ -424,7 +424,7 @@ impl Driver {
         let paths = self.book.paths(&self.path);
         let core = self.core.lock();
         let config = core.embedded.writer.config();
-        let repairs = &figures.repairs;
+        let (repairs, scrub_due) = (&figures.repairs, &figures.scrub_due);
         let status = |(node, (state, reason)): (NodeId, &(NodeState, Option<String>))| {
             let there = core.embedded.nodes[node.index()].as_ref();
             let figures = there.map(|node| node.figures()).unwrap_or_default();
@@ -435,7 +435,10 @@ impl Driver {
                 path: paths[node.index()].clone(),
                 state: *state,
                 reason: reason.clone(),
-                action: state.action().map(str::to_owned),
+                action: state
+                    .action()
+                    .or_else(|| scrub_due[node.index()].then_some("scrub the volume"))
+                    .map(str::to_owned),
                 scl: figures.scl,
                 log_bytes: figures.log_bytes,
                 live_bytes: figures.live_bytes,

@@ -96,6 +96,7 @@ mod tests {
             written_bytes: 0,
             nodes: Vec::new(),
             repairs: Vec::new(),
+            scrub_due: Vec::new(),
             waiting_requests,
         };
         let said = explain(&figures, nodes);

@@ -7,6 +7,7 @@ use super::{Answer, Ticket, Writer};
 use crate::config::{SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
+use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{Report, Request, RequestId, Room, Space};
 use crate::planted::{Bug, is_planted};
@@ -14,7 +15,6 @@ use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// How far a node has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(super) struct NodeView {
     pub(super) incarnation: Option<Incarnation>,
     /// What it can surely append.
     pub(super) room: Room,
+    /// Its file system has no space, as far as it has said.
+    pub(super) is_full: bool,
     /// Frame bytes sent and not acknowledged.
     pub(super) outstanding_bytes: u64,
     pub(super) fresh: bool,
@@ -59,7 +61,6 @@ pub(super) struct NodeView {
     /// It is gone since it failed, not since its directory is.
     has_failed: bool,
     reason: Option<String>,
-    latency_ns: u64,
 }
 
 impl NodeView {
@@ -86,17 +87,17 @@ impl NodeView {
         matches!(self.phase, Phase::Streaming | Phase::Behind)
     }
 
-    /// Smoothed latency of its reads.
-    pub(super) fn on_latency(&mut self, latency: Duration) {
-        let sample = latency.as_nanos() as u64;
-        self.latency_ns = self.latency_ns - self.latency_ns / 8 + sample / 8;
+    /// Takes in how much room it has. Without space it stays full until it can surely take the
+    /// largest frame.
+    pub(super) fn on_room(&mut self, room: Room) {
+        self.room = room;
+        let is_ample = room.bytes >= limits::FRAME_PAYLOAD_BYTES as u64;
+        self.is_full = room.space == Space::Full || self.is_full && !is_ample;
     }
 
-    /// Latency as a rough class: only a node that is far slower than others is avoided.
-    pub(super) fn latency_class(&self) -> u32 {
-        (self.latency_ns / 4_000_000)
-            .checked_ilog2()
-            .map_or(0, |log| log + 1)
+    /// Whether it can be filled: what it is given must not take the room that collection needs.
+    pub(super) fn can_be_filled(&self) -> bool {
+        !self.is_full || self.room.for_discards >= limits::FRAME_PAYLOAD_BYTES as u64
     }
 }
 
@@ -123,6 +124,7 @@ impl Writer {
             phase: Phase::Promising,
             ..NodeView::default()
         };
+        self.health.forget(node);
         if self.epoch.number > 0 {
             let epoch = self.epoch;
             self.send(node, Request::Promise { epoch });
@@ -151,6 +153,7 @@ impl Writer {
             reason: Some(reason.to_owned()),
             ..NodeView::default()
         };
+        self.health.forget(node);
         self.groups
             .values_mut()
             .for_each(|group| group.forget(node));
@@ -169,11 +172,12 @@ impl Writer {
     pub(super) fn leave_behind(&mut self, node: NodeId) {
         let view = &mut self.nodes[node.index()];
         view.phase = Phase::Behind;
-        let reason = match view.room.space {
-            Space::Ample => "its disk is slower than the others",
-            Space::Short | Space::Full => NodeState::Full.meaning(),
+        let reason = match view.is_full {
+            true => NodeState::Full.meaning(),
+            false => "it took so long that it was left behind, and is to catch up",
         };
         view.reason = Some(reason.to_owned());
+        self.health.left_behind(self.now, node);
         self.review(self.now);
     }
 
@@ -181,7 +185,8 @@ impl Writer {
     pub(super) fn rejoin_nodes(&mut self) {
         for node in self.config.node_ids() {
             let view = &self.nodes[node.index()];
-            if view.phase == Phase::Behind && view.outstanding_bytes == 0 {
+            let is_done = view.phase == Phase::Behind && view.outstanding_bytes == 0;
+            if is_done && self.has_rested(node) {
                 self.ask_to_join(node);
             }
         }
@@ -469,6 +474,7 @@ impl Writer {
         view.phase = Phase::Streaming;
         view.reason = None;
         view.outstanding_bytes = 0;
+        self.health.frames_dropped(node);
         // What it reads of its own log it may take into its index only up to here; when all nodes
         // come back there is nobody else to tell it.
         let (epoch, vdl) = (self.epoch, self.vdl);
@@ -563,7 +569,7 @@ impl Writer {
 
     /// Whether a node's file system has no room left for its log.
     pub fn is_full(&self, node: NodeId) -> bool {
-        self.nodes[node.index()].room.space == Space::Full
+        self.nodes[node.index()].is_full
     }
 
     pub(super) fn node_state(&self, node: NodeId) -> (NodeState, Option<String>) {
@@ -571,15 +577,15 @@ impl Writer {
         let state = match view.phase {
             Phase::Down if view.has_failed => NodeState::Failed,
             Phase::Down => NodeState::Missing,
-            _ if self.is_full(node) => NodeState::Full,
+            _ if view.is_full => NodeState::Full,
             Phase::Streaming if self.catch_up.is_busy_with(node) => self.catch_up.state(node),
+            Phase::Streaming if self.health.is_slow(node) => NodeState::Slow,
             Phase::Streaming => NodeState::Up,
             _ if view.fresh => NodeState::Rebuilding,
             _ => NodeState::Lagging,
         };
         let reason = view.reason.clone();
-        let meaning = || (state != NodeState::Up).then(|| state.meaning().to_owned());
-        (state, reason.or_else(meaning))
+        (state, reason.or_else(|| self.reason_of(node, state)))
     }
 
     /// Whether a node has everything up to the VDL of every group that it is a member of.

@@ -6,12 +6,14 @@
 //! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
 //! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
 //! `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
-//! `patience` — asking again.
+//! `health` and `judging` — nodes that are slow, stuck or doubtful; `patience` — asking again.
 
 mod admission;
 mod catch_up;
 mod compare;
 mod groups;
+mod health;
+mod judging;
 mod membership;
 mod patience;
 pub mod payload;
@@ -35,6 +37,7 @@ use crate::time::Instant;
 use admission::Parked;
 use catch_up::CatchUp;
 use groups::ProtectionGroup;
+use health::Health;
 use membership::NodeView;
 use pending::Pending;
 use reads::Reads;
@@ -138,6 +141,7 @@ pub struct Writer {
     epoch: VolumeEpoch,
     list: TruncationList,
     nodes: Vec<NodeView>,
+    health: Health,
     groups: BTreeMap<GroupId, ProtectionGroup>,
     last_lsn: Lsn,
     next_lsn: Lsn,
@@ -197,6 +201,8 @@ pub struct WriterFigures {
     pub nodes: Vec<(NodeState, Option<String>)>,
     /// What was mended on each node.
     pub repairs: Vec<RepairFigures>,
+    /// Of which so much did not check that everything of it should be read: a scrub is due.
+    pub scrub_due: Vec<bool>,
     /// Requests that are parked or wait for the quorum.
     pub waiting_requests: usize,
 }
@@ -208,6 +214,7 @@ impl Writer {
         let nodes = config.node_ids().map(|_| NodeView::default()).collect();
         Writer {
             placements: membership::placements(&config),
+            health: Health::new(config.nodes.len()),
             config,
             policy,
             epoch: VolumeEpoch {
@@ -349,6 +356,7 @@ impl Writer {
         self.wall_time_ns = wall_time_ns;
         self.recovery_tick(now);
         if self.is_open() {
+            self.judge_nodes(now);
             self.hedge_reads(now);
             self.ask_again(now);
             self.rejoin_nodes();
@@ -418,6 +426,11 @@ impl Writer {
                 .config
                 .node_ids()
                 .map(|node| self.repairs.figures(node))
+                .collect(),
+            scrub_due: self
+                .config
+                .node_ids()
+                .map(|node| self.health.is_doubtful(node))
                 .collect(),
             waiting_requests: self.parked.len() + self.waiting.len(),
         }
