@@ -148,6 +148,12 @@ impl Health {
         health.acked_bytes = health.sent_bytes;
     }
 
+    /// The node takes its frames only from now on.
+    pub(super) fn frames_restarted(&mut self, now: Instant, node: NodeId) {
+        let frames = self.of(node).frames.iter_mut();
+        frames.for_each(|(_, sent)| *sent = now);
+    }
+
     /// Since when a node owes an acknowledgement.
     pub(super) fn owes_since(&self, node: NodeId) -> Option<Instant> {
         let frames = &self.nodes[node.index()].frames;

@@ -114,6 +114,8 @@ fn a_stuck_request_makes_slow_at_once() {
     health.frame_acked(at(3000), SLOW, 8192);
     health.frame_sent(at(4000), SLOW, 4096);
     assert_eq!(owes(&health), Some(at(4000)));
+    health.frames_restarted(at(5000), SLOW);
+    assert_eq!(owes(&health), Some(at(5000)));
     health.frames_dropped(SLOW);
     assert_eq!(owes(&health), None);
 }

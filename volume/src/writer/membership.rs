@@ -45,6 +45,7 @@ pub(super) struct NodeView {
     pub(super) room: Room,
     /// Its file system has no space, as far as it has said.
     pub(super) is_full: bool,
+    roomy_since: Option<Instant>,
     /// Frame bytes sent and not acknowledged.
     pub(super) outstanding_bytes: u64,
     pub(super) fresh: bool,
@@ -88,11 +89,15 @@ impl NodeView {
     }
 
     /// Takes in how much room it has. Without space it stays full until it can surely take the
-    /// largest frame.
-    pub(super) fn on_room(&mut self, room: Room) {
+    /// largest frame; and where only collection made that room, until there was some for a while.
+    pub(super) fn on_room(&mut self, now: Instant, room: Room) {
         self.room = room;
-        let is_ample = room.bytes >= limits::FRAME_PAYLOAD_BYTES as u64;
-        self.is_full = room.space == Space::Full || self.is_full && !is_ample;
+        let is_roomy = room.bytes >= limits::FRAME_PAYLOAD_BYTES as u64;
+        let since = self.roomy_since.unwrap_or(now);
+        self.roomy_since = (is_roomy && room.space != Space::Full).then_some(since);
+        let is_lasting = room.space == Space::Ample || now.since(since) >= limits::FIT_AFTER;
+        let has_space = self.roomy_since.is_some() && is_lasting;
+        self.is_full = room.space == Space::Full || self.is_full && !has_space;
     }
 
     /// Whether it can be filled: what it is given must not take the room that collection needs.

@@ -124,7 +124,13 @@ impl Writer {
     }
 
     pub(super) fn on_room(&mut self, from: NodeId, room: Room) {
-        self.nodes[from.index()].on_room(room);
+        let view = &mut self.nodes[from.index()];
+        let was_full = view.is_full;
+        view.on_room(self.now, room);
+        if was_full {
+            // That frames wait for room says nothing of the disk's speed.
+            self.health.frames_restarted(self.now, from);
+        }
     }
 
     /// A node has everything up to these SCLs on stable storage.

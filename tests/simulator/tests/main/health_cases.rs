@@ -196,14 +196,14 @@ fn a_full_node_is_left_as_it_is_and_comes_back_when_there_is_space() {
         let write = cluster.start_write(offset, &[unit as u8 | 1; 65536], true);
         cluster.wait(write).expect("five nodes have room");
     }
-    load.run(&mut cluster, &mut random, Duration::from_secs(90));
+    load.run(&mut cluster, &mut random, Duration::from_secs(40));
     assert_eq!(state(&mut cluster, BAD), NodeState::Full);
     let while_full = load.states_of_bad().len();
     assert!(while_full <= 2, "{:?}", load.states_of_bad());
     if let Some(disk) = &mut cluster.hosts[BAD.index()].disk {
         disk.damage.capacity = None;
     }
-    load.run(&mut cluster, &mut random, Duration::from_secs(60));
+    load.run(&mut cluster, &mut random, Duration::from_secs(15));
     assert_eq!(state(&mut cluster, BAD), NodeState::Up);
     assert_eq!(life(&cluster), before, "it was not thrown away");
     expect_good_copy(&mut cluster);
