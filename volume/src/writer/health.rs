@@ -51,6 +51,9 @@ impl Pace {
     }
 }
 
+/// One of the latencies of a node.
+type PaceOf = fn(&NodeHealth) -> &Pace;
+
 /// The state that a node seems to be changing to.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
@@ -161,12 +164,7 @@ impl Health {
     }
 
     /// The median of what the others take.
-    fn median_of_peers(
-        &self,
-        now: Instant,
-        node: NodeId,
-        pace: impl Fn(&NodeHealth) -> &Pace,
-    ) -> Option<Duration> {
+    fn median_of_peers(&self, now: Instant, node: NodeId, pace: PaceOf) -> Option<Duration> {
         let others = self.nodes.iter().enumerate();
         let others = others.filter(|(index, _)| *index != node.index());
         let latencies = others.filter_map(|(_, health)| pace(health).latency_at(now));
@@ -181,7 +179,7 @@ impl Health {
     /// Whether a node takes longer than `floor` and than `factor` times the median of the others, in
     /// anything that it does.
     fn exceeds(&self, now: Instant, node: NodeId, factor: u32, floor: Duration) -> bool {
-        let exceeds = |pace: fn(&NodeHealth) -> &Pace| {
+        let exceeds = |pace: PaceOf| {
             let own = pace(&self.nodes[node.index()]).latency_at(now);
             // Most nodes are below the floor, and need no median.
             own.filter(|own| *own > floor).is_some_and(|own| {
@@ -232,11 +230,11 @@ impl Health {
     /// In what a node is slow, in words.
     pub(super) fn describe(&self, now: Instant, node: NodeId) -> String {
         let own = &self.nodes[node.index()];
-        let kinds: [(&str, fn(&NodeHealth) -> &Pace); 2] = [
+        let kinds: [(&str, PaceOf); 2] = [
             ("writes", |health| &health.appends),
             ("reads", |health| &health.reads),
         ];
-        let measured = kinds.iter().filter_map(|(what, pace)| {
+        let measured = kinds.into_iter().filter_map(|(what, pace)| {
             let median = self.median_of_peers(now, node, pace)?;
             Some((pace(own).latency_at(now)?, median, what))
         });

@@ -3,9 +3,9 @@
 //! go in, [`WriterEffect`]s come out.
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
-//! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
-//! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
-//! `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
+//! `sending` — frames and acknowledgements; `reads` and `presence` — one segment, never a quorum;
+//! `recovery` — every open; `membership` and `node_view` — nodes that come and go; `catch_up` —
+//! filling what they lack; `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
 //! `health` and `judging` — nodes that are slow, stuck or doubtful; `patience` — asking again.
 
 mod admission;
@@ -15,9 +15,11 @@ mod groups;
 mod health;
 mod judging;
 mod membership;
+mod node_view;
 mod patience;
 pub mod payload;
 mod pending;
+mod presence;
 mod reads;
 mod recovery;
 mod repair;
@@ -38,8 +40,9 @@ use admission::Parked;
 use catch_up::CatchUp;
 use groups::ProtectionGroup;
 use health::Health;
-use membership::NodeView;
+use node_view::NodeView;
 use pending::Pending;
+use presence::PresenceQuery;
 use reads::Reads;
 use recovery::Recovery;
 use repair::Repairs;
@@ -158,6 +161,7 @@ pub struct Writer {
     /// Since when a request waits for room, and none was admitted.
     short_since: Option<Instant>,
     reads: Reads,
+    presence_queries: BTreeMap<RequestId, PresenceQuery>,
     recovery: Option<Recovery>,
     catch_up: CatchUp,
     repairs: Repairs,
@@ -235,6 +239,7 @@ impl Writer {
             parked_bytes: 0,
             short_since: None,
             reads: Reads::default(),
+            presence_queries: BTreeMap::new(),
             recovery: None,
             catch_up: CatchUp::default(),
             repairs: Repairs::default(),

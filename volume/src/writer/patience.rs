@@ -2,7 +2,7 @@
 //! asked here may be asked twice.
 
 use super::Writer;
-use super::membership::Phase;
+use super::node_view::Phase;
 use super::recovery::Step;
 use crate::ids::NodeId;
 use crate::limits;

@@ -4,7 +4,7 @@
 
 use super::catch_up::CatchUp;
 use super::groups::ProtectionGroup;
-use super::membership::Phase;
+use super::node_view::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
