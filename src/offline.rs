@@ -104,6 +104,7 @@ fn node(
         path: path.display().to_string(),
         state,
         reason,
+        action: state.state().action().map(str::to_owned),
         scl: None,
         log: log_bytes(path),
         live: None,
@@ -126,7 +127,10 @@ fn judge(
         .map(|entry| entry.incarnation);
     let reason = match found {
         Err(Unread::Missing(error)) => format!("its superblock cannot be read: {error}"),
-        Err(Unread::Damaged) => "its superblock does not check".into(),
+        Err(Unread::Damaged) => {
+            let reason = "its superblock does not check".into();
+            return (NodeHealth::Failed, Some(reason));
+        }
         Err(Unread::Newer(version)) => format!("its format version {version} is newer"),
         Ok(found) if found.config.volume != newest.config.volume => {
             format!("its directory belongs to volume {}", found.config.volume)
@@ -143,7 +147,7 @@ fn judge(
         }
         Ok(_) => return (NodeHealth::Up, None),
     };
-    (NodeHealth::Down, Some(reason))
+    (NodeHealth::Missing, Some(reason))
 }
 
 /// Bytes that a node's log takes on its disk, if it can be listed.

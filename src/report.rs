@@ -39,28 +39,43 @@ impl Health {
     }
 }
 
-/// State of a node. Offline: `up` was found in its directory, `down` was not.
+/// State of a node. Offline: `up` was found in its directory, `missing` was not, `failed` was there
+/// and cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum NodeHealth {
     /// Holds everything.
     Up,
+    /// Holds everything and answers far more slowly than the others.
+    Slow,
     /// Catching up.
     Lagging,
     /// Being filled.
     Rebuilding,
-    /// Gone or fenced.
-    Down,
+    /// Without space, takes no writes.
+    Full,
+    /// Fenced until it is made anew.
+    Failed,
+    /// Not there.
+    Missing,
 }
 
 impl NodeHealth {
     /// Its word, as in JSON.
     pub(crate) fn word(self) -> &'static str {
+        self.state().word()
+    }
+
+    /// The same, as the volume says it.
+    pub(crate) fn state(self) -> NodeState {
         match self {
-            NodeHealth::Up => NodeState::Up.word(),
-            NodeHealth::Lagging => NodeState::Lagging.word(),
-            NodeHealth::Rebuilding => NodeState::Rebuilding.word(),
-            NodeHealth::Down => NodeState::Down.word(),
+            NodeHealth::Up => NodeState::Up,
+            NodeHealth::Slow => NodeState::Slow,
+            NodeHealth::Lagging => NodeState::Lagging,
+            NodeHealth::Rebuilding => NodeState::Rebuilding,
+            NodeHealth::Full => NodeState::Full,
+            NodeHealth::Failed => NodeState::Failed,
+            NodeHealth::Missing => NodeState::Missing,
         }
     }
 }
@@ -78,6 +93,8 @@ pub(crate) struct NodeReport {
     pub state: NodeHealth,
     /// What is wrong with it: one sentence.
     pub reason: Option<String>,
+    /// What to do about it.
+    pub action: Option<String>,
     /// Its highest SCL.
     pub scl: Option<u64>,
     /// Bytes of its log files.
@@ -233,8 +250,8 @@ impl VolumeReport {
 
     /// Nodes that hold everything.
     pub(crate) fn nodes_up(&self) -> usize {
-        let up = |node: &&NodeReport| node.state == NodeHealth::Up;
-        self.nodes.iter().filter(up).count()
+        let whole = |node: &&NodeReport| node.state.state().is_whole();
+        self.nodes.iter().filter(whole).count()
     }
 }
 
@@ -246,6 +263,7 @@ impl From<&NodeStatus> for NodeReport {
             path: status.path.display().to_string(),
             state: status.state.into(),
             reason: status.reason.clone(),
+            action: status.action.clone(),
             scl: Some(status.scl.0),
             log: Some(status.log_bytes),
             live: Some(status.live_bytes),
@@ -283,9 +301,12 @@ impl From<NodeState> for NodeHealth {
     fn from(state: NodeState) -> NodeHealth {
         match state {
             NodeState::Up => NodeHealth::Up,
+            NodeState::Slow => NodeHealth::Slow,
             NodeState::Lagging => NodeHealth::Lagging,
             NodeState::Rebuilding => NodeHealth::Rebuilding,
-            NodeState::Down => NodeHealth::Down,
+            NodeState::Full => NodeHealth::Full,
+            NodeState::Failed => NodeHealth::Failed,
+            NodeState::Missing => NodeHealth::Missing,
         }
     }
 }
@@ -294,7 +315,7 @@ impl From<NodeState> for NodeHealth {
 pub(crate) mod tests {
     use super::*;
 
-    /// A mounted volume with one node down.
+    /// A mounted volume with one node missing.
     pub(crate) fn example() -> VolumeReport {
         let node = |index: usize| NodeReport {
             id: format!("{}{}", ["a", "b", "c"][index / 2], index % 2 + 1),
@@ -302,6 +323,7 @@ pub(crate) mod tests {
             path: format!("/v/demo/nodes/{index}"),
             state: NodeHealth::Up,
             reason: None,
+            action: None,
             scl: Some(184_467),
             log: Some(1 << 20),
             live: Some(1 << 19),
@@ -311,14 +333,15 @@ pub(crate) mod tests {
             successor: None,
         };
         let mut nodes: Vec<_> = (0..6).map(node).collect();
-        nodes[3].state = NodeHealth::Down;
+        nodes[3].state = NodeHealth::Missing;
         nodes[3].reason = Some("its directory is gone".into());
+        nodes[3].action = Some("bring it back".into());
         VolumeReport {
             id: "00112233445566778899aabbccddeeff".into(),
             path: "/v/demo".into(),
             size: 10 << 30,
             state: Health::Degraded,
-            status: Some("node b2 is down: its directory is gone.".into()),
+            status: Some("node b2 is missing: its directory is gone.".into()),
             action: Some("none needed.".into()),
             mountpoint: Some("/mnt/demo".into()),
             pid: Some(7),
@@ -343,9 +366,10 @@ pub(crate) mod tests {
         for health in [Healthy, Degraded, ReadOnly, Unreadable, Offline].map(Health::from) {
             assert_eq!(serde_json::to_value(health).unwrap(), health.word());
         }
-        use NodeState::{Down, Lagging, Rebuilding, Up};
-        for health in [Up, Lagging, Rebuilding, Down].map(NodeHealth::from) {
-            assert_eq!(serde_json::to_value(health).unwrap(), health.word());
+        for state in NodeState::ALL {
+            let health = NodeHealth::from(state);
+            assert_eq!(serde_json::to_value(health).unwrap(), state.word());
+            assert_eq!(health.word(), state.word());
         }
     }
 }

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_greeting_says_what_is_where_and_what_is_wrong() {
         let expected = "redoubt: demo is mounted at /mnt/demo (10 GiB, 5/6 nodes, recovered in 12 ms)\n\
-                        redoubt: node b2 is down: its directory is gone.";
+                        redoubt: node b2 is missing: its directory is gone.";
         assert_eq!(greeting(&example()), expected);
     }
 }

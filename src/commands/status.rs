@@ -7,6 +7,7 @@ use crate::offline;
 use crate::output::{Color, Output, table};
 use crate::report::{Health, NodeHealth, NodeReport, VolumeBody, VolumeReport};
 use crate::size::iec;
+use redoubt_volume::status::NodeState;
 use std::path::Path;
 use std::time::Duration;
 
@@ -141,11 +142,9 @@ fn named(node: &NodeReport, output: Output) -> String {
 }
 
 fn counted(nodes: &[&NodeReport], output: Output) -> Vec<String> {
-    use NodeHealth::{Down, Lagging, Rebuilding, Up};
     let count = |state| nodes.iter().filter(|node| node.state == state).count();
-    let states = [Up, Lagging, Rebuilding, Down]
-        .into_iter()
-        .filter(|state| count(*state) > 0);
+    let states = NodeState::ALL.map(NodeHealth::from).into_iter();
+    let states = states.filter(|state| count(*state) > 0);
     states
         .map(|state| format!("{} {}", count(state), painted(state, output)))
         .collect()
@@ -154,8 +153,8 @@ fn counted(nodes: &[&NodeReport], output: Output) -> Vec<String> {
 fn painted(state: NodeHealth, output: Output) -> String {
     let color = match state {
         NodeHealth::Up => Color::Green,
-        NodeHealth::Lagging | NodeHealth::Rebuilding => Color::Yellow,
-        NodeHealth::Down => Color::Red,
+        NodeHealth::Slow | NodeHealth::Lagging | NodeHealth::Rebuilding => Color::Yellow,
+        NodeHealth::Full | NodeHealth::Failed | NodeHealth::Missing => Color::Red,
     };
     output.paint(&state.word().to_uppercase(), color)
 }
@@ -227,13 +226,13 @@ mod tests {
     fn the_picture_says_what_is_wrong_and_what_to_do() {
         let expected = "  volume: demo   10 GiB   epoch 7   mounted at /mnt/demo
    state: DEGRADED  (5/6 nodes, readable and writable; quorum is 4 of 6)
-  status: node b2 is down: its directory is gone.
+  status: node b2 is missing: its directory is gone.
   action: none needed.
      log: VDL 184467   VCL 184470   3 groups written   recovered in 12 ms
    space: written since open 5 MiB   live 3 MiB   logs of all nodes 6 MiB
-  copies: zone a  a1 UP  a2 UP  |  zone b  b1 UP  b2 DOWN  |  zone c  c1 UP  c2 UP
-          NODE  STATE  SCL     LOG    DIRECTORY        REASON
-          b2    down   184467  1 MiB  /v/demo/nodes/3  its directory is gone
+  copies: zone a  a1 UP  a2 UP  |  zone b  b1 UP  b2 MISSING  |  zone c  c1 UP  c2 UP
+          NODE  STATE    SCL     LOG    DIRECTORY        REASON
+          b2    missing  184467  1 MiB  /v/demo/nodes/3  its directory is gone
   errors: no known data errors";
         assert_eq!(lines(&example(), false, plain()).join("\n"), expected);
     }
@@ -260,7 +259,7 @@ mod tests {
         let line = copies(&report.nodes, plain());
         assert_eq!(
             line,
-            "zone a  8 UP  |  zone b  4 UP  4 DOWN  |  zone c  8 UP"
+            "zone a  8 UP  |  zone b  4 UP  4 MISSING  |  zone c  8 UP"
         );
     }
 
@@ -281,22 +280,29 @@ mod tests {
     fn the_json_has_the_documented_shape() {
         let volume = &example();
         let json = crate::output::json_text("status", &VolumeBody { volume }).unwrap();
-        let node = |id: &str, az: &str, index: u8, state: &str, reason: &str| {
+        let node = |id: &str, az: &str, index: u8, state: &str, reason: &str, action: &str| {
             format!(
-                r#"{{"id":"{id}","az":"{az}","path":"/v/demo/nodes/{index}","state":"{state}","reason":{reason},"scl":184467,"log":1048576,"live":524288,"checksum_errors":0,"damaged_blocks":0,"repaired_blocks":0}}"#
+                r#"{{"id":"{id}","az":"{az}","path":"/v/demo/nodes/{index}","state":"{state}","reason":{reason},"action":{action},"scl":184467,"log":1048576,"live":524288,"checksum_errors":0,"damaged_blocks":0,"repaired_blocks":0}}"#
             )
         };
         let nodes = [
-            node("a1", "a", 0, "up", "null"),
-            node("a2", "a", 1, "up", "null"),
-            node("b1", "b", 2, "up", "null"),
-            node("b2", "b", 3, "down", r#""its directory is gone""#),
-            node("c1", "c", 4, "up", "null"),
-            node("c2", "c", 5, "up", "null"),
+            node("a1", "a", 0, "up", "null", "null"),
+            node("a2", "a", 1, "up", "null", "null"),
+            node("b1", "b", 2, "up", "null", "null"),
+            node(
+                "b2",
+                "b",
+                3,
+                "missing",
+                r#""its directory is gone""#,
+                r#""bring it back""#,
+            ),
+            node("c1", "c", 4, "up", "null", "null"),
+            node("c2", "c", 5, "up", "null", "null"),
         ];
         let expected = [
             r#"{"schema":1,"command":"status","volume":{"id":"00112233445566778899aabbccddeeff","path":"/v/demo","size":10737418240,"#,
-            r#""state":"degraded","status":"node b2 is down: its directory is gone.","action":"none needed.","#,
+            r#""state":"degraded","status":"node b2 is missing: its directory is gone.","action":"none needed.","#,
             r#""mountpoint":"/mnt/demo","pid":7,"epoch":7,"writer_id":"00000000000000ab","groups":3,"#,
             r#""vcl":184470,"vdl":184467,"recovery_ms":12,"nodes":["#,
             &nodes.join(","),

@@ -10,11 +10,15 @@ mod durability;
 #[cfg(test)]
 mod file_systems;
 #[cfg(test)]
+mod full_node;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
 mod placement;
+#[cfg(test)]
+mod quorum;
 #[cfg(test)]
 mod replacement;
 #[cfg(test)]

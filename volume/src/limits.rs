@@ -108,3 +108,55 @@ pub const LARGEST_EPOCH: u64 = LARGEST_NUMBER >> 20;
 
 /// The same for extents and their files, of which a process begins far fewer than are left.
 pub const LARGEST_EXTENT: u32 = u32::MAX - (1 << 28);
+
+/// A node is slow when it takes so many times as long as the others do at the median: disks of one
+/// kind differ by two or three, and what is busy with a checkpoint by more.
+pub const SLOW_FACTOR: u32 = 8;
+
+/// No node is slow below this: less than a read waits before a second node is asked, so that nobody
+/// would notice.
+pub const SLOW_FLOOR: Duration = Duration::from_millis(20);
+
+/// How long it must be so before the node is slow: longer than a disk's own hiccups.
+pub const SLOW_AFTER: Duration = Duration::from_secs(2);
+
+/// Answers that must have been measured meanwhile: one that was late proves nothing.
+pub const SLOW_SAMPLES: u32 = 4;
+
+/// A slow node is fit again below so many times the median, or half the floor: far enough below
+/// the other threshold that none is crossed by chance.
+pub const FIT_FACTOR: u32 = 3;
+
+/// How long it must be so: longer than becoming slow takes, so that a disk that is slow now and
+/// then counts as slow.
+pub const FIT_AFTER: Duration = Duration::from_secs(10);
+
+/// What was measured so long ago says nothing of now.
+pub const LATENCY_MEMORY: Duration = Duration::from_secs(60);
+
+/// How often a read is asked, too, of a node that is avoided, so that its recovery is noticed: a
+/// few of them fit into the time that a judgement takes.
+pub const PROBE_EVERY: Duration = Duration::from_millis(250);
+
+/// A request that was not answered for so long is stuck, and its node slow at once: no disk that
+/// works takes as long.
+pub const STUCK_AFTER: Duration = REPLY_PATIENCE;
+
+/// A frame that was not acknowledged for so long: the node is left behind, if four others go on
+/// without it. Longer than the error recovery of a disk, after which it would go on by itself.
+pub const STUCK_GIVEN_UP: Duration = Duration::from_secs(15);
+
+/// Reads of a node that did not check, in [`DAMAGE_WINDOW`]: as many are no bad sector, but a bad
+/// disk. Others are asked first until a scrub has looked at everything.
+pub const DAMAGE_LIMIT: usize = 16;
+
+/// The time in which [`DAMAGE_LIMIT`] counts.
+pub const DAMAGE_WINDOW: Duration = Duration::from_secs(60);
+
+/// How long a node that was left behind waits before it joins again when it was left behind a
+/// little earlier, too: doubled each time, up to [`REJOIN_AFTER_MOST`]. Joining costs the others
+/// what they copy to it.
+pub const REJOIN_AFTER: Duration = Duration::from_secs(1);
+
+/// See [`REJOIN_AFTER`]; also how often a node without space is tried all the same.
+pub const REJOIN_AFTER_MOST: Duration = Duration::from_secs(30);

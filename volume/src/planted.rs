@@ -123,6 +123,13 @@ bugs! {
             "Garbage collection frees what is live.",
         ReusedBeforeCheckpoint "reused-before-checkpoint"
             "A file is used again though the last checkpoint names it.",
+        // How nodes are judged.
+        SlowNodeAskedFirst "slow-node-asked-first"
+            "A node that is slow is asked as soon as any other.",
+        FullNodeThrownAway "full-node-thrown-away"
+            "A node whose file system is full gives itself up.",
+        NoHysteresis "no-hysteresis"
+            "A node is slow, and fit again, as soon as it seems so.",
         // What a node is given.
         RepairFromStalePeer "repair-from-stale-peer"
             "A segment is filled from a peer that does not have everything.",

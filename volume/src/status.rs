@@ -33,27 +33,88 @@ impl VolumeState {
     }
 }
 
-/// State of one node as the writer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// State of one node as the writer sees it. Where several are true it is the one that is told
+/// last here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodeState {
     /// Holds everything and is kept up to date.
     Up,
+    /// Holds everything, and answers far more slowly than the others.
+    Slow,
     /// Is behind and catching up from what it has.
     Lagging,
     /// Had nothing and is being filled.
     Rebuilding,
-    /// Not reachable, fenced or not admitted.
-    Down,
+    /// Its file system has no space: it takes no writes, and keeps what it has.
+    Full,
+    /// A write, a sync or what it holds failed: it counts nowhere until it is made anew.
+    Failed,
+    /// Its directory is not there, or cannot be reached.
+    Missing,
 }
 
 impl NodeState {
+    /// All of them.
+    pub const ALL: [NodeState; 7] = [
+        NodeState::Up,
+        NodeState::Slow,
+        NodeState::Lagging,
+        NodeState::Rebuilding,
+        NodeState::Full,
+        NodeState::Failed,
+        NodeState::Missing,
+    ];
+
     /// The state's word in status and JSON.
     pub fn word(self) -> &'static str {
         match self {
             NodeState::Up => "up",
+            NodeState::Slow => "slow",
             NodeState::Lagging => "lagging",
             NodeState::Rebuilding => "rebuilding",
-            NodeState::Down => "down",
+            NodeState::Full => "full",
+            NodeState::Failed => "failed",
+            NodeState::Missing => "missing",
+        }
+    }
+
+    /// Whether the node holds everything that is durable.
+    pub fn is_whole(self) -> bool {
+        matches!(self, NodeState::Up | NodeState::Slow)
+    }
+
+    /// What the state means where nothing more is known.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            NodeState::Up => "it holds everything",
+            NodeState::Slow => "it answers far more slowly than the others",
+            NodeState::Lagging => "it missed some writes and is given them by the others",
+            NodeState::Rebuilding => "it had nothing and is filled by the others",
+            NodeState::Full => "the file system of its directory is full",
+            NodeState::Failed => "its disk failed",
+            NodeState::Missing => "its directory is not there",
+        }
+    }
+
+    /// What to do about it, if there is anything to be done.
+    pub fn action(self) -> Option<&'static str> {
+        match self {
+            NodeState::Up | NodeState::Lagging | NodeState::Rebuilding => None,
+            NodeState::Slow => Some(
+                "none needed: reads go to the others and writes do not wait for it; if it stays \
+                 slow, look at its disk and at what else uses it",
+            ),
+            NodeState::Full => Some(
+                "make space on its file system, or discard data: it goes on by itself and keeps \
+                 what it has",
+            ),
+            NodeState::Failed => Some(
+                "look at its disk: it is made anew by itself where three others hold everything \
+                 and its disk can be written",
+            ),
+            NodeState::Missing => {
+                Some("bring the directory back, or its parent, so that it can be made anew there")
+            }
         }
     }
 }
@@ -102,6 +163,8 @@ pub struct NodeStatus {
     pub state: NodeState,
     /// What is wrong with it, if anything: one sentence.
     pub reason: Option<String>,
+    /// What to do about it, if there is anything to be done.
+    pub action: Option<String>,
     /// The highest SCL of its segments.
     pub scl: Lsn,
     /// Bytes of log files on its disk.
@@ -138,7 +201,7 @@ pub struct VolumeStatus {
     pub disk_bytes: u64,
     /// Health.
     pub state: VolumeState,
-    /// What the state means and what to do, when it is not healthy: one sentence each.
+    /// What is wrong and what to do, when not every node is up: one sentence each.
     pub explanation: Option<(String, String)>,
     /// The writer's epoch.
     pub epoch: VolumeEpoch,

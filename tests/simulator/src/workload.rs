@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, WriterProcess};
 use crate::coverage::Mark;
 use crate::mix::Mix;
 use crate::network::WriterId;
+use crate::oracle::health_laws::Judgements;
 use crate::oracle::history::{History, LastRecord, ReadCheck};
 use crate::oracle::writer_laws::Watermarks;
 use crate::pattern;
@@ -93,6 +94,8 @@ pub struct Client {
     pub history: History,
     /// What its writer has shown.
     pub watermarks: Watermarks,
+    /// How its writer has judged its nodes.
+    judgements: Judgements,
     /// Bytes of the disk as it knows them, and as it has asked for.
     pub disk_bytes: u64,
     /// The same, asked for and not answered.
@@ -108,6 +111,7 @@ impl Client {
             stage: Stage::Opening,
             history,
             watermarks: Watermarks::default(),
+            judgements: Judgements::default(),
             disk_bytes,
             wanted_bytes: disk_bytes,
             requests: BTreeMap::new(),
@@ -146,7 +150,9 @@ impl Client {
         };
         let said = Said::take(process);
         let news = self.hear(cluster, said)?;
-        if let Some(process) = cluster.writer(self.writer)
+        let now = cluster.now();
+        let mut writers = cluster.writers.iter();
+        if let Some(process) = writers.find(|process| process.id == self.writer)
             && process.writer.is_open()
         {
             let before = self.watermarks.vdl;
@@ -155,6 +161,8 @@ impl Client {
                 cluster.laws.segments.check_durable(&process.writer)?;
             }
             self.history.on_vdl(self.watermarks.vdl)?;
+            let coverage = &mut cluster.coverage;
+            self.judgements.look(now, &process.writer, coverage)?;
         }
         Ok(opened.map(News::Opened).or(news))
     }

@@ -255,7 +255,11 @@ impl Node {
             }
             (Some(Operation::Superblock), Ok(())) => self.on_superblock_written(),
             (Some(Operation::Allocate), Ok(())) => self.on_allocated(true),
-            (Some(Operation::Allocate), Err(DiskError::Full)) => self.on_allocated(false),
+            (Some(Operation::Allocate), Err(DiskError::Full))
+                if !is_planted(Bug::FullNodeThrownAway) =>
+            {
+                self.on_allocated(false);
+            }
             (Some(_), Err(_)) => self.fence(),
             _ => {}
         }

@@ -85,7 +85,6 @@ pub(super) struct Driver {
     pub(super) locks: Mutex<HashMap<NodeId, NodeLock>>,
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
-    pub(super) reasons: Mutex<HashMap<NodeId, String>>,
     /// Nodes whose write or sync failed, until they are back.
     pub(super) failed: Mutex<HashSet<NodeId>>,
     reads_under_way: AtomicUsize,
@@ -103,7 +102,6 @@ pub(super) struct Parts {
     pub(super) path: PathBuf,
     pub(super) book: AddressBook,
     pub(super) locks: HashMap<NodeId, NodeLock>,
-    pub(super) reasons: HashMap<NodeId, String>,
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
     pub(super) started: std::time::Instant,
@@ -132,7 +130,6 @@ impl Driver {
             locks: Mutex::new(parts.locks),
             index_bytes_per_node: parts.index_bytes_per_node,
             make_anew: parts.make_anew,
-            reasons: Mutex::new(parts.reasons),
             failed: Mutex::default(),
             reads_under_way: AtomicUsize::new(0),
             disk_bytes,
@@ -434,8 +431,8 @@ impl Driver {
         let paths = book.paths(&self.path);
         let core = self.core.lock();
         let config = core.embedded.writer.config();
-        let reasons = self.reasons.lock();
-        let (repairs, replacements) = (&figures.repairs, &figures.replacements);
+        let (repairs, scrub_due) = (&figures.repairs, &figures.scrub_due);
+        let replacements = &figures.replacements;
         let status = |(node, (state, reason)): (NodeId, &(NodeState, Option<String>))| {
             let there = core.embedded.nodes[node.index()].as_ref();
             let figures = there.map(|node| node.figures()).unwrap_or_default();
@@ -445,7 +442,11 @@ impl Driver {
                 zone: char::from(b'a' + zone.0),
                 path: paths[node.index()].clone(),
                 state: *state,
-                reason: reason.clone().or_else(|| reasons.get(&node).cloned()),
+                reason: reason.clone(),
+                action: state
+                    .action()
+                    .or_else(|| scrub_due[node.index()].then_some("scrub the volume"))
+                    .map(str::to_owned),
                 scl: figures.scl,
                 log_bytes: figures.log_bytes,
                 live_bytes: figures.live_bytes,

@@ -1,10 +1,12 @@
 //! The handle that callers use: a volume of this machine, opened from its directories.
 //!
 //! `layout` — creating and removing; `open` — opening; `driver` — the lock around writer and
-//! nodes, and what is done outside it; `watch` — directories that vanish and come back; `replace` —
-//! others that take their place; `seek` and `verify` — looking for data, comparing copies.
+//! nodes, and what is done outside it; `explain` — what status says; `watch` — directories that
+//! vanish and come back; `replace` — others that take their place; `seek` and `verify` — looking for
+//! data, comparing copies.
 
 mod driver;
+mod explain;
 mod layout;
 mod open;
 mod replace;
@@ -19,9 +21,9 @@ pub use verify::VerifyReport;
 use crate::error::{IoFailure, VolumeError};
 use crate::geometry::MAX_DISK_BYTES;
 use crate::limits;
-use crate::status::{NodeState, NodeStatus, ScrubReport, VolumeState, VolumeStatus};
+use crate::status::{NodeState, NodeStatus, ScrubReport, VolumeStatus};
+use crate::writer::Answer;
 use crate::writer::payload::cut;
-use crate::writer::{Answer, WriterFigures};
 use driver::{Callback, Caller, Driver};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -237,7 +239,7 @@ impl Volume {
             path: self.driver.path().to_path_buf(),
             disk_bytes: self.disk_bytes(),
             state: figures.state,
-            explanation: explain(&figures, &nodes),
+            explanation: explain::explain(&figures, &nodes),
             epoch: figures.epoch,
             groups: figures.groups,
             vcl: figures.vcl,
@@ -274,35 +276,6 @@ impl Volume {
         });
         self.driver.close();
         Ok(flushed?)
-    }
-}
-
-/// What a state that is not healthy means, and what to do.
-fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(String, String)> {
-    let not_up = nodes.iter().filter(|node| node.state != NodeState::Up);
-    let names: Vec<&str> = not_up.map(|node| node.name.as_str()).collect();
-    let names = names.join(", ");
-    let filling = nodes
-        .iter()
-        .any(|node| matches!(node.state, NodeState::Rebuilding | NodeState::Lagging));
-    match figures.state {
-        VolumeState::Healthy => None,
-        VolumeState::Degraded if filling => Some((
-            format!("{names}: being filled from the other nodes; reads and writes go on"),
-            "none needed".to_owned(),
-        )),
-        VolumeState::Degraded => Some((
-            format!("{names}: not there; reads and writes go on"),
-            "bring the directory back, or its parent, so that it can be made again".to_owned(),
-        )),
-        VolumeState::ReadOnly => Some((
-            format!("only three copies are left ({names} missing); reads go on, writes wait"),
-            "bring one more directory back: writes go on by themselves".to_owned(),
-        )),
-        VolumeState::Unreadable | VolumeState::Offline => Some((
-            format!("fewer than three copies are left of some data ({names} missing)"),
-            "bring the directories back".to_owned(),
-        )),
     }
 }
 

@@ -18,9 +18,11 @@ use crate::page::PageBuf;
 use crate::segment::effect::DiskError;
 use crate::segment::node::Node;
 use crate::segment::recovery::LogReader;
+use crate::status::NodeState;
 use crate::writer::{Writer, WriterPolicy};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -86,6 +88,25 @@ pub(super) enum Unusable {
     Foreign(String),
 }
 
+impl Unusable {
+    /// Whether the node is lost until it is made anew, and not merely away.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self, Unusable::Damaged(_))
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Fatal(error) => error.fmt(f),
+            Unusable::Missing => f.write_str(NodeState::Missing.meaning()),
+            Unusable::Unreachable(reason)
+            | Unusable::Damaged(reason)
+            | Unusable::Foreign(reason) => f.write_str(reason),
+        }
+    }
+}
+
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, VolumeError> {
     let started = std::time::Instant::now();
     let mut book = AddressBook::read(path)?;
@@ -107,15 +128,8 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
                 locks.insert(id, open.lock);
             }
             Err(Unusable::Fatal(error)) => return Err(error),
-            Err(Unusable::Missing) => {
-                reasons.insert(id, "its directory is not there".to_owned());
-            }
-            Err(
-                Unusable::Unreachable(reason)
-                | Unusable::Damaged(reason)
-                | Unusable::Foreign(reason),
-            ) => {
-                reasons.insert(id, reason);
+            Err(unusable) => {
+                reasons.insert(id, (unusable.is_failure(), unusable.to_string()));
             }
         }
     }
@@ -132,14 +146,16 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         on_quorum_loss: options.on_quorum_loss,
         read_only: options.read_only,
     };
-    let writer = Writer::new(config, random_u64()?, policy);
+    let mut writer = Writer::new(config, random_u64()?, policy);
+    for (node, (has_failed, reason)) in &reasons {
+        writer.node_unusable(*node, *has_failed, reason);
+    }
     let driver = Driver::new(Parts {
         embedded: Embedded { writer, nodes },
         directories: directories.into_iter().collect::<Directories>(),
         path: path.to_path_buf(),
         book,
         locks,
-        reasons,
         index_bytes_per_node,
         make_anew: options.make_anew,
         started,
@@ -184,10 +200,10 @@ fn with_directories(reason: String, directories: &str) -> String {
     }
 }
 
-fn list_reasons(reasons: &HashMap<NodeId, String>, book: &AddressBook) -> String {
+fn list_reasons(reasons: &HashMap<NodeId, (bool, String)>, book: &AddressBook) -> String {
     let mut rows: Vec<_> = reasons.iter().collect();
     rows.sort();
-    let row = |(node, reason): (&NodeId, &String)| {
+    let row = |(node, (_, reason)): (&NodeId, &(bool, String))| {
         format!("{}: {reason}", book.nodes[node.index()].path.display())
     };
     rows.into_iter().map(row).collect::<Vec<_>>().join("; ")

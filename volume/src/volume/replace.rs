@@ -8,7 +8,7 @@
 use super::driver::Driver;
 use super::layout::{new_superblock, random_u64};
 use super::open::{Trust, Unusable, open_node};
-use super::watch::{give_up, take_in};
+use super::watch::{give_up, note, take_in};
 use crate::config::VolumeConfig;
 use crate::error::VolumeError;
 use crate::format::superblock::Superblock;
@@ -19,6 +19,7 @@ use crate::io::node_remains;
 use crate::io::volume_directory::{check_new_node, file_system_of_node, remove_if_empty};
 use crate::limits;
 use crate::status::{NodeState, SuccessorStatus};
+use crate::writer::Writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -134,7 +135,6 @@ impl Driver {
         }
         let erased = node_remains::erase(&path).and_then(|()| remove_if_empty(&path));
         self.locks.lock().remove(&successor);
-        self.reasons.lock().remove(&successor);
         if let Err(error) = written {
             log::warn!("the address book still names {}: {error}", path.display());
         }
@@ -152,8 +152,6 @@ impl Driver {
             self.locks.lock().remove(&gone);
             self.failed.lock().remove(&gone);
         }
-        let reason = "its new directory is being opened".to_owned();
-        self.reasons.lock().insert(node, reason);
         let mut book = self.book.write();
         let former = seat(&mut book, node);
         if let Some(former) = former {
@@ -242,18 +240,16 @@ fn look_at_successor(driver: &Driver, node: NodeId) {
     let successor = driver.successor(node);
     match driver.directories.get(successor) {
         Some(directory) if !directory.still_there() => {
-            give_up(
-                driver,
-                successor,
-                "its directory was deleted, replaced or unmounted",
-            );
+            let reason = "its directory was deleted, replaced or unmounted";
+            give_up(driver, successor, Writer::node_down, reason);
         }
         Some(_) if is_unusable(driver, node) => {
-            give_up(driver, successor, "its disk failed, or it missed an open");
+            let reason = "its disk failed, or it missed an open";
+            give_up(driver, successor, Writer::node_failed, reason);
         }
         None if driver.is_quiet(successor) => {
             if let Err(error) = make(driver, node) {
-                driver.reasons.lock().insert(successor, error.to_string());
+                note(driver, successor, true, &error.to_string());
             }
         }
         _ => {}
@@ -267,7 +263,8 @@ fn is_unusable(driver: &Driver, node: NodeId) -> bool {
         let figures = core.embedded.writer.figures().replacements;
         let mut figures = figures.into_iter();
         let state = figures.find(|(replaced, ..)| *replaced == node);
-        let refused = state.is_some_and(|(_, state, _)| state == NodeState::Down);
+        let is_away = |state| matches!(state, NodeState::Missing | NodeState::Failed);
+        let refused = state.is_some_and(|(_, state, _)| is_away(state));
         there.is_some_and(|there| there.is_fenced() || refused)
     })
 }
@@ -331,7 +328,7 @@ pub(super) fn status_of(
     let figures = figures.iter().find(|(replaced, ..)| *replaced == node);
     let (state, reason) = match figures {
         Some((_, state, reason)) => (*state, reason.clone()),
-        None => (NodeState::Down, None),
+        None => (NodeState::Missing, None),
     };
     Some(SuccessorStatus {
         path: volume.join(&address.path),

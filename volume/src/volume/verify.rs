@@ -6,7 +6,7 @@ use crate::error::{IoFailure, VolumeError};
 use crate::format::index_page::LEAF_BLOCKS;
 use crate::geometry::BLOCK_BYTES;
 use crate::ids::{GroupBlock, GroupId, NodeId};
-use crate::status::NodeState;
+use crate::status::{NodeState, NodeStatus};
 use crate::writer::{Answer, ReadBytes};
 
 /// What a verification found.
@@ -29,19 +29,27 @@ pub(super) fn verify(
     driver.ask(|writer, now, ticket| writer.flush(now, ticket))?;
     let figures = driver.figures();
     let statuses = driver.node_statuses(&figures);
-    let missing = statuses.iter().filter(|node| node.state != NodeState::Up);
+    let comparable: Vec<bool> = driver.with_core(|core, _| {
+        let nodes = core.embedded.writer.config().node_ids().zip(&statuses);
+        // One without space may lack nothing all the same.
+        let may = |(node, status): (NodeId, &NodeStatus)| match status.state {
+            NodeState::Full => core.embedded.writer.holds_everything(node),
+            state => state.is_whole(),
+        };
+        nodes.map(may).collect()
+    });
+    let missing = statuses.iter().zip(&comparable).filter(|(_, may)| !**may);
     let mut report = VerifyReport {
-        missing_nodes: missing.map(|node| node.name.clone()).collect(),
+        missing_nodes: missing.map(|(node, _)| node.name.clone()).collect(),
         ..VerifyReport::default()
     };
     let groups = driver.with_core(|core, _| core.embedded.writer.existing_groups());
     let expected = driver.live_bytes() / BLOCK_BYTES as u64;
     for group in groups {
         let members = driver.with_core(|core, _| core.embedded.writer.config().members(group));
-        let up = |node: &NodeId| statuses[node.index()].state == NodeState::Up;
         let mut nodes: Vec<(NodeId, String)> = members
             .into_iter()
-            .filter(up)
+            .filter(|node| comparable[node.index()])
             .map(|node| (node, statuses[node.index()].name.clone()))
             .collect();
         let mut leaf = Some(0);

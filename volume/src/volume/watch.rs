@@ -10,7 +10,9 @@ use crate::io::node_directory::NodeDirectory;
 use crate::io::node_remains;
 use crate::io::volume_directory::file_system_of_node;
 use crate::limits;
-use crate::status::{NodeState, VolumeState};
+use crate::status::VolumeState;
+use crate::time::Instant;
+use crate::writer::Writer;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -69,7 +71,7 @@ fn look_at_node(driver: &Driver, node: NodeId) {
     match driver.directories.get(node) {
         Some(directory) if !directory.still_there() => {
             let reason = "its directory was deleted, replaced or unmounted";
-            give_up(driver, node, reason);
+            give_up(driver, node, Writer::node_down, reason);
         }
         Some(directory) => look_after(driver, node, &directory),
         // A late write would land in what is opened now.
@@ -84,14 +86,12 @@ fn look_after(driver: &Driver, node: NodeId, directory: &NodeDirectory) {
         Fitness::Fit => forget_former_life(driver, node, directory),
         Fitness::Failed => {
             driver.failed.lock().insert(node);
-            give_up(
-                driver,
-                node,
-                "its disk failed, or what it holds was annulled",
-            );
+            let reason = "its disk failed, or what it holds was annulled";
+            give_up(driver, node, Writer::node_failed, reason);
         }
         Fitness::Replaced => {
-            give_up(driver, node, "its directory is of an earlier life");
+            let reason = "its directory is of an earlier life";
+            give_up(driver, node, Writer::node_failed, reason);
             if driver.is_quiet(node) {
                 rebuild(driver, node);
             }
@@ -101,14 +101,18 @@ fn look_after(driver: &Driver, node: NodeId, directory: &NodeDirectory) {
 
 /// Takes a node out of service. Its directory is opened again, or made anew, in a later round:
 /// what was still asked of the old one has failed by then.
-pub(super) fn give_up(driver: &Driver, node: NodeId, reason: &str) {
+pub(super) fn give_up(
+    driver: &Driver,
+    node: NodeId,
+    tell: fn(&mut Writer, Instant, NodeId, &str),
+    reason: &str,
+) {
     log::warn!("node {}: {reason}", driver.path_of(node).display());
     driver.directories.remove(node);
     driver.locks.lock().remove(&node);
-    driver.reasons.lock().insert(node, reason.to_owned());
     driver.with_core(|core, now| {
         core.embedded.nodes[node.index()] = None;
-        core.embedded.writer.node_down(now, node, reason);
+        tell(&mut core.embedded.writer, now, node, reason);
     });
 }
 
@@ -144,7 +148,7 @@ fn forget_former_life(driver: &Driver, node: NodeId, directory: &NodeDirectory) 
         let writer = &core.embedded.writer;
         (writer.figures(), writer.is_full(node))
     });
-    let filled = figures.nodes[node.index()].0 == NodeState::Up;
+    let filled = figures.nodes[node.index()].0.is_whole();
     if !(filled || full && figures.state == VolumeState::Degraded) {
         return;
     }
@@ -179,18 +183,11 @@ fn bring_back(driver: &Driver, node: NodeId, trust: Trust) {
     let book = driver.book.read().clone();
     match open_node(driver.path(), &book, node, index_bytes, trust) {
         Ok(open) => take_in(driver, node, open),
-        Err(Unusable::Missing) => {
-            rebuild(driver, node);
-        }
-        Err(Unusable::Damaged(reason)) => {
-            driver.reasons.lock().insert(node, reason);
-            rebuild(driver, node);
-        }
-        Err(Unusable::Unreachable(reason) | Unusable::Foreign(reason)) => {
-            driver.reasons.lock().insert(node, reason);
-        }
-        Err(Unusable::Fatal(error)) => {
-            driver.reasons.lock().insert(node, error.to_string());
+        Err(unusable) => {
+            note(driver, node, unusable.is_failure(), &unusable.to_string());
+            if matches!(unusable, Unusable::Missing | Unusable::Damaged(_)) {
+                rebuild(driver, node);
+            }
         }
     }
 }
@@ -198,11 +195,18 @@ fn bring_back(driver: &Driver, node: NodeId, trust: Trust) {
 /// A node that was opened is there for the core.
 pub(super) fn take_in(driver: &Driver, node: NodeId, open: OpenNode) {
     driver.locks.lock().insert(node, open.lock);
-    driver.reasons.lock().remove(&node);
     driver.directories.insert(node, open.directory);
     driver.with_core(|core, now| {
         core.embedded.nodes[node.index()] = Some(open.node);
         core.embedded.writer.node_up(now, node);
+    });
+}
+
+/// Status says why a node is not back.
+pub(super) fn note(driver: &Driver, node: NodeId, has_failed: bool, reason: &str) {
+    driver.with_core(|core, _| {
+        let writer = &mut core.embedded.writer;
+        writer.node_unusable(node, has_failed, reason);
     });
 }
 
@@ -218,13 +222,13 @@ fn rebuild(driver: &Driver, node: NodeId) -> bool {
     let file_system = driver.book.read().nodes[node.index()].file_system;
     if file_system_of_node(&path).ok() != Some(file_system) {
         let reason = "its parent is missing, or the disk that it was on is not mounted there";
-        driver.reasons.lock().insert(node, reason.to_owned());
+        note(driver, node, false, reason);
         return false;
     }
     let made = make_anew(driver, node, &path);
     if let Err(error) = &made {
         log::warn!("node {}: cannot be made anew: {error}", path.display());
-        driver.reasons.lock().insert(node, error.to_string());
+        note(driver, node, false, &error.to_string());
     }
     made.is_ok()
 }

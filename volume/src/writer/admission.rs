@@ -1,7 +1,7 @@
 //! What may enter the volatile cache. A request that may not is parked, never a blocked thread;
 //! what was admitted is never dropped (law 9).
 
-use super::membership::NodeView;
+use super::node_view::NodeView;
 use super::payload::{Piece, cut};
 use super::pending::PendingRecord;
 use super::{Answer, CacheMode, QuorumLoss, Ticket, Writer};

@@ -252,6 +252,9 @@ impl Writer {
         let Some(group) = self.groups.get(&lack.group) else {
             return false;
         };
+        if !self.nodes[lack.node.index()].can_be_filled() {
+            return false;
+        }
         let reachable = |node: NodeId| self.nodes[node.index()].is_reachable();
         let others: Vec<NodeId> = group.complete_others(lack.node, reachable).collect();
         others.len() >= READ_QUORUM && others.iter().any(|node| group.is_current(*node))

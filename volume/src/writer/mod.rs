@@ -3,20 +3,24 @@
 //! go in, [`WriterEffect`]s come out.
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
-//! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
-//! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
-//! `replacement` — another directory takes a node's
-//! place; `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
-//! `patience` — asking again.
+//! `sending` — frames and acknowledgements; `reads` and `presence` — one segment, never a quorum;
+//! `recovery` — every open; `membership` and `node_view` — nodes that come and go; `replacement` —
+//! another directory takes a node's place; `catch_up` — filling what they lack; `repair` — mending
+//! what was damaged at rest; `scrub` and `compare` — looking for it; `health` and `judging` — nodes
+//! that are slow, stuck or doubtful; `patience` — asking again.
 
 mod admission;
 mod catch_up;
 mod compare;
 mod groups;
+mod health;
+mod judging;
 mod membership;
+mod node_view;
 mod patience;
 pub mod payload;
 mod pending;
+mod presence;
 mod reads;
 mod recovery;
 mod repair;
@@ -37,8 +41,10 @@ use crate::time::Instant;
 use admission::Parked;
 use catch_up::CatchUp;
 use groups::ProtectionGroup;
-use membership::NodeView;
+use health::Health;
+use node_view::NodeView;
 use pending::Pending;
+use presence::PresenceQuery;
 use reads::Reads;
 use recovery::Recovery;
 use repair::Repairs;
@@ -143,6 +149,7 @@ pub struct Writer {
     epoch: VolumeEpoch,
     list: TruncationList,
     nodes: Vec<NodeView>,
+    health: Health,
     groups: BTreeMap<GroupId, ProtectionGroup>,
     last_lsn: Lsn,
     next_lsn: Lsn,
@@ -159,6 +166,7 @@ pub struct Writer {
     /// Since when a request waits for room, and none was admitted.
     short_since: Option<Instant>,
     reads: Reads,
+    presence_queries: BTreeMap<RequestId, PresenceQuery>,
     recovery: Option<Recovery>,
     catch_up: CatchUp,
     repairs: Repairs,
@@ -206,6 +214,8 @@ pub struct WriterFigures {
     pub repairs: Vec<RepairFigures>,
     /// Nodes whose place another directory is to take, and the state of that one.
     pub replacements: Vec<(NodeId, NodeState, Option<String>)>,
+    /// Of which so much did not check that everything of it should be read: a scrub is due.
+    pub scrub_due: Vec<bool>,
     /// Requests that are parked or wait for the quorum.
     pub waiting_requests: usize,
 }
@@ -218,6 +228,7 @@ impl Writer {
         let nodes = vec![NodeView::default(); 2 * config.nodes.len()];
         Writer {
             placements: membership::placements(&config),
+            health: Health::new(2 * config.nodes.len()),
             config,
             policy,
             epoch: VolumeEpoch {
@@ -238,6 +249,7 @@ impl Writer {
             parked_bytes: 0,
             short_since: None,
             reads: Reads::default(),
+            presence_queries: BTreeMap::new(),
             recovery: None,
             catch_up: CatchUp::default(),
             repairs: Repairs::default(),
@@ -348,7 +360,7 @@ impl Writer {
             Reply::SegmentDamaged { group } => self.on_segment_damaged(from, group),
             Reply::Fenced => {
                 let reason = "its disk failed, or it has what the volume has annulled";
-                self.node_down(now, from, reason);
+                self.node_failed(now, from, reason);
             }
         }
         self.progress(now);
@@ -360,6 +372,7 @@ impl Writer {
         self.wall_time_ns = wall_time_ns;
         self.recovery_tick(now);
         if self.is_open() {
+            self.judge_nodes(now);
             self.hedge_reads(now);
             self.ask_again(now);
             self.rejoin_nodes();
@@ -432,6 +445,11 @@ impl Writer {
                 .map(|node| self.repairs.figures(node))
                 .collect(),
             replacements: self.replacement_figures(),
+            scrub_due: self
+                .config
+                .node_ids()
+                .map(|node| self.health.is_doubtful(node))
+                .collect(),
             waiting_requests: self.parked.len() + self.waiting.len(),
         }
     }

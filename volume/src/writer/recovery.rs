@@ -3,7 +3,7 @@
 //! data in a model of it.
 
 use super::catch_up::CatchUp;
-use super::membership::Phase;
+use super::node_view::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};

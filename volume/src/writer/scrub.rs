@@ -167,6 +167,7 @@ impl Writer {
 
     fn end_scrub(&mut self) {
         if let Some(scrub) = self.scrub.take() {
+            self.health.scrubbed();
             self.complete(scrub.ticket, Ok(Answer::Scrubbed(scrub.report)));
         }
     }

@@ -87,11 +87,17 @@ impl Cluster {
             return;
         };
         host.has_failed_write |= is_failed_write(&completion);
+        let found_no_space = is_refused_for_space(&completion);
         self.coverage.on_completion(&completion);
         self.digest
             .add(u64::from(id.0) << 8 | kind_of_completion(&completion));
         if let Some(node) = &mut host.node {
+            let was_fenced = node.is_fenced();
             node.on_disk(now, completion);
+            if found_no_space && node.is_fenced() && !was_fenced {
+                let reason = format!("{id:?} gives itself up for want of space");
+                self.laws.violation.get_or_insert(reason);
+            }
         }
         self.pump_node(id);
     }
@@ -298,6 +304,7 @@ impl Cluster {
             return;
         }
         self.note_sent(from, &request);
+        self.judge_read(from, to, &request);
         let Some(connection) = self.network.connection(from, to) else {
             return;
         };
@@ -321,6 +328,20 @@ impl Cluster {
             && let Some(process) = self.writer_mut(from)
         {
             process.sent.note(&frame.records);
+        }
+    }
+
+    fn judge_read(&mut self, from: WriterId, to: NodeId, request: &Request) {
+        let now = self.now();
+        let Some(process) = self.writer_mut(from) else {
+            return;
+        };
+        let (writer, reads) = (&process.writer, &mut process.reads);
+        let judged = reads
+            .as_mut()
+            .map(|reads| reads.look(now, writer, to, request));
+        if let Some(Err(reason)) = judged {
+            self.laws.violation.get_or_insert(reason);
         }
     }
 
@@ -376,6 +397,12 @@ fn may_fold(effect: &NodeEffect) -> bool {
 fn is_failed_write(completion: &DiskCompletion) -> bool {
     let failed = Err(DiskError::Failed);
     matches!(completion, DiskCompletion::Done { result, .. } if *result == failed)
+}
+
+/// The file system below had no room: that is nobody's failure.
+fn is_refused_for_space(completion: &DiskCompletion) -> bool {
+    let full = Err(DiskError::Full);
+    matches!(completion, DiskCompletion::Done { result, .. } if *result == full)
 }
 
 fn kind_of_request(request: &Request) -> u64 {

@@ -19,6 +19,7 @@ use crate::coverage::Coverage;
 use crate::digest::Digest;
 use crate::disk::{CutStory, DiskToken, MemoryDisk};
 use crate::network::{Connection, Network, WriterId};
+use crate::oracle::health_laws::SentReads;
 use crate::oracle::node_laws::NodeLaws;
 use crate::random::{Random, Rate};
 use redoubt_volume::error::IoFailure;
@@ -104,6 +105,8 @@ pub struct WriterProcess {
     pub answers: Vec<(Ticket, Result<Answer, IoFailure>)>,
     /// What it has sent and nobody has looked at.
     pub sent: SentRecords,
+    /// The reads that it has sent; `None` while nodes' own copies are read.
+    reads: Option<SentReads>,
     /// How its recovery ended.
     pub opened: Option<Result<(), String>>,
     next_ticket: u64,

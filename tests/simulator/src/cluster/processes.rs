@@ -6,6 +6,7 @@ use crate::coverage::Mark;
 use crate::disk::MemoryDisk;
 use crate::network::{Way, WriterId};
 use crate::oracle::disk_laws;
+use crate::oracle::health_laws::SentReads;
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::{Incarnation, NodeId};
 use redoubt_volume::segment::node::Node;
@@ -40,6 +41,7 @@ impl Cluster {
             writer: Writer::new(config, 0x5eed_0000 + self.next_writer, self.policy),
             answers: Vec::new(),
             sent: SentRecords::default(),
+            reads: Some(SentReads::default()),
             opened: None,
             next_ticket: 0,
             paused: None,

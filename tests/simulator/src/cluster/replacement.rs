@@ -101,7 +101,8 @@ impl Cluster {
         let mut figures = figures.into_iter();
         let seat = self.seat_of(id);
         let state = figures.find(|(node, ..)| *node == seat);
-        let refused = state.is_some_and(|(_, state, _)| state == NodeState::Down) && connected;
+        let is_away = |state| matches!(state, NodeState::Missing | NodeState::Failed);
+        let refused = state.is_some_and(|(_, state, _)| is_away(state)) && connected;
         if is_fenced || refused {
             self.remake_successor(id);
         }

@@ -3,6 +3,7 @@
 use super::{Cluster, WriterProcess};
 use crate::disk::MemoryDisk;
 use crate::network::WriterId;
+use crate::oracle::health_laws::SentReads;
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::geometry::BLOCKS_PER_UNIT;
 use redoubt_volume::ids::{GroupBlock, GroupId, NodeId};
@@ -142,9 +143,11 @@ impl Cluster {
         group: GroupId,
         block: GroupBlock,
     ) -> Option<Vec<u8>> {
+        self.newest().reads = None;
         let ticket = self.ask_newest(|writer, now, ticket| {
             writer.read_copy(now, ticket, node, group, block, BLOCKS_PER_UNIT);
         });
+        self.newest().reads = Some(SentReads::default());
         match self.wait(ticket) {
             Ok(Answer::Bytes(bytes)) => Some(bytes.as_ref().to_vec()),
             _ => None,

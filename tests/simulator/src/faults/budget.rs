@@ -11,7 +11,6 @@
 use crate::cluster::Cluster;
 use crate::network::WriterId;
 use redoubt_volume::ids::{Incarnation, NodeId};
-use redoubt_volume::status::NodeState;
 use redoubt_volume::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -76,7 +75,7 @@ impl Budget {
         let states = process.writer.figures().nodes;
         for (index, (state, _)) in states.iter().enumerate() {
             let node = NodeId(index as u16);
-            if *state != NodeState::Up {
+            if !state.is_whole() {
                 self.incomplete.insert(node);
                 continue;
             }

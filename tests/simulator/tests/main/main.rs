@@ -9,6 +9,7 @@
 
 mod crash_points;
 mod healing_cases;
+mod health_cases;
 mod recovery_cases;
 mod reference_model;
 mod replacement_cases;

@@ -36,7 +36,7 @@ fn life(cluster: &Cluster, node: NodeId) -> Option<u64> {
     Some(disk.superblock()?.incarnation.0)
 }
 
-fn state(cluster: &Cluster) -> &'static str {
+fn state(cluster: &mut Cluster) -> &'static str {
     cluster.newest().writer.figures().state.word()
 }
 
@@ -81,7 +81,7 @@ fn all_are_exchanged_while_a_node_is_filled_and_no_copy_is_missing_meanwhile() {
     let mut cluster = filled(2);
     assert!(cluster.begin_replacement(NodeId(0)));
     while cluster.is_replaced(NodeId(0)) {
-        assert_eq!(state(&cluster), "healthy", "the old one serves on");
+        assert_eq!(state(&mut cluster), "healthy", "the old one serves on");
         cluster.step();
     }
     settle(&mut cluster);

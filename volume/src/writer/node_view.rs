@@ -1,0 +1,113 @@
+//! What the writer knows of a node.
+
+use crate::ids::{GroupId, Incarnation};
+use crate::limits;
+use crate::message::{Report, RequestId, Room, Space};
+use crate::time::Instant;
+use std::collections::BTreeSet;
+
+/// How far a node has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not there.
+    #[default]
+    Down,
+    /// Asked to promise.
+    Promising,
+    /// Has promised; its new directory waits to be admitted by the others.
+    Admitting,
+    /// Asked to hold the list.
+    Listing,
+    /// Asked to mark what it lacks.
+    Marking,
+    /// Takes frames.
+    Streaming,
+    /// Had too much outstanding: takes no frames until it has worked that off.
+    Behind,
+}
+
+/// A node as the writer sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NodeView {
+    pub(super) phase: Phase,
+    pub(super) incarnation: Option<Incarnation>,
+    /// What it can surely append.
+    pub(super) room: Room,
+    /// Its file system has no space, as far as it has said.
+    pub(super) is_full: bool,
+    roomy_since: Option<Instant>,
+    /// Frame bytes sent and not acknowledged.
+    pub(super) outstanding_bytes: u64,
+    pub(super) fresh: bool,
+    /// Segments that lacked something when it reported itself.
+    pub(super) incomplete: BTreeSet<GroupId>,
+    /// All that it named then.
+    named: BTreeSet<GroupId>,
+    /// Groups that it did not name it has never seen: it has everything up to nothing.
+    tail_was_whole: bool,
+    /// It was asked what it has while it takes frames, and has not answered.
+    pub(super) is_examined: bool,
+    /// The copy that begins with its marks.
+    pub(super) marking: Option<RequestId>,
+    /// It is gone since it failed, not since its directory is.
+    pub(super) has_failed: bool,
+    pub(super) reason: Option<String>,
+}
+
+impl NodeView {
+    /// It can be reached, and is asked to promise.
+    pub(super) fn joining() -> NodeView {
+        NodeView {
+            phase: Phase::Promising,
+            ..NodeView::default()
+        }
+    }
+
+    /// It is not there, and why.
+    pub(super) fn gone(reason: &str) -> NodeView {
+        NodeView {
+            reason: Some(reason.to_owned()),
+            ..NodeView::default()
+        }
+    }
+
+    /// Notes what a report says of segments.
+    pub(super) fn heard(&mut self, report: &Report) {
+        let groups = report.segments.iter().map(|segment| segment.group);
+        let lacking = report.segments.iter().filter(|segment| !segment.complete);
+        self.named = groups.collect();
+        self.incomplete = lacking.map(|segment| segment.group).collect();
+        self.tail_was_whole = !report.fresh && !report.tail_damaged;
+    }
+
+    /// Whether it had never seen a group when it reported itself.
+    pub(super) fn had_not_seen(&self, group: GroupId) -> bool {
+        self.tail_was_whole && !self.named.contains(&group)
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        self.phase == Phase::Streaming
+    }
+
+    /// Whether it can be asked at all.
+    pub(super) fn is_reachable(&self) -> bool {
+        matches!(self.phase, Phase::Streaming | Phase::Behind)
+    }
+
+    /// Takes in how much room it has. Without space it stays full until it can surely take the
+    /// largest frame; and where only collection made that room, until there was some for a while.
+    pub(super) fn on_room(&mut self, now: Instant, room: Room) {
+        self.room = room;
+        let is_roomy = room.bytes >= limits::FRAME_PAYLOAD_BYTES as u64;
+        let since = self.roomy_since.unwrap_or(now);
+        self.roomy_since = (is_roomy && room.space != Space::Full).then_some(since);
+        let is_lasting = room.space == Space::Ample || now.since(since) >= limits::FIT_AFTER;
+        let has_space = self.roomy_since.is_some() && is_lasting;
+        self.is_full = room.space == Space::Full || self.is_full && !has_space;
+    }
+
+    /// Whether it can be filled: what it is given must not take the room that collection needs.
+    pub(super) fn can_be_filled(&self) -> bool {
+        !self.is_full || self.room.for_discards >= limits::FRAME_PAYLOAD_BYTES as u64
+    }
+}
