@@ -144,6 +144,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         driver.close();
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
+    driver.begin_events();
     watch::start_watching(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
