@@ -99,7 +99,10 @@ fn lines(report: &VolumeReport, detail: Detail, output: Output) -> Vec<String> {
 fn happened(report: &VolumeReport) -> Option<String> {
     let text = report.status.as_ref()?;
     Some(match report.since_ms {
-        Some(since) => format!("{text} (since {})", local_time(since)),
+        Some(since) => {
+            let text = text.trim_end_matches('.');
+            format!("{text} (since {})", local_time(since))
+        }
         None => text.clone(),
     })
 }
@@ -175,7 +178,7 @@ mod tests {
         let expected = format!(
             "  volume: demo   10 GiB   epoch 7   mounted at /mnt/demo
    state: DEGRADED  (5/6 nodes, readable and writable; quorum is 4 of 6)
-  status: node b2 is down: its directory is gone. (since {since})
+  status: node b2 is down: its directory is gone (since {since})
   action: none needed.
     scan: no scrub in the event history
      log: VDL 184467   VCL 184470   3 groups written   recovered in 12 ms

@@ -225,13 +225,13 @@ impl Gathering {
 }
 
 fn text_of(kind: EventKind, count: u64) -> String {
-    let (what, then) = match kind {
-        EventKind::ReadErrors => ("reads of its disk failed", "another copy answered"),
-        EventKind::WriteErrors => ("writes or syncs of its disk failed", "it is fenced"),
-        EventKind::ChecksumErrors => ("reads did not check", "another copy answered"),
-        _ => ("blocks were written anew", "from a proven copy"),
+    let what = match kind {
+        EventKind::ReadErrors => "reads of its disk failed: another copy answers",
+        EventKind::WriteErrors => "writes or syncs of its disk failed: it is fenced",
+        EventKind::ChecksumErrors => "reads did not check: another copy answers",
+        _ => "blocks were written anew from a proven copy",
     };
-    format!("{count} {what}: {then}")
+    format!("{count} {what}")
 }
 
 #[cfg(test)]

@@ -60,8 +60,8 @@ impl Events {
             ..event
         };
         let queue = self.queue.lock();
-        let taken = queue.as_ref().map(|queue| queue.try_send(event));
-        if !matches!(taken, Some(Ok(()))) {
+        let is_taken = |queue: &SyncSender<Event>| queue.try_send(event).is_ok();
+        if !queue.as_ref().is_some_and(is_taken) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
