@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Umount(Umount),
     /// Say how a volume is.
     Status(Status),
+    /// Tell what has happened to a volume.
+    Events(Events),
     /// Give the disk another size, also while it is in use.
     Resize(Resize),
     /// Read and compare every copy of a mounted volume, and mend what is bad; returns when it is done.
@@ -158,6 +160,9 @@ pub(crate) struct Status {
     /// Exit with 0 if healthy, 3 if degraded, 4 if read-only, 5 if unreadable, 1 if not mounted.
     #[arg(long)]
     pub check: bool,
+    /// Say only what is not healthy; one line if all is.
+    #[arg(short = 'x', long)]
+    pub unwell: bool,
     /// Say it again every so many seconds.
     #[arg(
         long,
@@ -167,6 +172,19 @@ pub(crate) struct Status {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     pub watch: Option<u64>,
+}
+
+/// `redoubt events`
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Directory of the volume.
+    pub volume: PathBuf,
+    /// Go on until the volume is destroyed or this is interrupted.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Begin with the newest N of those that have happened.
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
 }
 
 /// `redoubt resize`
@@ -276,6 +294,9 @@ mod tests {
             "redoubt umount /mnt",
             "redoubt status demo --json",
             "redoubt status demo --check -q",
+            "redoubt status demo -x",
+            "redoubt events demo --follow --json",
+            "redoubt events demo --last 20 -f",
             "redoubt status demo --watch",
             "redoubt status demo --watch 5",
             "redoubt resize demo 20G",

@@ -6,6 +6,8 @@ mod control;
 mod daemon;
 mod disk;
 mod exit;
+mod history;
+mod local_time;
 mod logging;
 mod mount_helper;
 mod offline;

@@ -66,6 +66,9 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
             log: Some(log),
             ..SpaceReport::default()
         },
+        since_ms: None,
+        scrub_since_ms: None,
+        last_scrub: None,
     })
 }
 
@@ -111,6 +114,9 @@ fn node(
         checksum_errors: None,
         damaged_blocks: None,
         repaired_blocks: None,
+        read_errors: None,
+        write_errors: None,
+        since_ms: None,
         successor: None,
     }
 }

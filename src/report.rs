@@ -107,6 +107,12 @@ pub(crate) struct NodeReport {
     pub damaged_blocks: Option<u64>,
     /// Blocks of it that were written anew from another copy.
     pub repaired_blocks: Option<u64>,
+    /// Reads of its disk that failed since the volume was opened.
+    pub read_errors: Option<u64>,
+    /// Writes and syncs of its disk that failed since then.
+    pub write_errors: Option<u64>,
+    /// Since when it is in its state, if the event history says: milliseconds since 1970, UTC.
+    pub since_ms: Option<u64>,
     /// The directory that is being filled to take its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub successor: Option<SuccessorReport>,
@@ -169,6 +175,23 @@ pub(crate) struct VolumeReport {
     pub nodes: Vec<NodeReport>,
     /// Its space.
     pub space: SpaceReport,
+    /// Since when it is in its state, if the event history says: milliseconds since 1970, UTC.
+    pub since_ms: Option<u64>,
+    /// Since when it is being scrubbed.
+    pub scrub_since_ms: Option<u64>,
+    /// The last scrub that came to its end, as far as the event history goes.
+    pub last_scrub: Option<LastScrub>,
+}
+
+/// A scrub that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastScrub {
+    /// When it ended: milliseconds since 1970, UTC.
+    pub ended_ms: u64,
+    /// What was still bad then, or could not be decided.
+    pub unresolved: u64,
+    /// What it found, for people.
+    pub found: String,
 }
 
 /// What a scrub found.
@@ -239,6 +262,9 @@ impl VolumeReport {
                 live: Some(status.live_bytes),
                 log: Some(status.log_bytes),
             },
+            since_ms: None,
+            scrub_since_ms: None,
+            last_scrub: None,
         }
     }
 
@@ -270,6 +296,9 @@ impl From<&NodeStatus> for NodeReport {
             checksum_errors: Some(status.checksum_errors),
             damaged_blocks: Some(status.repairs.damaged_blocks),
             repaired_blocks: Some(status.repairs.repaired_blocks),
+            read_errors: Some(status.read_errors),
+            write_errors: Some(status.write_errors),
+            since_ms: None,
             successor: status.successor.as_ref().map(SuccessorReport::from),
         }
     }
@@ -330,12 +359,17 @@ pub(crate) mod tests {
             checksum_errors: Some(0),
             damaged_blocks: Some(0),
             repaired_blocks: Some(0),
+            read_errors: Some(0),
+            write_errors: Some(0),
+            since_ms: None,
             successor: None,
         };
         let mut nodes: Vec<_> = (0..6).map(node).collect();
         nodes[3].state = NodeHealth::Missing;
         nodes[3].reason = Some("its directory is gone".into());
         nodes[3].action = Some("bring it back".into());
+        nodes[3].write_errors = Some(4);
+        nodes[3].since_ms = Some(1_795_160_000_000);
         VolumeReport {
             id: "00112233445566778899aabbccddeeff".into(),
             path: "/v/demo".into(),
@@ -357,6 +391,9 @@ pub(crate) mod tests {
                 live: Some(3 << 20),
                 log: Some(6 << 20),
             },
+            since_ms: Some(1_795_160_000_000),
+            scrub_since_ms: None,
+            last_scrub: None,
         }
     }
 

@@ -249,7 +249,7 @@ fn status_of_an_unmounted_volume_comes_from_its_files() {
     std::fs::remove_dir_all(folder.path().join("demo/nodes/b2")).unwrap();
     let run = redoubt(folder.path(), "status demo");
     assert!(run.stdout.contains("OFFLINE"), "{}", run.stdout);
-    assert!(run.stdout.contains("b2 MISSING"), "{}", run.stdout);
+    assert!(run.stdout.contains("b2    MISSING"), "{}", run.stdout);
     let before = listing(folder.path());
     redoubt(folder.path(), "status demo");
     assert_eq!(listing(folder.path()), before);

@@ -3,6 +3,7 @@
 mod create;
 mod destroy;
 mod doctor;
+mod events;
 mod fsck;
 mod inspect;
 mod mount;
@@ -50,6 +51,7 @@ fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Mount(mount) => mount::run(&cli.global, mount, output),
         Command::Umount(umount) => umount::run(umount, output),
         Command::Status(status) => status::run(status, &cli.global, output),
+        Command::Events(events) => events::run(events, output),
         Command::Resize(resize) => resize::run(resize, output),
         Command::Scrub(scrub) => scrub::run(scrub, output),
         Command::Node(node) => node::run(node, output),

@@ -98,6 +98,30 @@ pub const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// within a second).
 pub const DIRECTORY_CHECK: Duration = Duration::from_millis(400);
 
+/// Bytes of each of the two files of a volume's event history: some thousand events, which is weeks
+/// of ordinary use; reading them all takes a millisecond.
+pub const EVENT_FILE_BYTES: u64 = 256 << 10;
+
+/// Bytes of an event's line: paths in what went wrong are cut off behind it.
+pub const EVENT_LINE_BYTES: usize = 512;
+
+/// Events that wait to be written into the history: two for each of a hundred nodes that go at
+/// once. More are counted and dropped: a slow disk below the history must not hold up anything.
+pub const EVENT_QUEUE: usize = 256;
+
+/// How often the volume's figures are looked at for what is worth an event.
+pub const EVENT_LOOK: Duration = Duration::from_millis(100);
+
+/// How long errors and repairs of a node are gathered into one event after the first. It doubles,
+/// up to the second figure, as long as there are more, so that a bad disk does not fill the history.
+pub const EVENT_GATHERING: Duration = Duration::from_secs(10);
+
+/// The longest that they are gathered.
+pub const LONGEST_GATHERING: Duration = Duration::from_secs(3600);
+
+/// How long closing a volume waits for the last events to be written.
+pub const EVENT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Numbers that only rise (LSNs, frames, versions) are read back up to this: at a million
 /// a second it lasts a hundred thousand years. What is higher was not counted up to, and could
 /// not be counted on from.

@@ -171,7 +171,11 @@ pub struct NodeStatus {
     pub log_bytes: u64,
     /// Bytes of its log that are needed.
     pub live_bytes: u64,
-    /// Pages that did not check since the volume was opened.
+    /// Reads of its disk that failed since the volume was opened.
+    pub read_errors: u64,
+    /// Writes and syncs of its disk that failed since then.
+    pub write_errors: u64,
+    /// Pages that did not check since then.
     pub checksum_errors: u64,
     /// What was mended of its copies.
     pub repairs: RepairFigures,

@@ -32,6 +32,9 @@ impl Service for Example {
             recovery_ms: Some(1),
             nodes: Vec::new(),
             space: SpaceReport::default(),
+            since_ms: None,
+            scrub_since_ms: None,
+            last_scrub: None,
         }
     }
 

@@ -4,15 +4,17 @@
 //! ([`NodeEffect`](crate::segment::effect::NodeEffect)), completions go out through [`Deliver`].
 //! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`],
 //! [`node_remains`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
-//! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads.
+//! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads;
+//! [`event_history`] — what happened.
 //!
 //! Whatever changes or syncs a file or a folder says so to `recorder`, so that a test can build the
-//! states that a power cut could have left. Two things do not: the lock, which holds nothing that
-//! counts, and the removal of empty folders and of the address book. A release has no recorder.
+//! states that a power cut could have left. Three things do not: the lock and the event history, which
+//! hold nothing that counts, and the removal of empty folders and of the address book. A release has no recorder.
 
 pub mod address_book;
 pub mod device;
 pub mod disk_thread;
+pub mod event_history;
 pub mod extent_file;
 pub mod node_directory;
 pub mod node_lock;

@@ -1,6 +1,7 @@
 //! Making and removing a volume's directories.
 
 use super::address_book::{Address, AddressBook, BOOK_NAME};
+use super::event_history;
 use super::node_directory::{NodeDirectory, sync_folder};
 use super::node_lock::lock_all;
 use super::node_remains;
@@ -87,6 +88,14 @@ pub fn destroy(volume: &Path) -> Result<(), VolumeError> {
         node_remains::erase(path)
             .and_then(|()| remove_if_empty(path))
             .map_err(|error| cannot("remove", path, error))?;
+    }
+    for path in event_history::files(volume) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(cannot("remove", &path, error));
+            }
+            _ => {}
+        }
     }
     let book_path = volume.join(BOOK_NAME);
     std::fs::remove_file(&book_path).map_err(|error| cannot("remove", &book_path, error))?;

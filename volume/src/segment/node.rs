@@ -212,7 +212,7 @@ impl Node {
             }
             DiskCompletion::Materialized { operation, result } => {
                 self.unpin(operation);
-                if result.is_err() {
+                if matches!(result, Err(DiskError::Damaged)) {
                     self.checksum_errors += 1;
                 }
                 match self.operations.remove(&operation) {

@@ -5,6 +5,7 @@
 //! read that is alone is carried out by its own thread, without a hand-off.
 
 use super::Done;
+use super::events::Events;
 use super::replace::status_of;
 use crate::embedded::Embedded;
 use crate::error::IoFailure;
@@ -15,7 +16,7 @@ use crate::io::disk_thread::DiskThread;
 use crate::io::node_lock::NodeLock;
 use crate::io::read_pool::{ReadPool, execute_inline};
 use crate::io::{Deliver, Directories};
-use crate::segment::effect::{DiskCompletion, NodeEffect};
+use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect};
 use crate::status::{NodeState, NodeStatus};
 use crate::time::Instant;
 use crate::writer::{Answer, ReadBytes, Ticket, Writer, WriterFigures};
@@ -87,12 +88,22 @@ pub(super) struct Driver {
     pub(super) make_anew: bool,
     /// Nodes whose write or sync failed, until they are back.
     pub(super) failed: Mutex<HashSet<NodeId>>,
+    pub(super) events: Events,
+    /// What the disk of each node could not do since the volume was opened.
+    disk_errors: Vec<DiskErrors>,
     reads_under_way: AtomicUsize,
     disk_bytes: AtomicU64,
     live_bytes: AtomicU64,
     closed: AtomicBool,
     started: std::time::Instant,
     recovery: OnceLock<Duration>,
+}
+
+/// What the disk of a node could not do.
+#[derive(Default)]
+struct DiskErrors {
+    reads: AtomicU64,
+    writes: AtomicU64,
 }
 
 /// What a driver is made of.
@@ -117,6 +128,8 @@ impl Driver {
             opened: None,
             under_way: HashMap::new(),
         };
+        let events = Events::start(&parts.path)?;
+        let count = parts.book.nodes.len();
         let driver = Arc::new_cyclic(|this| Driver {
             core: Mutex::new(core),
             opened: Condvar::new(),
@@ -131,6 +144,8 @@ impl Driver {
             index_bytes_per_node: parts.index_bytes_per_node,
             make_anew: parts.make_anew,
             failed: Mutex::default(),
+            events,
+            disk_errors: (0..count).map(|_| DiskErrors::default()).collect(),
             reads_under_way: AtomicUsize::new(0),
             disk_bytes,
             live_bytes: AtomicU64::new(0),
@@ -238,6 +253,7 @@ impl Driver {
             .filter(|(_, completion)| matches!(completion, DiskCompletion::Materialized { .. }))
             .count();
         self.reads_under_way.fetch_sub(reads, Ordering::Relaxed);
+        self.count_errors(&completions);
         self.with_core(|core, now| {
             for (node, _) in &completions {
                 if let Some(count) = core.under_way.get_mut(node) {
@@ -246,6 +262,37 @@ impl Driver {
             }
             core.embedded.on_disk(now, completions);
         });
+    }
+
+    /// Counts what the disks could not do. What is asked of a directory that is gone fails too, and
+    /// says nothing of a disk.
+    fn count_errors(&self, completions: &[(NodeId, DiskCompletion)]) {
+        for (node, completion) in completions {
+            let errors = &self.disk_errors[node.index()];
+            let count = match completion {
+                DiskCompletion::Done {
+                    result: Err(DiskError::Failed),
+                    ..
+                } => &errors.writes,
+                DiskCompletion::Read {
+                    result: Err(DiskError::Failed),
+                    ..
+                }
+                | DiskCompletion::Materialized {
+                    result: Err(DiskError::Failed),
+                    ..
+                } => &errors.reads,
+                _ => continue,
+            };
+            if self.directories.get(*node).is_some() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether a scrub is under way.
+    pub(super) fn is_scrubbing(&self) -> bool {
+        self.core.lock().embedded.writer.is_scrubbing()
     }
 
     /// Whether nothing is under way any more on the disk of a node. Until then its directory must
@@ -377,7 +424,7 @@ impl Driver {
             let directory = self.directories.get(node);
             let result = match directory {
                 Some(directory) => execute_inline(&directory, plan),
-                None => Err(crate::segment::effect::DiskError::Failed),
+                None => Err(DiskError::Failed),
             };
             self.on_disk(vec![(
                 node,
@@ -403,6 +450,7 @@ impl Driver {
         let wall_time_ns = wall.map_or(0, |since| since.as_nanos() as u64);
         self.with_core(|core, now| core.embedded.on_tick(now, wall_time_ns));
         self.refresh();
+        self.look_for_events();
     }
 
     /// Figures that are asked for without the lock.
@@ -451,6 +499,10 @@ impl Driver {
                 log_bytes: figures.log_bytes,
                 live_bytes: figures.live_bytes,
                 checksum_errors: figures.checksum_errors,
+                read_errors: self.disk_errors[node.index()].reads.load(Ordering::Relaxed),
+                write_errors: self.disk_errors[node.index()]
+                    .writes
+                    .load(Ordering::Relaxed),
                 repairs: repairs[node.index()],
                 successor: status_of(node, &book, &self.path, replacements),
             }
@@ -476,6 +528,7 @@ impl Driver {
         let disks: Vec<DiskThread> = self.disks.lock().drain().map(|(_, disk)| disk).collect();
         disks.into_iter().for_each(DiskThread::stop);
         self.fail_waiting();
+        self.end_events();
         self.locks.lock().clear();
     }
 

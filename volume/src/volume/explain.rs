@@ -82,6 +82,8 @@ mod tests {
             log_bytes: 0,
             live_bytes: 0,
             checksum_errors: 0,
+            read_errors: 0,
+            write_errors: 0,
             repairs: RepairFigures::default(),
             successor: None,
         }

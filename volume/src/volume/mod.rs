@@ -3,9 +3,11 @@
 //! `layout` — creating and removing; `open` — opening; `driver` — the lock around writer and
 //! nodes, and what is done outside it; `explain` — what status says; `watch` — directories that
 //! vanish and come back; `replace` — others that take their place; `seek` and `verify` — looking for
-//! data, comparing copies.
+//! data, comparing copies; `changes` and `events` — what is told to the event history, and how.
 
+mod changes;
 mod driver;
+mod events;
 mod explain;
 mod layout;
 mod open;
@@ -19,6 +21,7 @@ pub use layout::{CreateOptions, create, destroy};
 pub use verify::VerifyReport;
 
 use crate::error::{IoFailure, VolumeError};
+use crate::event::{Event, EventKind};
 use crate::geometry::MAX_DISK_BYTES;
 use crate::limits;
 use crate::status::{NodeState, NodeStatus, ScrubReport, VolumeStatus};
@@ -203,13 +206,23 @@ impl Volume {
     /// [`IoFailure::TooManyWaiting`] while another one is under way, [`IoFailure::Closed`] when the
     /// volume is closed meanwhile.
     pub fn scrub(&self, bytes_per_second: Option<NonZeroU64>) -> Result<ScrubReport, IoFailure> {
+        if self.driver.is_scrubbing() {
+            return Err(IoFailure::TooManyWaiting);
+        }
+        self.driver
+            .note_scrub_started(bytes_per_second.map(NonZeroU64::get));
+        let began = Instant::now();
         let answer = self
             .driver
             .ask(|writer, now, ticket| writer.scrub(now, ticket, bytes_per_second));
-        match answer? {
-            Answer::Scrubbed(report) => Ok(report),
-            _ => Err(IoFailure::Unreadable),
-        }
+        let report = match answer {
+            Ok(Answer::Scrubbed(report)) => Ok(report),
+            Ok(_) => Err(IoFailure::Unreadable),
+            Err(failure) => Err(failure),
+        };
+        self.driver
+            .note_scrub_ended(report.as_ref().ok(), began.elapsed());
+        report
     }
 
     /// Begins to fill a new directory that is to take the place of the node with this name. The
@@ -274,6 +287,12 @@ impl Volume {
                 RecvTimeoutError::Disconnected => IoFailure::Closed,
             })
         });
+        if let Err(failure) = flushed {
+            let text = format!("not everything that was written is durable: {failure}");
+            self.driver
+                .events
+                .note(Event::new(EventKind::NotDurable, text));
+        }
         self.driver.close();
         Ok(flushed?)
     }

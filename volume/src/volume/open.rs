@@ -165,6 +165,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         driver.close();
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
+    driver.begin_events();
     let watching = watch::start_watching(&driver);
     let looking = match options.make_anew {
         true => replace::look_after_all(&driver),

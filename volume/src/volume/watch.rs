@@ -5,6 +5,7 @@ use super::driver::{Driver, TICK};
 use super::layout::{new_superblock, random_u64};
 use super::open::{OpenNode, Trust, Unusable, open_node};
 use crate::error::VolumeError;
+use crate::event::{Event, EventKind};
 use crate::ids::{Incarnation, NodeId};
 use crate::io::node_directory::NodeDirectory;
 use crate::io::node_remains;
@@ -240,7 +241,11 @@ fn make_anew(driver: &Driver, node: NodeId, path: &Path) -> Result<(), VolumeErr
         node_remains::set_aside(path)
             .map_err(|error| VolumeError::io(format!("cannot empty {}", path.display()), error))?;
     }
-    NodeDirectory::create(path, &new_superblock(&config, node, true))
+    NodeDirectory::create(path, &new_superblock(&config, node, true))?;
+    let text = format!("{} is a new, empty directory", path.display());
+    let event = Event::new(EventKind::MadeAnew, text);
+    driver.events.note(event.of_node(&config.node_name(node)));
+    Ok(())
 }
 
 #[cfg(test)]

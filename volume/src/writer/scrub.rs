@@ -151,6 +151,11 @@ impl Writer {
         }
     }
 
+    /// Whether a scrub is under way.
+    pub fn is_scrubbing(&self) -> bool {
+        self.scrub.is_some()
+    }
+
     /// The next group that has anything in it.
     fn next_group(&self, after: Bound<GroupId>) -> Option<GroupId> {
         let mut groups = self.groups.range((after, Bound::Unbounded));

@@ -1,0 +1,121 @@
+//! What the event history adds to the report on a volume: since when things are as they are, and
+//! what the last scrub found.
+
+use crate::report::{LastScrub, VolumeReport};
+use redoubt_volume::event::{Event, EventKind};
+
+/// Adds it.
+pub(crate) fn tell(report: &mut VolumeReport, events: &[Event]) {
+    report.since_ms = since(events, None, report.state.word());
+    for node in &mut report.nodes {
+        node.since_ms = since(events, Some(&node.id), node.state.word());
+    }
+    report.scrub_since_ms = scrub_under_way(events);
+    report.last_scrub = last_scrub(events);
+}
+
+/// Since when a node, or the volume, is in the state with this word. What was found again at an
+/// opening goes on from before.
+fn since(events: &[Event], node: Option<&str>, word: &str) -> Option<u64> {
+    let about = |event: &&Event| event.node.as_deref() == node && event.to.is_some();
+    let mut since = None;
+    for event in events.iter().rev().filter(about) {
+        if event.to.as_deref() != Some(word) {
+            break;
+        }
+        since = Some(event.time_ms);
+        if event.from.as_deref().is_some_and(|from| from != word) {
+            break;
+        }
+    }
+    since
+}
+
+fn scrub_under_way(events: &[Event]) -> Option<u64> {
+    use EventKind::{Closed, Opened, ScrubEnded, ScrubStarted};
+    let ends = |event: &&Event| matches!(event.kind, Opened | Closed | ScrubStarted | ScrubEnded);
+    let last = events.iter().rev().find(ends)?;
+    (last.kind == ScrubStarted).then_some(last.time_ms)
+}
+
+fn last_scrub(events: &[Event]) -> Option<LastScrub> {
+    let ended = |event: &&Event| event.kind == EventKind::ScrubEnded && event.count.is_some();
+    let event = events.iter().rev().find(ended)?;
+    Some(LastScrub {
+        ended_ms: event.time_ms,
+        unresolved: event.count.unwrap_or_default(),
+        found: event.text.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::example;
+
+    fn at(time_ms: u64, event: Event) -> Event {
+        Event { time_ms, ..event }
+    }
+
+    fn states(of: Option<&str>, states: &[(Option<&str>, &str)]) -> Vec<Event> {
+        let event = |(index, (from, to)): (usize, &(Option<&str>, &str))| {
+            let event = Event::new(EventKind::NodeState, "").between(*from, to);
+            at(index as u64, event.of_node(of.unwrap_or_default()))
+        };
+        let mut events: Vec<_> = states.iter().enumerate().map(event).collect();
+        events
+            .iter_mut()
+            .for_each(|event| event.node = of.map(str::to_owned));
+        events
+    }
+
+    #[test]
+    fn a_state_lasts_since_it_was_entered() {
+        let path = [(Some("up"), "down"), (None, "down"), (None, "down")];
+        let events = states(Some("b2"), &path);
+        assert_eq!(since(&events, Some("b2"), "down"), Some(0));
+        assert_eq!(since(&events, Some("b2"), "up"), None);
+        assert_eq!(since(&events, Some("b1"), "down"), None);
+        assert_eq!(since(&events, None, "down"), None);
+        let path = [
+            (Some("up"), "down"),
+            (Some("down"), "rebuilding"),
+            (Some("rebuilding"), "down"),
+        ];
+        assert_eq!(
+            since(&states(Some("b2"), &path), Some("b2"), "down"),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn the_report_says_since_when() {
+        let mut report = example();
+        let mut events = states(
+            None,
+            &[(Some("offline"), "healthy"), (Some("healthy"), "degraded")],
+        );
+        events.extend(states(Some("b2"), &[(Some("up"), "down")]));
+        tell(&mut report, &events);
+        assert_eq!(report.since_ms, Some(1));
+        let since: Vec<_> = report.nodes.iter().map(|node| node.since_ms).collect();
+        assert_eq!(since, [None, None, None, Some(0), None, None]);
+    }
+
+    #[test]
+    fn a_scrub_is_under_way_until_it_ends_or_the_volume_does() {
+        let event = |time_ms, kind| at(time_ms, Event::new(kind, "all good"));
+        let started = event(5, EventKind::ScrubStarted);
+        let mut events = vec![event(1, EventKind::Opened), started];
+        assert_eq!(scrub_under_way(&events), Some(5));
+        assert_eq!(last_scrub(&events), None);
+        events.push(event(9, EventKind::ScrubEnded).counting(2));
+        assert_eq!(scrub_under_way(&events), None);
+        let found = last_scrub(&events).unwrap();
+        assert_eq!((found.ended_ms, found.unresolved), (9, 2));
+        events.push(event(12, EventKind::ScrubStarted));
+        events.push(event(13, EventKind::Closed));
+        assert_eq!(scrub_under_way(&events), None);
+        assert_eq!(last_scrub(&events).unwrap().ended_ms, 9);
+    }
+}
