@@ -1,5 +1,6 @@
 //! A volume as the disk that is mounted.
 
+use crate::control::fault::FaultReport;
 use crate::output::json_text;
 use crate::report::{VolumeBody, VolumeReport};
 use redoubt_mount::disk::{Disk, DiskBytes, Done};
@@ -30,7 +31,10 @@ impl VolumeDisk {
     /// How it is.
     pub(crate) fn report(&self) -> VolumeReport {
         let place: &Path = &self.mount_point;
-        VolumeReport::of_mounted(&self.volume.status(), Some(place))
+        let mut report = VolumeReport::of_mounted(&self.volume.status(), Some(place));
+        let faults = self.volume.faults().into_iter();
+        report.faults = faults.map(FaultReport::from).collect();
+        report
     }
 }
 

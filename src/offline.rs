@@ -66,6 +66,7 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
             log: Some(log),
             ..SpaceReport::default()
         },
+        faults: Vec::new(),
     })
 }
 

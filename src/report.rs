@@ -1,6 +1,7 @@
 //! What `status` says of a volume, as plain data: the JSON of the command, of the control socket
 //! and of the mount's `.redoubt/status` is this and nothing else.
 
+use crate::control::fault::FaultReport;
 use redoubt_volume::status::{NodeState, NodeStatus, ScrubReport, VolumeState, VolumeStatus};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -136,6 +137,9 @@ pub(crate) struct VolumeReport {
     pub nodes: Vec<NodeReport>,
     /// Its space.
     pub space: SpaceReport,
+    /// What is made to happen to its nodes (`redoubt fault`): no failures of their own.
+    #[serde(default)]
+    pub faults: Vec<FaultReport>,
 }
 
 /// What a scrub found.
@@ -206,6 +210,7 @@ impl VolumeReport {
                 live: Some(status.live_bytes),
                 log: Some(status.log_bytes),
             },
+            faults: Vec::new(),
         }
     }
 
@@ -306,6 +311,7 @@ pub(crate) mod tests {
                 live: Some(3 << 20),
                 log: Some(6 << 20),
             },
+            faults: Vec::new(),
         }
     }
 

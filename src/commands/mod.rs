@@ -3,6 +3,7 @@
 mod create;
 mod destroy;
 mod doctor;
+mod fault;
 mod fsck;
 mod inspect;
 mod mount;
@@ -51,6 +52,7 @@ fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Status(status) => status::run(status, &cli.global, output),
         Command::Resize(resize) => resize::run(resize, output),
         Command::Scrub(scrub) => scrub::run(scrub, output),
+        Command::Fault(fault) => fault::run(fault, output),
         Command::Fsck(fsck) => fsck::run(fsck, &cli.global, output),
         Command::Inspect(inspect) => inspect::run(inspect, output),
         Command::Destroy(destroy) => destroy::run(destroy, output),

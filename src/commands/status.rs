@@ -63,6 +63,7 @@ fn lines(report: &VolumeReport, verbose: bool, output: Output) -> Vec<String> {
     for (label, text) in labelled {
         lines.extend(text.as_ref().map(|text| format!("{label}: {text}")));
     }
+    lines.extend(faults(report, output).map(|line| format!("  faults: {line}")));
     lines.extend(log_line(report).map(|line| format!("     log: {line}")));
     lines.push(format!("   space: {}", space(report)));
     lines.push(format!("  copies: {}", copies(&report.nodes, output)));
@@ -102,6 +103,13 @@ fn state(report: &VolumeReport, output: Output) -> String {
         output.paint(&word, color),
         report.nodes.len()
     )
+}
+
+/// What is made to happen, so that nobody takes it for a failure.
+fn faults(report: &VolumeReport, output: Output) -> Option<String> {
+    let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+    let text = format!("asked for with 'redoubt fault': {}", faults.join(", "));
+    (!faults.is_empty()).then(|| output.paint(&text, Color::Yellow))
 }
 
 fn log_line(report: &VolumeReport) -> Option<String> {
@@ -212,6 +220,7 @@ fn errors(report: &VolumeReport, output: Output) -> Option<String> {
 mod tests {
     use super::*;
     use crate::cli::ColorChoice;
+    use crate::control::fault::{FaultForm, FaultReport};
     use crate::report::tests::example;
 
     fn plain() -> Output {
@@ -249,6 +258,21 @@ mod tests {
         report.nodes[1].repaired_blocks = Some(2);
         let mended = format!("{seen}; 2 copies of blocks were bad, 2 were written anew");
         assert_eq!(line(&report), mended);
+    }
+
+    #[test]
+    fn a_fault_that_was_asked_for_is_named() {
+        let mut report = example();
+        assert_eq!(faults(&report, plain()), None);
+        let fault = FaultReport {
+            id: 3,
+            fault: FaultForm::NodeDown,
+            nodes: vec!["b2".into()],
+            left_ms: 9_000,
+        };
+        report.faults.push(fault);
+        let line = "  faults: asked for with 'redoubt fault': 3 (node-down b2; ends in 9 s)";
+        assert!(lines(&report, false, plain()).contains(&line.to_owned()));
     }
 
     #[test]
@@ -300,7 +324,7 @@ mod tests {
             r#""mountpoint":"/mnt/demo","pid":7,"epoch":7,"writer_id":"00000000000000ab","groups":3,"#,
             r#""vcl":184470,"vdl":184467,"recovery_ms":12,"nodes":["#,
             &nodes.join(","),
-            r#"],"space":{"written":5242880,"live":3145728,"log":6291456}}}"#,
+            r#"],"space":{"written":5242880,"live":3145728,"log":6291456},"faults":[]}}"#,
         ];
         assert_eq!(json, expected.concat());
     }

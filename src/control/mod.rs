@@ -8,14 +8,18 @@
 //! <- {"schema":1,"command":"resize","size":21474836480}
 //! -> {"command":"scrub","rate":null}
 //! <- {"schema":1,"command":"scrub","blocks":640,...}  when every copy was read and compared
+//! -> {"command":"fault","action":"list"}               see `fault`
+//! <- {"schema":1,"command":"fault","faults":[],"corrupted":0}
 //! -> {"command":"unmount"}
 //! <- {"schema":1,"command":"unmount","pid":4711}      once everything is flushed and unmounted
 //! <- {"schema":1,"error":{"code":2,"message":"..."}}  to what cannot be done
 //! ```
 
 pub(crate) mod client;
+pub(crate) mod fault;
 pub(crate) mod server;
 
+use self::fault::{FaultReply, FaultRequest};
 use crate::exit::{Exit, Refusal};
 use crate::report::{SCHEMA, ScrubFindings, VolumeReport};
 use serde::{Deserialize, Serialize};
@@ -28,7 +32,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const SOCKET_NAME: &str = "control.sock";
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase")]
 pub(crate) enum Request {
     /// How the volume is.
@@ -43,6 +47,8 @@ pub(crate) enum Request {
         /// Bytes a second that are read at most.
         rate: Option<NonZeroU64>,
     },
+    /// Have something happen to nodes.
+    Fault(FaultRequest),
     /// Flush, unmount, end.
     Unmount,
 }
@@ -63,6 +69,8 @@ pub(crate) enum Reply {
     },
     /// Every copy was read and compared.
     Scrub(ScrubFindings),
+    /// Faults were begun, named or ended.
+    Fault(FaultReply),
     /// Everything is flushed and unmounted; the process is about to end.
     Unmount {
         /// The process.

@@ -1,5 +1,6 @@
 //! The server's side of the control socket: a few threads that answer one client each.
 
+use super::fault::{FaultReply, FaultRequest};
 use super::{Answer, Reply, Request, SocketPath, read_line};
 use crate::exit::{Exit, Refusal};
 use crate::report::{ScrubFindings, VolumeReport};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Bytes of a request; the longest real one has 48.
+/// Bytes of a request; the longest real one names all nodes of a volume of more than a hundred.
 const REQUEST_BYTES: usize = 1024;
 /// How long a client may be silent, or not read, before it is dropped: it holds one of the threads.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,6 +40,12 @@ pub(crate) trait Service: Send + Sync {
     /// # Errors
     /// Why it was not begun, or not ended.
     fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings>;
+
+    /// Begins, names or ends faults.
+    ///
+    /// # Errors
+    /// Why that cannot be, or must not.
+    fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply>;
 
     /// Flushes and unmounts; returns when both are done.
     ///
@@ -149,6 +156,7 @@ fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {
             .resize(bytes)
             .map(|()| Reply::Resize { size: bytes }),
         Request::Scrub { rate } => service.scrub(rate).map(Reply::Scrub),
+        Request::Fault(request) => service.fault(&request).map(Reply::Fault),
         Request::Unmount => service.unmount().map(|()| Reply::Unmount {
             pid: std::process::id(),
         }),
@@ -188,6 +196,11 @@ mod tests {
                 blocks: 640,
                 ..ScrubFindings::default()
             })
+        }
+
+        fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
+            anyhow::ensure!(*request == FaultRequest::List, "not allowed");
+            Ok(FaultReply::default())
         }
 
         fn unmount(&self) -> anyhow::Result<()> {
@@ -243,6 +256,17 @@ mod tests {
             let rate = NonZeroU64::new(1 << 20);
             let refused = client::request(volume, Request::Scrub { rate }).unwrap_err();
             assert_eq!(refused.to_string(), "another scrub is under way");
+        });
+    }
+
+    #[test]
+    fn a_fault_is_asked_for_by_its_own_words() {
+        with_server(|volume| {
+            let ask = |request| client::request(volume, Request::Fault(request));
+            let listed = ask(FaultRequest::List).unwrap();
+            assert_eq!(listed, Some(Reply::Fault(FaultReply::default())));
+            let refused = ask(FaultRequest::Clear { id: Some(3) }).unwrap_err();
+            assert_eq!(refused.to_string(), "not allowed");
         });
     }
 

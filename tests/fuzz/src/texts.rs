@@ -1,5 +1,6 @@
 //! What users and other processes write: requests of the control socket, mount options, sizes.
 
+use crate::control::fault::{FaultReply, FaultRequest};
 use crate::control::server::{Service, converse};
 use crate::control::{Answer, Reply};
 use crate::exit::{Exit, Refusal};
@@ -32,6 +33,7 @@ impl Service for Example {
             recovery_ms: Some(1),
             nodes: Vec::new(),
             space: SpaceReport::default(),
+            faults: Vec::new(),
         }
     }
 
@@ -42,6 +44,15 @@ impl Service for Example {
 
     fn scrub(&self, _: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
         Ok(ScrubFindings::default())
+    }
+
+    fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
+        let corrupted = match request {
+            FaultRequest::Corrupt { blocks, .. } => *blocks,
+            _ => 0,
+        };
+        let faults = Vec::new();
+        Ok(FaultReply { faults, corrupted })
     }
 
     fn unmount(&self) -> anyhow::Result<()> {
@@ -64,6 +75,7 @@ pub fn control_socket(input: &[u8]) {
             Answer::Error { error, .. } => assert!(!error.message.is_empty()),
             Answer::Done { reply, .. } => match reply {
                 Reply::Scrub(found) => assert_eq!(found, ScrubFindings::default()),
+                Reply::Fault(reply) => assert!(reply.faults.is_empty()),
                 Reply::Resize { size } => assert!(size <= MAX_DISK_BYTES),
                 Reply::Unmount { .. } => panic!("unmounted a disk in use"),
                 Reply::Status { volume } => assert_eq!(*volume, Example.status()),

@@ -4,7 +4,8 @@
 //! ([`NodeEffect`](crate::segment::effect::NodeEffect)), completions go out through [`Deliver`].
 //! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`],
 //! [`node_remains`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
-//! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads.
+//! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads; [`faults`],
+//! [`hold_back`], [`rot`] — what a user has them do to see how the volume takes it.
 //!
 //! Whatever changes or syncs a file or a folder says so to `recorder`, so that a test can build the
 //! states that a power cut could have left. Two things do not: the lock, which holds nothing that
@@ -14,6 +15,8 @@ pub mod address_book;
 pub mod device;
 pub mod disk_thread;
 pub mod extent_file;
+pub mod faults;
+pub mod hold_back;
 pub mod node_directory;
 pub mod node_lock;
 pub mod node_remains;
@@ -24,6 +27,7 @@ mod recorder;
 #[cfg(not(feature = "recorder"))]
 #[path = "unrecorded.rs"]
 mod recorder;
+pub mod rot;
 mod thread_start;
 pub mod transfer;
 pub mod uring;

@@ -2,16 +2,20 @@
 //!
 //! `layout` — creating and removing; `open` — opening; `driver` — the lock around writer and
 //! nodes, and what is done outside it; `watch` — directories that vanish and come back; `seek`
-//! and `verify` — looking for data, comparing copies.
+//! and `verify` — looking for data, comparing copies; `faults` and `corrupt` — faults on demand.
 
+mod corrupt;
 mod driver;
+mod faults;
 mod layout;
 mod open;
 mod seek;
 mod verify;
 mod watch;
 
+pub use crate::io::faults::FaultKind;
 pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes};
+pub use faults::{FaultError, FaultStatus, FaultTarget};
 pub use layout::{CreateOptions, create, destroy};
 pub use verify::VerifyReport;
 
