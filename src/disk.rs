@@ -33,7 +33,7 @@ impl VolumeDisk {
         let place: &Path = &self.mount_point;
         let mut report = VolumeReport::of_mounted(&self.volume.status(), Some(place));
         let faults = self.volume.faults().into_iter();
-        report.faults = faults.map(FaultReport::from).collect();
+        report.tell_faults(faults.map(FaultReport::from).collect());
         report
     }
 }

@@ -214,6 +214,17 @@ impl VolumeReport {
         }
     }
 
+    /// Adds what is made to happen. Where that is all that is wrong, nothing is to be done about it.
+    pub(crate) fn tell_faults(&mut self, faults: Vec<FaultReport>) {
+        let is_meant = |node: &NodeReport| faults.iter().any(|f| f.nodes.contains(&node.id));
+        let mut not_up = self.nodes.iter().filter(|n| n.state != NodeHealth::Up);
+        if !faults.is_empty() && self.action.is_some() && not_up.all(is_meant) {
+            let ends = "none needed: what was asked for ends by itself, or with 'redoubt fault VOLUME clear --all'";
+            self.action = Some(ends.to_owned());
+        }
+        self.faults = faults;
+    }
+
     /// The volume's name for people: the last part of its path.
     pub(crate) fn name(&self) -> &str {
         let name = Path::new(&self.path).file_name();
@@ -271,6 +282,7 @@ impl From<NodeState> for NodeHealth {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::control::fault::FaultForm;
 
     /// A mounted volume with one node down.
     pub(crate) fn example() -> VolumeReport {
@@ -313,6 +325,25 @@ pub(crate) mod tests {
             },
             faults: Vec::new(),
         }
+    }
+
+    #[test]
+    fn nothing_is_to_be_done_about_what_was_asked_for() {
+        let fault = |node: &str| FaultReport {
+            id: 1,
+            fault: FaultForm::NodeDown,
+            nodes: vec![node.to_owned()],
+            left_ms: 1000,
+        };
+        let action = |faults: Vec<FaultReport>| {
+            let mut report = example();
+            report.action = Some("bring it back".into());
+            report.tell_faults(faults);
+            report.action.unwrap()
+        };
+        assert_eq!(action(Vec::new()), "bring it back");
+        assert_eq!(action(vec![fault("a1")]), "bring it back");
+        assert!(action(vec![fault("a1"), fault("b2")]).contains("ends by itself"));
     }
 
     #[test]

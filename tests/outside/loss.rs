@@ -77,7 +77,7 @@ fn the_nodes_that_returned_hold_everything() {
 }
 
 /// Ends the writing also where the test fails: the scope waits for its threads.
-struct SetWhenDropped<'a>(&'a AtomicBool);
+pub(crate) struct SetWhenDropped<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for SetWhenDropped<'_> {
     fn drop(&mut self) {

@@ -8,6 +8,8 @@ mod access;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod file_systems;
 #[cfg(test)]
 mod lifecycle;

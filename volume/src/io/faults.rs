@@ -227,29 +227,24 @@ impl Faults {
 
     /// Whether a node's directory cannot be opened now: opening reads.
     pub fn fails_opening(&self, node: NodeId) -> bool {
-        self.is_active()
-            && self
-                .table
-                .lock()
-                .judge(node, Access::Read)
-                .failure
-                .is_some()
+        let judged = || self.table.lock().judge(node, Access::Read);
+        self.is_active() && judged().failure.is_some()
     }
 
     /// The effects that are to be carried out now, which are all of them while no fault is active.
     /// The others are held back.
     pub fn pass(&self, effects: Vec<(NodeId, NodeEffect)>) -> Vec<(NodeId, NodeEffect)> {
-        match self.hold_back.get() {
-            Some(hold_back) if self.is_active() => self.judge(effects, hold_back),
-            _ => effects,
+        if self.is_active() {
+            self.judge(effects)
+        } else {
+            effects
         }
     }
 
-    fn judge(
-        &self,
-        effects: Vec<(NodeId, NodeEffect)>,
-        hold_back: &HoldBack,
-    ) -> Vec<(NodeId, NodeEffect)> {
+    fn judge(&self, effects: Vec<(NodeId, NodeEffect)>) -> Vec<(NodeId, NodeEffect)> {
+        let Some(hold_back) = self.hold_back.get() else {
+            return effects;
+        };
         let now = Instant::now();
         let (mut passing, mut held) = (Vec::new(), Vec::new());
         let mut table = self.table.lock();

@@ -4,7 +4,7 @@ use super::Volume;
 use super::corrupt::corrupt;
 use super::driver::Driver;
 use super::layout::random_u64;
-use crate::error::VolumeError;
+use crate::error::{IoFailure, VolumeError};
 use crate::ids::NodeId;
 use crate::io::faults::{Fault, FaultKind, Random};
 use crate::limits;
@@ -88,6 +88,9 @@ impl Volume {
     ) -> Result<FaultStatus, FaultError> {
         check(kind, interval)?;
         let driver = &self.driver;
+        if driver.is_closed() {
+            return Err(VolumeError::from(IoFailure::Closed).into());
+        }
         let nodes = driver.find_nodes(target)?;
         let begun = driver.faults.begin(kind, nodes, interval);
         let begun = begun.map_err(|error| VolumeError::io("cannot start a thread", error))?;
