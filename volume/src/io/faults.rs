@@ -276,7 +276,7 @@ impl Table {
         let random = &mut self.random;
         let of_node = self.faults.iter().filter(|f| f.nodes.contains(&node));
         of_node
-            .map(|fault| fault.kind.verdict(access, random.next()))
+            .map(|fault| fault.kind.verdict(access, random.draw()))
             .fold(Verdict::default(), Verdict::and)
     }
 }
@@ -287,7 +287,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -297,7 +297,7 @@ impl Random {
 
     /// A number below `end`, which is not zero.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.draw() % end
     }
 }
 
