@@ -1,5 +1,9 @@
 //! The command line: clap types, nothing else.
 
+mod fault;
+
+pub(crate) use fault::{Fault, FaultVerb, Interval};
+
 use crate::size::{NewSize, parse_bytes, parse_disk_size, parse_new_size};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redoubt_volume::ids::ZoneId;
@@ -74,6 +78,8 @@ pub(crate) enum Command {
     /// Show a volume's nodes, and put other directories in their places.
     #[command(subcommand)]
     Node(Node),
+    /// Have something happen to the nodes of a mounted volume, to see how it takes that.
+    Fault(Fault),
     /// Read every copy of an unmounted volume and verify it.
     Fsck(Fsck),
     /// Decode any file of a volume.
@@ -137,6 +143,9 @@ pub(crate) struct Mount {
     /// Mount options, separated by commas.
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub options: Vec<String>,
+    /// Let 'redoubt fault' do harm to this mount's nodes, to see how it takes that.
+    #[arg(long)]
+    pub allow_faults: bool,
     /// Where the background process writes its log [default: VOLUME/redoubt.log].
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
@@ -291,6 +300,7 @@ mod tests {
             "redoubt mount demo /mnt",
             "redoubt mount demo /mnt -f -o ro,cache=writethrough -o allow_other",
             "redoubt -v mount demo /mnt --log-file /tmp/log",
+            "redoubt mount demo /mnt --allow-faults",
             "redoubt umount /mnt",
             "redoubt status demo --json",
             "redoubt status demo --check -q",

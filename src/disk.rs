@@ -1,5 +1,6 @@
 //! A volume as the disk that is mounted.
 
+use crate::control::fault::FaultReport;
 use crate::history;
 use crate::output::json_text;
 use crate::report::{VolumeBody, VolumeReport};
@@ -35,6 +36,8 @@ impl VolumeDisk {
         let status = self.volume.status();
         let mut report = VolumeReport::of_mounted(&status, Some(place));
         history::tell(&mut report, &event_history::read(&status.path));
+        let faults = self.volume.faults().into_iter();
+        report.tell_faults(faults.map(FaultReport::from).collect());
         report
     }
 }

@@ -5,6 +5,7 @@ mod commands;
 mod control;
 mod daemon;
 mod disk;
+mod duration;
 mod exit;
 mod history;
 mod local_time;

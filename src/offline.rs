@@ -69,6 +69,7 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
         since_ms: None,
         scrub_since_ms: None,
         last_scrub: None,
+        faults: Vec::new(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What `status` says of a volume, as plain data: the JSON of the command, of the control socket
 //! and of the mount's `.redoubt/status` is this and nothing else.
 
+use crate::control::fault::FaultReport;
 use redoubt_volume::status::{
     NodeState, NodeStatus, ScrubReport, SuccessorStatus, VolumeState, VolumeStatus,
 };
@@ -181,6 +182,9 @@ pub(crate) struct VolumeReport {
     pub scrub_since_ms: Option<u64>,
     /// The last scrub that came to its end, as far as the event history goes.
     pub last_scrub: Option<LastScrub>,
+    /// What is made to happen to its nodes (`redoubt fault`): no failures of their own.
+    #[serde(default)]
+    pub faults: Vec<FaultReport>,
 }
 
 /// A scrub that is over.
@@ -265,7 +269,19 @@ impl VolumeReport {
             since_ms: None,
             scrub_since_ms: None,
             last_scrub: None,
+            faults: Vec::new(),
         }
+    }
+
+    /// Adds what is made to happen. Where that is all that is wrong, nothing is to be done about it.
+    pub(crate) fn tell_faults(&mut self, faults: Vec<FaultReport>) {
+        let is_meant = |node: &NodeReport| faults.iter().any(|f| f.nodes.contains(&node.id));
+        let mut not_up = self.nodes.iter().filter(|n| n.state != NodeHealth::Up);
+        if !faults.is_empty() && self.action.is_some() && not_up.all(is_meant) {
+            let ends = "none needed: what was asked for ends by itself, or with 'redoubt fault VOLUME clear --all'";
+            self.action = Some(ends.to_owned());
+        }
+        self.faults = faults;
     }
 
     /// The volume's name for people: the last part of its path.
@@ -343,6 +359,7 @@ impl From<NodeState> for NodeHealth {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::control::fault::FaultForm;
 
     /// A mounted volume with one node missing.
     pub(crate) fn example() -> VolumeReport {
@@ -394,7 +411,27 @@ pub(crate) mod tests {
             since_ms: Some(1_795_160_000_000),
             scrub_since_ms: None,
             last_scrub: None,
+            faults: Vec::new(),
         }
+    }
+
+    #[test]
+    fn nothing_is_to_be_done_about_what_was_asked_for() {
+        let fault = |node: &str| FaultReport {
+            id: 1,
+            fault: FaultForm::NodeDown,
+            nodes: vec![node.to_owned()],
+            left_ms: 1000,
+        };
+        let action = |faults: Vec<FaultReport>| {
+            let mut report = example();
+            report.action = Some("bring it back".into());
+            report.tell_faults(faults);
+            report.action.unwrap()
+        };
+        assert_eq!(action(Vec::new()), "bring it back");
+        assert_eq!(action(vec![fault("a1")]), "bring it back");
+        assert!(action(vec![fault("a1"), fault("b2")]).contains("ends by itself"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the process does that serves a disk: open, mount, wait, flush, close.
 
+use crate::control::fault::{FaultReply, FaultReport, FaultRequest};
 use crate::control::server::{Server, Service};
 use crate::disk::VolumeDisk;
 use crate::exit::{Exit, Refusal};
@@ -11,7 +12,7 @@ use redoubt_mount::mount_point;
 use redoubt_mount::options::{self, MountOptions};
 use redoubt_mount::session::{MountRequest, Mounted, Unmount, Unmounter, mount};
 use redoubt_volume::error::IoFailure;
-use redoubt_volume::volume::{CacheMode, OpenOptions, QuorumLoss, Volume};
+use redoubt_volume::volume::{CacheMode, FaultError, FaultTarget, OpenOptions, QuorumLoss, Volume};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,6 +115,7 @@ fn start_control(
     let service = ControlService {
         disk: Arc::clone(disk),
         shared: Arc::clone(shared),
+        allow_faults: request.options.allow_faults,
     };
     let started = Server::start(&request.volume, Arc::new(service));
     started
@@ -267,6 +269,39 @@ fn detach(unmounter: &Unmounter) {
 struct ControlService {
     disk: Arc<VolumeDisk>,
     shared: Arc<Shared>,
+    allow_faults: bool,
+}
+
+impl ControlService {
+    fn carry_out(&self, request: &FaultRequest) -> Result<FaultReply, FaultError> {
+        let volume = self.disk.volume();
+        let mut reply = FaultReply::default();
+        match request {
+            FaultRequest::Begin {
+                fault,
+                nodes,
+                az,
+                for_ms,
+            } => {
+                let target = az.map_or(FaultTarget::Nodes(nodes.clone()), FaultTarget::Zone);
+                let interval = Duration::from_millis(*for_ms);
+                let begun = volume.begin_fault((*fault).into(), &target, interval)?;
+                reply.faults.push(begun.into());
+            }
+            FaultRequest::Corrupt { node, blocks } => {
+                reply.corrupted = volume.corrupt(node, *blocks)?;
+            }
+            FaultRequest::List => {
+                let faults = volume.faults().into_iter();
+                reply.faults = faults.map(FaultReport::from).collect();
+            }
+            FaultRequest::Clear { id } => {
+                let faults = volume.end_faults(*id)?.into_iter();
+                reply.faults = faults.map(FaultReport::from).collect();
+            }
+        }
+        Ok(reply)
+    }
 }
 
 impl Service for ControlService {
@@ -295,6 +330,16 @@ impl Service for ControlService {
 
     fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf> {
         Ok(self.disk.volume().abort_replacement(node)?)
+    }
+
+    fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
+        if !self.allow_faults {
+            return Err(Refusal::error(
+                Exit::FAILURE,
+                "faults do harm to a volume, and this mount does not allow them; mount it with --allow-faults",
+            ));
+        }
+        Ok(self.carry_out(request)?)
     }
 
     fn unmount(&self) -> anyhow::Result<()> {

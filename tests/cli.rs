@@ -208,6 +208,7 @@ fn a_path_that_is_no_volume_is_told_by_every_verb() {
         }
         redoubt(folder.path(), &format!("mount {target} plain")).refused(10, "not a Redoubt");
         redoubt(folder.path(), &format!("resize {target} 1G")).refused(10, "not a Redoubt");
+        redoubt(folder.path(), &format!("fault {target} list")).refused(10, "not a Redoubt");
         redoubt(folder.path(), &format!("umount {target}")).refused(10, "not mounted");
     }
     assert_eq!(listing(folder.path()).len(), 2);

@@ -34,6 +34,8 @@ pub struct MountOptions {
     pub cache: CacheMode,
     /// `on-quorum-loss=wait`, `=fail` or seconds.
     pub quorum_wait: QuorumWait,
+    /// `allow_faults`: others may ask for faults.
+    pub allow_faults: bool,
     /// `index-memory=SIZE`: bytes of memory for the block index of all nodes.
     pub index_bytes: usize,
 }
@@ -44,6 +46,7 @@ impl Default for MountOptions {
             read_only: false,
             allow_other: false,
             direct_io: false,
+            allow_faults: false,
             cache: CacheMode::WriteBack,
             quorum_wait: QuorumWait::AtMost(QUORUM_WAIT),
             index_bytes: INDEX_BYTES,
@@ -69,9 +72,9 @@ pub enum OptionError {
     },
 }
 
-const KNOWN: &str = "ro, rw, sync, allow_other, direct_io, cache=writeback, cache=writethrough, \
-                     on-quorum-loss=wait, on-quorum-loss=fail, on-quorum-loss=SECONDS, \
-                     index-memory=SIZE";
+const KNOWN: &str = "ro, rw, sync, allow_other, direct_io, allow_faults, \
+                     cache=writeback, cache=writethrough, on-quorum-loss=wait, \
+                     on-quorum-loss=fail, on-quorum-loss=SECONDS, index-memory=SIZE";
 
 /// Options of every mount that say nothing to this one, or that mount(8) and systemd act on. The
 /// mount is always nosuid and nodev; mount.fuse appends `dev,suid` on its own.
@@ -134,6 +137,7 @@ impl MountOptions {
             "rw" => self.read_only = false,
             "allow_other" => self.allow_other = true,
             "direct_io" => self.direct_io = true,
+            "allow_faults" => self.allow_faults = true,
             // What mount(8) says of it: all I/O is done synchronously.
             "sync" => self.cache = CacheMode::WriteThrough,
             "" => {}
@@ -212,13 +216,14 @@ mod tests {
     #[test]
     fn our_own_options_are_read_and_the_last_wins() {
         let options = MountOptions::parse([
-            "ro,allow_other,direct_io",
+            "ro,allow_other,direct_io,allow_faults",
             "cache=writethrough,on-quorum-loss=wait,on-quorum-loss=5,index-memory=128M",
         ]);
         let expected = MountOptions {
             read_only: true,
             allow_other: true,
             direct_io: true,
+            allow_faults: true,
             cache: CacheMode::WriteThrough,
             quorum_wait: QuorumWait::AtMost(Duration::from_secs(5)),
             index_bytes: 128 << 20,

@@ -4,6 +4,7 @@ mod create;
 mod destroy;
 mod doctor;
 mod events;
+mod fault;
 mod fsck;
 mod inspect;
 mod mount;
@@ -55,6 +56,7 @@ fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Resize(resize) => resize::run(resize, output),
         Command::Scrub(scrub) => scrub::run(scrub, output),
         Command::Node(node) => node::run(node, output),
+        Command::Fault(fault) => fault::run(fault, output),
         Command::Fsck(fsck) => fsck::run(fsck, &cli.global, output),
         Command::Inspect(inspect) => inspect::run(inspect, output),
         Command::Destroy(destroy) => destroy::run(destroy, output),

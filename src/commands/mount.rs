@@ -53,6 +53,7 @@ fn in_background_process(mount: &Mount) -> Exit {
 
 fn request(mount: &Mount) -> anyhow::Result<ServeRequest> {
     let lists = mount.options.iter().map(String::as_str);
+    let lists = lists.chain(mount.allow_faults.then_some("allow_faults"));
     let place = &mount.mount_point;
     Ok(ServeRequest {
         volume: super::existing_volume(&mount.volume)?,

@@ -20,7 +20,8 @@ impl Request {
             | Request::AbortReplacement { .. } => Duration::from_secs(90),
             // Terabytes at a low rate; when the process ends, so does the wait.
             Request::Scrub { .. } => Duration::from_secs(365 * 24 * 3600),
-            Request::Unmount => Duration::from_secs(600),
+            // Corrupting the most blocks that may be: a look at the six copies of each.
+            Request::Fault(_) | Request::Unmount => Duration::from_secs(600),
         }
     }
 }

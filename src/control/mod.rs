@@ -12,14 +12,18 @@
 //! <- {"schema":1,"command":"replace-node","node":"b2","directory":"/disk9/node"}  it is being filled
 //! -> {"command":"abort-replacement","node":"b2"}
 //! <- {"schema":1,"command":"abort-replacement","node":"b2","directory":"/disk9/node"}
+//! -> {"command":"fault","action":"list"}               see `fault`
+//! <- {"schema":1,"command":"fault","faults":[],"corrupted":0}
 //! -> {"command":"unmount"}
 //! <- {"schema":1,"command":"unmount","pid":4711}      once everything is flushed and unmounted
 //! <- {"schema":1,"error":{"code":2,"message":"..."}}  to what cannot be done
 //! ```
 
 pub(crate) mod client;
+pub(crate) mod fault;
 pub(crate) mod server;
 
+use self::fault::{FaultReply, FaultRequest};
 use crate::exit::{Exit, Refusal};
 use crate::report::{SCHEMA, ScrubFindings, VolumeReport};
 use serde::{Deserialize, Serialize};
@@ -59,6 +63,8 @@ pub(crate) enum Request {
         /// The node's name.
         node: String,
     },
+    /// Have something happen to nodes.
+    Fault(FaultRequest),
     /// Flush, unmount, end.
     Unmount,
 }
@@ -93,6 +99,8 @@ pub(crate) enum Reply {
         /// The directory.
         directory: PathBuf,
     },
+    /// Faults were begun, named or ended.
+    Fault(FaultReply),
     /// Everything is flushed and unmounted; the process is about to end.
     Unmount {
         /// The process.

@@ -1,5 +1,6 @@
 //! The server's side of the control socket: a few threads that answer one client each.
 
+use super::fault::{FaultReply, FaultRequest};
 use super::{Answer, Reply, Request, SocketPath, read_line};
 use crate::exit::{Exit, Refusal};
 use crate::report::{ScrubFindings, VolumeReport};
@@ -51,6 +52,12 @@ pub(crate) trait Service: Send + Sync {
     /// # Errors
     /// Why it goes on.
     fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf>;
+
+    /// Begins, names or ends faults.
+    ///
+    /// # Errors
+    /// Why that cannot be, or must not.
+    fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply>;
 
     /// Flushes and unmounts; returns when both are done.
     ///
@@ -167,6 +174,7 @@ fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {
         Request::AbortReplacement { node } => service
             .abort_replacement(&node)
             .map(|directory| Reply::AbortReplacement { node, directory }),
+        Request::Fault(request) => service.fault(&request).map(Reply::Fault),
         Request::Unmount => service.unmount().map(|()| Reply::Unmount {
             pid: std::process::id(),
         }),
@@ -215,6 +223,11 @@ mod tests {
 
         fn abort_replacement(&self, _: &str) -> anyhow::Result<PathBuf> {
             Ok(PathBuf::from("/new"))
+        }
+
+        fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
+            anyhow::ensure!(*request == FaultRequest::List, "not allowed");
+            Ok(FaultReply::default())
         }
 
         fn unmount(&self) -> anyhow::Result<()> {
@@ -294,6 +307,17 @@ mod tests {
                 answer.contains(r#""node":"b2","directory":"/new""#),
                 "{answer}"
             );
+        });
+    }
+
+    #[test]
+    fn a_fault_is_asked_for_by_its_own_words() {
+        with_server(|volume| {
+            let ask = |request| client::request(volume, Request::Fault(request));
+            let listed = ask(FaultRequest::List).unwrap();
+            assert_eq!(listed, Some(Reply::Fault(FaultReply::default())));
+            let refused = ask(FaultRequest::Clear { id: Some(3) }).unwrap_err();
+            assert_eq!(refused.to_string(), "not allowed");
         });
     }
 

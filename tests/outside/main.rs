@@ -10,6 +10,8 @@ mod durability;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod file_systems;
 #[cfg(test)]
 mod full_node;

@@ -122,6 +122,21 @@ pub const LONGEST_GATHERING: Duration = Duration::from_secs(3600);
 /// How long closing a volume waits for the last events to be written.
 pub const EVENT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Faults that may be active at a time: more than anybody can tell apart in a status.
+pub const FAULTS: usize = 64;
+
+/// The longest time that a fault may be asked for: one that is forgotten is over the next day.
+pub const LONGEST_FAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// What congestion may add to an access at most: longer than a disk's own error recovery takes.
+pub const LONGEST_CONGESTION: Duration = Duration::from_secs(60);
+
+/// Effects that congestion holds back at most, of all nodes together; more are not delayed.
+pub const HELD_EFFECTS: usize = 4096;
+
+/// Blocks of a node that are corrupted with one request at most: each costs a look at its six copies.
+pub const CORRUPTED_BLOCKS: u32 = 100_000;
+
 /// Numbers that only rise (LSNs, frames, versions) are read back up to this: at a million
 /// a second it lasts a hundred thousand years. What is higher was not counted up to, and could
 /// not be counted on from.

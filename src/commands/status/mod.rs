@@ -83,6 +83,7 @@ fn lines(report: &VolumeReport, detail: Detail, output: Output) -> Vec<String> {
     lines.extend(happened(report).map(|text| format!("  status: {text}")));
     let action = report.action.as_ref();
     lines.extend(action.map(|text| format!("  action: {text}")));
+    lines.extend(faults(report, output).map(|line| format!("  faults: {line}")));
     lines.push(format!("    scan: {}", scan(report)));
     if detail != Detail::Unwell {
         lines.extend(log_line(report).map(|line| format!("     log: {line}")));
@@ -93,6 +94,13 @@ fn lines(report: &VolumeReport, detail: Detail, output: Output) -> Vec<String> {
     lines.extend(node_table(&report.nodes, detail, output));
     lines.push(format!("  errors: {}", errors(report, output)));
     lines
+}
+
+/// What is made to happen, so that nobody takes it for a failure.
+fn faults(report: &VolumeReport, output: Output) -> Option<String> {
+    let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+    let text = format!("asked for with 'redoubt fault': {}", faults.join(", "));
+    (!faults.is_empty()).then(|| output.paint(&text, Color::Yellow))
 }
 
 /// What is wrong, and since when.
@@ -160,6 +168,7 @@ fn space(report: &VolumeReport) -> String {
 mod tests {
     use super::*;
     use crate::cli::ColorChoice;
+    use crate::control::fault::{FaultForm, FaultReport};
     use crate::report::tests::example;
     use crate::report::{LastScrub, NodeHealth};
 
@@ -262,6 +271,21 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_that_was_asked_for_is_named() {
+        let mut report = example();
+        assert_eq!(faults(&report, plain()), None);
+        let fault = FaultReport {
+            id: 3,
+            fault: FaultForm::NodeDown,
+            nodes: vec!["b2".into()],
+            left_ms: 9_000,
+        };
+        report.faults.push(fault);
+        let line = "  faults: asked for with 'redoubt fault': 3 (node-down b2; ends in 9 s)";
+        assert!(lines(&report, Detail::Usual, plain()).contains(&line.to_owned()));
+    }
+
+    #[test]
     fn many_nodes_are_counted() {
         let mut report = example();
         report.nodes = (0..24)
@@ -321,7 +345,7 @@ mod tests {
             r#""mountpoint":"/mnt/demo","pid":7,"epoch":7,"writer_id":"00000000000000ab","groups":3,"#,
             r#""vcl":184470,"vdl":184467,"recovery_ms":12,"nodes":["#,
             &nodes.join(","),
-            r#"],"space":{"written":5242880,"live":3145728,"log":6291456},"since_ms":1795160000000,"scrub_since_ms":null,"last_scrub":null}}"#,
+            r#"],"space":{"written":5242880,"live":3145728,"log":6291456},"since_ms":1795160000000,"scrub_since_ms":null,"last_scrub":null,"faults":[]}}"#,
         ];
         assert_eq!(json, expected.concat());
     }

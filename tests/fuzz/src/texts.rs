@@ -1,5 +1,6 @@
 //! What users and other processes write: requests of the control socket, mount options, sizes.
 
+use crate::control::fault::{FaultReply, FaultRequest};
 use crate::control::server::{Service, converse};
 use crate::control::{Answer, Reply};
 use crate::exit::{Exit, Refusal};
@@ -35,6 +36,7 @@ impl Service for Example {
             since_ms: None,
             scrub_since_ms: None,
             last_scrub: None,
+            faults: Vec::new(),
         }
     }
 
@@ -45,6 +47,15 @@ impl Service for Example {
 
     fn scrub(&self, _: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
         Ok(ScrubFindings::default())
+    }
+
+    fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
+        let corrupted = match request {
+            FaultRequest::Corrupt { blocks, .. } => *blocks,
+            _ => 0,
+        };
+        let faults = Vec::new();
+        Ok(FaultReply { faults, corrupted })
     }
 
     fn unmount(&self) -> anyhow::Result<()> {
@@ -67,6 +78,7 @@ pub fn control_socket(input: &[u8]) {
             Answer::Error { error, .. } => assert!(!error.message.is_empty()),
             Answer::Done { reply, .. } => match reply {
                 Reply::Scrub(found) => assert_eq!(found, ScrubFindings::default()),
+                Reply::Fault(reply) => assert!(reply.faults.is_empty()),
                 Reply::Resize { size } => assert!(size <= MAX_DISK_BYTES),
                 Reply::Unmount { .. } => panic!("unmounted a disk in use"),
                 Reply::Status { volume } => assert_eq!(*volume, Example.status()),

@@ -5,7 +5,8 @@
 //! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`],
 //! [`node_remains`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
 //! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads;
-//! [`event_history`] — what happened.
+//! [`event_history`] — what happened; [`faults`], [`hold_back`], [`rot`] — what a user has them do to
+//! see how the volume takes it.
 //!
 //! Whatever changes or syncs a file or a folder says so to `recorder`, so that a test can build the
 //! states that a power cut could have left. Three things do not: the lock and the event history, which
@@ -16,6 +17,8 @@ pub mod device;
 pub mod disk_thread;
 pub mod event_history;
 pub mod extent_file;
+pub mod faults;
+pub mod hold_back;
 pub mod node_directory;
 pub mod node_lock;
 pub mod node_remains;
@@ -26,6 +29,7 @@ mod recorder;
 #[cfg(not(feature = "recorder"))]
 #[path = "unrecorded.rs"]
 mod recorder;
+pub mod rot;
 mod thread_start;
 pub mod transfer;
 pub mod uring;

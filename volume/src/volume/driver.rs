@@ -13,6 +13,8 @@ use crate::ids::{NodeId, VolumeId};
 use crate::io::address_book::AddressBook;
 use crate::io::device::Device;
 use crate::io::disk_thread::DiskThread;
+use crate::io::faults::Faults;
+use crate::io::hold_back::{Due, Release};
 use crate::io::node_lock::NodeLock;
 use crate::io::read_pool::{ReadPool, execute_inline};
 use crate::io::{Deliver, Directories};
@@ -91,6 +93,9 @@ pub(super) struct Driver {
     pub(super) events: Events,
     /// What the disk of each node could not do since the volume was opened.
     disk_errors: Vec<DiskErrors>,
+    pub(super) faults: Faults,
+    /// Held by whoever corrupts blocks.
+    pub(super) corrupting: Mutex<()>,
     reads_under_way: AtomicUsize,
     disk_bytes: AtomicU64,
     live_bytes: AtomicU64,
@@ -116,6 +121,18 @@ pub(super) struct Parts {
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
     pub(super) started: std::time::Instant,
+    /// A number that nobody knows.
+    pub(super) random: u64,
+}
+
+/// Where effects go that were held back.
+fn release_to(driver: &Weak<Driver>) -> Release {
+    let driver = driver.clone();
+    Arc::new(move |due| {
+        if let Some(driver) = driver.upgrade() {
+            driver.go_on(due);
+        }
+    })
 }
 
 impl Driver {
@@ -145,7 +162,10 @@ impl Driver {
             make_anew: parts.make_anew,
             failed: Mutex::default(),
             events,
-            disk_errors: (0..count).map(|_| DiskErrors::default()).collect(),
+            // Those of successors behind them.
+            disk_errors: (0..2 * count).map(|_| DiskErrors::default()).collect(),
+            faults: Faults::new(parts.random, release_to(this)),
+            corrupting: Mutex::default(),
             reads_under_way: AtomicUsize::new(0),
             disk_bytes,
             live_bytes: AtomicU64::new(0),
@@ -333,8 +353,8 @@ impl Driver {
         }
     }
 
-    /// Hands disk effects to their threads. A read that is the only one under way is returned to
-    /// a caller that may block.
+    /// Has disk effects carried out. A read that is the only one under way is returned to a caller
+    /// that may block.
     fn start_effects(
         &self,
         effects: Vec<(NodeId, NodeEffect)>,
@@ -347,6 +367,30 @@ impl Driver {
         let reads = effects.iter().filter(|(_, effect)| is_read(effect)).count();
         let under_way = self.reads_under_way.fetch_add(reads, Ordering::Relaxed);
         let alone = caller == Caller::MayBlock && reads == 1 && under_way == 0;
+        self.hand_out(self.faults.pass(effects), alone)
+    }
+
+    /// Carries out, or fails, what a fault had held back.
+    fn go_on(&self, due: Vec<Due>) {
+        let (mut failed, mut effects) = (Vec::new(), Vec::new());
+        for due in due {
+            match due.failed() {
+                Ok(completion) => failed.push(completion),
+                Err(effect) => effects.push(effect),
+            }
+        }
+        if !failed.is_empty() {
+            self.on_disk(failed);
+        }
+        self.hand_out(effects, false);
+    }
+
+    /// Hands disk effects to their threads; with `alone`, the one read among them is returned.
+    fn hand_out(
+        &self,
+        effects: Vec<(NodeId, NodeEffect)>,
+        alone: bool,
+    ) -> Option<(NodeId, NodeEffect)> {
         let mut inline = None;
         let mut by_device: HashMap<u64, Vec<(NodeId, NodeEffect)>> = HashMap::new();
         let mut pooled = Vec::new();
@@ -449,6 +493,7 @@ impl Driver {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let wall_time_ns = wall.map_or(0, |since| since.as_nanos() as u64);
         self.with_core(|core, now| core.embedded.on_tick(now, wall_time_ns));
+        self.end_due_faults();
         self.refresh();
         self.look_for_events();
     }
@@ -515,6 +560,7 @@ impl Driver {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.faults.end(|_| true);
         self.with_core(|core, now| {
             for node in core.embedded.nodes.iter_mut().flatten() {
                 node.want_checkpoint();

@@ -3,12 +3,15 @@
 //! `layout` — creating and removing; `open` — opening; `driver` — the lock around writer and
 //! nodes, and what is done outside it; `explain` — what status says; `watch` — directories that
 //! vanish and come back; `replace` — others that take their place; `seek` and `verify` — looking for
-//! data, comparing copies; `changes` and `events` — what is told to the event history, and how.
+//! data, comparing copies; `changes` and `events` — what is told to the event history, and how;
+//! `faults` and `corrupt` — faults on demand.
 
 mod changes;
+mod corrupt;
 mod driver;
 mod events;
 mod explain;
+mod faults;
 mod layout;
 mod open;
 mod replace;
@@ -16,7 +19,9 @@ mod seek;
 mod verify;
 mod watch;
 
+pub use crate::io::faults::FaultKind;
 pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes};
+pub use faults::{FaultError, FaultStatus, FaultTarget};
 pub use layout::{CreateOptions, create, destroy};
 pub use verify::VerifyReport;
 

@@ -159,6 +159,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         index_bytes_per_node,
         make_anew: options.make_anew,
         started,
+        random: random_u64()?,
     })
     .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     recover(&driver).map_err(|reason| {

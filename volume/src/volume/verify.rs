@@ -127,7 +127,8 @@ fn compare_leaf(
     }
 }
 
-fn read_copy(
+/// One node's copy of some blocks.
+pub(super) fn read_copy(
     driver: &Driver,
     node: NodeId,
     group: GroupId,

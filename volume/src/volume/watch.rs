@@ -69,7 +69,14 @@ fn start(
 /// One round of a node: it is given up if its directory is gone, and opened or made again if it
 /// can be.
 fn look_at_node(driver: &Driver, node: NodeId) {
-    match driver.directories.get(node) {
+    let directory = driver.directories.get(node);
+    if let Some(reason) = driver.switched_off(node) {
+        if directory.is_some() {
+            give_up(driver, node, Writer::node_down, &reason);
+        }
+        return;
+    }
+    match directory {
         Some(directory) if !directory.still_there() => {
             let reason = "its directory was deleted, replaced or unmounted";
             give_up(driver, node, Writer::node_down, reason);
@@ -77,6 +84,7 @@ fn look_at_node(driver: &Driver, node: NodeId) {
         Some(directory) => look_after(driver, node, &directory),
         // A late write would land in what is opened now.
         None if !driver.is_quiet(node) || !driver.is_quiet(driver.successor(node)) => {}
+        None if driver.faults.fails_opening(node) => {}
         None if driver.failed.lock().contains(&node) => bring_back_failed(driver, node),
         None => bring_back(driver, node, Trust::AsFound),
     }
