@@ -84,6 +84,9 @@ pub enum Request {
         list: TruncationList,
         /// The volume's configuration.
         config: VolumeConfig,
+        /// The node is to take a place that another directory has by that configuration: it takes
+        /// frames all the same, from this writer, who counts them for nothing.
+        as_successor: bool,
     },
     /// Append, sync, acknowledge.
     Append {

@@ -13,7 +13,7 @@ use crate::config::VolumeConfig;
 use crate::format::index_page::{IndexIdentity, Location};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::Superblock;
-use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId};
+use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{NodeFailure, Reply, Request, Space};
 use crate::page::Pages;
@@ -85,6 +85,8 @@ pub struct Node {
     pub(super) tail_damaged: bool,
     pub(super) replay_low: Lsn,
     pub(super) fenced: bool,
+    /// The epoch of the writer that has it filled to take another directory's place.
+    succeeds_in: Option<VolumeEpoch>,
     /// What the writer was told last of the node's space.
     pub(super) told_space: Space,
     pub(super) now: Instant,
@@ -132,6 +134,7 @@ impl Node {
             tail_damaged: false,
             replay_low: Lsn::MAX,
             fenced: false,
+            succeeds_in: None,
             told_space: Space::default(),
             now: Instant::default(),
             operations: HashMap::new(),
@@ -339,7 +342,15 @@ impl Node {
         }
         match request {
             Request::Promise { .. } => {}
-            Request::HoldList { list, config, .. } => self.on_hold_list(list, config),
+            Request::HoldList {
+                list,
+                config,
+                as_successor,
+                ..
+            } => {
+                self.succeeds_in = as_successor.then_some(list.epoch);
+                self.on_hold_list(list, config);
+            }
             Request::Append { frame } => self.on_append(frame),
             Request::Announce { vdl, .. } => {
                 self.announce(vdl);
@@ -383,10 +394,11 @@ impl Node {
         &self.superblock.config
     }
 
-    /// Whether the directory's present life is the admitted one.
+    /// Whether the directory's present life is the admitted one, or is to be.
     pub(super) fn is_admitted(&self) -> bool {
         let entry = &self.config().nodes[self.superblock.node.index()];
         entry.incarnation == self.superblock.incarnation
+            || self.succeeds_in == Some(self.superblock.promised)
     }
 
     pub(super) fn send(&mut self, reply: Reply) {

@@ -12,7 +12,6 @@ use crate::ids::{ExtentSlot, GroupBlock, GroupId, NodeId};
 use crate::io::faults::Random;
 use crate::io::rot::flip_byte;
 use crate::page::PAGE_BYTES;
-use crate::status::NodeState;
 use crate::writer::Answer;
 use std::collections::BTreeSet;
 use std::io;

@@ -148,12 +148,14 @@ impl Writer {
 
     pub(super) fn send_list(&mut self, node: NodeId) {
         let (epoch, list, config) = (self.epoch, self.list.clone(), self.config.clone());
+        let as_successor = self.config.is_successor(node);
         self.send(
             node,
             Request::HoldList {
                 epoch,
                 list,
                 config,
+                as_successor,
             },
         );
     }
@@ -450,7 +452,10 @@ impl Writer {
     /// Health of the volume: that of its worst group.
     pub(super) fn state(&self) -> VolumeState {
         let count = |group: &ProtectionGroup| {
-            let able = group.able(|node| self.nodes[node.index()].is_streaming());
+            let able = group.members.iter().filter(|node| {
+                self.nodes[node.index()].is_streaming() && group.is_complete(**node)
+            });
+            let able = able.count();
             match group.is_settled() {
                 true => able,
                 false => able.min(READ_QUORUM),

@@ -4,6 +4,7 @@ use redoubt_simulator::cluster::{Cluster, Shape};
 use redoubt_simulator::coverage::Mark;
 use redoubt_simulator::network::WriterId;
 use redoubt_volume::ids::NodeId;
+use std::time::Duration;
 
 const BLOCKS: u64 = 90;
 
@@ -77,6 +78,27 @@ fn a_node_is_replaced_under_load_and_the_new_one_can_serve() {
 }
 
 #[test]
+fn a_node_is_replaced_though_writing_never_pauses() {
+    let mut cluster = filled(6);
+    assert!(cluster.begin_replacement(NodeId(1)));
+    let late = cluster.now().plus(Duration::from_secs(2));
+    let mut round = 0;
+    while cluster.is_replaced(NodeId(1)) {
+        assert!(
+            cluster.now() < late,
+            "{:?}",
+            cluster.newest().writer.figures()
+        );
+        round += 1;
+        cluster.start_write(round % BLOCKS * 16384, &[round as u8; 16384], false);
+        let soon = cluster.now().plus(Duration::from_micros(300));
+        cluster.run_until(|cluster| cluster.now() >= soon);
+    }
+    settle(&mut cluster);
+    assert_eq!(seated(&cluster), 1);
+}
+
+#[test]
 fn all_are_exchanged_while_a_node_is_filled_and_no_copy_is_missing_meanwhile() {
     let mut cluster = filled(2);
     assert!(cluster.begin_replacement(NodeId(0)));
@@ -138,7 +160,7 @@ fn a_second_failure_in_the_middle_is_survived() {
 #[test]
 fn a_crash_at_any_effect_of_an_exchange_loses_nothing() {
     let (mut exchanged, mut undone) = (0, 0);
-    for effects in (1..240).step_by(3) {
+    for effects in (20..1400).step_by(20) {
         let mut cluster = filled(1000 + u64::from(effects));
         let before = life(&cluster, NodeId(3));
         assert!(cluster.begin_replacement(NodeId(3)));
