@@ -13,6 +13,9 @@ impl Writer {
     pub(super) fn judge_nodes(&mut self, now: Instant) {
         let reads = self.reads_owed(now);
         for node in self.config.node_ids() {
+            if self.catch_up.is_busy_with(node) {
+                self.health.being_filled(now, node);
+            }
             let frames = self.health.owes_since(node);
             let owes = reads.get(&node).copied().into_iter().chain(frames).min();
             self.health.judge(now, node, owes);
