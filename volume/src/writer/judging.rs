@@ -38,7 +38,7 @@ impl Writer {
 
     /// Whether a node that was left behind may join again.
     pub(super) fn has_rested(&self, node: NodeId) -> bool {
-        let is_full = self.nodes[node.index()].is_full;
+        let is_full = !self.nodes[node.index()].can_be_filled();
         self.health.has_rested(self.now, node, is_full)
     }
 
