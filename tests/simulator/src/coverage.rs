@@ -93,7 +93,6 @@ marks! {
     NodeUnopenable "a node could not be opened from its directory",
     NodeRebuilt "a node's directory was made anew",
     NodeSlow "a node was far slower than the others",
-    NodeFit "a slow node was fit again",
     NodeFull "the writer knew that a node has no space",
     ScrubMended "a scrub mended copies",
     ScrubRefilled "a scrub had a segment filled anew",
