@@ -170,8 +170,8 @@ pub const FIT_FACTOR: u32 = 3;
 /// then counts as slow.
 pub const FIT_AFTER: Duration = Duration::from_secs(10);
 
-/// What was measured so long ago says nothing of now.
-pub const LATENCY_MEMORY: Duration = Duration::from_secs(60);
+/// What was measured so long ago says nothing of now: a disk that nobody uses is not slow.
+pub const LATENCY_MEMORY: Duration = Duration::from_secs(15);
 
 /// How often a read is asked, too, of a node that is avoided, so that its recovery is noticed: a
 /// few of them fit into the time that a judgement takes.

@@ -95,7 +95,6 @@ marks! {
     SuccessorSeated "a new directory took the place of a node",
     ReplacementCalledOff "a replacement was called off",
     NodeSlow "a node was far slower than the others",
-    NodeFit "a slow node was fit again",
     NodeFull "the writer knew that a node has no space",
     ScrubMended "a scrub mended copies",
     ScrubRefilled "a scrub had a segment filled anew",

@@ -157,6 +157,14 @@ impl Health {
         frames.for_each(|(_, sent)| *sent = now);
     }
 
+    /// A node is being filled: how long it takes meanwhile says nothing of its disk.
+    pub(super) fn being_filled(&mut self, now: Instant, node: NodeId) {
+        let health = self.of(node);
+        health.appends = Pace::default();
+        health.reads = Pace::default();
+        self.frames_restarted(now, node);
+    }
+
     /// Since when a node owes an acknowledgement.
     pub(super) fn owes_since(&self, node: NodeId) -> Option<Instant> {
         let frames = &self.nodes[node.index()].frames;
@@ -308,7 +316,7 @@ impl Health {
         let health = self.of(node);
         let again = health
             .left_behind
-            .is_some_and(|last| now.since(last) < health.rests + limits::LATENCY_MEMORY);
+            .is_some_and(|last| now.since(last) < health.rests + 2 * limits::REJOIN_AFTER_MOST);
         health.rests = match again {
             true => (health.rests * 2).clamp(limits::REJOIN_AFTER, limits::REJOIN_AFTER_MOST),
             false => Duration::ZERO,

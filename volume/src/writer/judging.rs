@@ -13,6 +13,9 @@ impl Writer {
     pub(super) fn judge_nodes(&mut self, now: Instant) {
         let reads = self.reads_owed(now);
         for node in self.config.node_ids() {
+            if self.catch_up.is_busy_with(node) {
+                self.health.being_filled(now, node);
+            }
             let frames = self.health.owes_since(node);
             let owes = reads.get(&node).copied().into_iter().chain(frames).min();
             self.health.judge(now, node, owes);
@@ -35,7 +38,7 @@ impl Writer {
 
     /// Whether a node that was left behind may join again.
     pub(super) fn has_rested(&self, node: NodeId) -> bool {
-        let is_full = self.nodes[node.index()].is_full;
+        let is_full = !self.nodes[node.index()].can_be_filled();
         self.health.has_rested(self.now, node, is_full)
     }
 

@@ -6,6 +6,9 @@ use crate::message::{Report, RequestId, Room, Space};
 use crate::time::Instant;
 use std::collections::BTreeSet;
 
+/// Bytes that the largest frame takes, about.
+const LARGEST_FRAME: u64 = limits::FRAME_PAYLOAD_BYTES as u64;
+
 /// How far a node has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -94,20 +97,62 @@ impl NodeView {
         matches!(self.phase, Phase::Streaming | Phase::Behind)
     }
 
-    /// Takes in how much room it has. Without space it stays full until it can surely take the
-    /// largest frame; and where only collection made that room, until there was some for a while.
+    /// Takes in how much room it has. Without space it stays full until its file system gave some
+    /// and the largest frame fits; or, where only collection made room, until there was some for a
+    /// while.
     pub(super) fn on_room(&mut self, now: Instant, room: Room) {
         self.room = room;
-        let is_roomy = room.bytes >= limits::FRAME_PAYLOAD_BYTES as u64;
-        let since = self.roomy_since.unwrap_or(now);
-        self.roomy_since = (is_roomy && room.space != Space::Full).then_some(since);
-        let is_lasting = room.space == Space::Ample || now.since(since) >= limits::FIT_AFTER;
-        let has_space = self.roomy_since.is_some() && is_lasting;
-        self.is_full = room.space == Space::Full || self.is_full && !has_space;
+        if self.lacks_room(room.bytes) {
+            (self.is_full, self.roomy_since) = (true, None);
+            return;
+        }
+        let since = *self.roomy_since.get_or_insert(now);
+        let has_space = room.space == Space::Ample && room.bytes >= LARGEST_FRAME;
+        self.is_full &= !has_space && now.since(since) < limits::FIT_AFTER;
+    }
+
+    fn lacks_room(&self, bytes: u64) -> bool {
+        self.room.space == Space::Full && bytes < LARGEST_FRAME
     }
 
     /// Whether it can be filled: what it is given must not take the room that collection needs.
     pub(super) fn can_be_filled(&self) -> bool {
-        !self.is_full || self.room.for_discards >= limits::FRAME_PAYLOAD_BYTES as u64
+        !self.lacks_room(self.room.for_discards)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_full_node_is_full_until_it_surely_has_space() {
+        let mut view = NodeView::default();
+        let start = Instant(1);
+        let room = |space, bytes| Room {
+            bytes,
+            for_discards: bytes,
+            space,
+        };
+        view.on_room(start, room(Space::Ample, 0));
+        assert!(!view.is_full && view.can_be_filled());
+        view.on_room(start, room(Space::Full, LARGEST_FRAME - 1));
+        assert!(view.is_full && !view.can_be_filled());
+        // The file system gave a little: it may be the last.
+        view.on_room(start, room(Space::Ample, 1 << 20));
+        assert!(view.is_full && view.can_be_filled());
+        view.on_room(start, room(Space::Ample, LARGEST_FRAME));
+        assert!(!view.is_full);
+        // Collection made room, and somebody takes it.
+        let at = |seconds| start.plus(Duration::from_secs(seconds));
+        view.on_room(at(1), room(Space::Full, 0));
+        view.on_room(at(2), room(Space::Short, LARGEST_FRAME));
+        view.on_room(at(11), room(Space::Full, 0));
+        view.on_room(at(12), room(Space::Short, LARGEST_FRAME));
+        view.on_room(at(21), room(Space::Short, LARGEST_FRAME));
+        assert!(view.is_full);
+        view.on_room(at(22), room(Space::Short, 0));
+        assert!(!view.is_full);
     }
 }

@@ -37,6 +37,8 @@ impl Writer {
                 // What it has outstanding may never have reached it.
                 Phase::Behind if self.has_rested(node) => self.ask_to_join(node),
                 Phase::Behind => self.ask_how_much_room(node),
+                // It may have space again, and not have said so to anybody who heard it.
+                Phase::Streaming if self.is_full(node) => self.ask_how_much_room(node),
                 Phase::Down | Phase::Admitting | Phase::Streaming => {}
             }
         }
