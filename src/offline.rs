@@ -66,6 +66,8 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
             log: Some(log),
             ..SpaceReport::default()
         },
+        scrub: None,
+        data_errors: None,
     })
 }
 

@@ -1,7 +1,8 @@
 //! What `status` says of a volume, as plain data: the JSON of the command, of the control socket
 //! and of the mount's `.redoubt/status` is this and nothing else.
 
-use redoubt_volume::status::{NodeState, NodeStatus, ScrubReport, VolumeState, VolumeStatus};
+use crate::scrub_report::{DataErrorsReport, ScrubReport};
+use redoubt_volume::status::{NodeState, NodeStatus, VolumeState, VolumeStatus};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -136,42 +137,10 @@ pub(crate) struct VolumeReport {
     pub nodes: Vec<NodeReport>,
     /// Its space.
     pub space: SpaceReport,
-}
-
-/// What a scrub found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ScrubFindings {
-    /// Blocks that exist.
-    pub blocks: u64,
-    /// Copies of them that were read.
-    pub copies: u64,
-    /// Copies that did not check.
-    pub damaged: u64,
-    /// Copies that checked, and were not what most of the others are.
-    pub differing: u64,
-    /// Of both, those that are right now.
-    pub repaired: u64,
-    /// Segments that had lost changes, and are being filled anew.
-    pub refilled: u64,
-    /// What is still bad, or could not be decided.
-    pub unresolved: u64,
-    /// Blocks that could not be compared, since they were being changed.
-    pub changing: u64,
-}
-
-impl From<ScrubReport> for ScrubFindings {
-    fn from(report: ScrubReport) -> ScrubFindings {
-        ScrubFindings {
-            blocks: report.blocks,
-            copies: report.copies,
-            damaged: report.damaged,
-            differing: report.differing,
-            repaired: report.repaired,
-            refilled: report.refilled,
-            unresolved: report.unresolved,
-            changing: report.changing,
-        }
-    }
+    /// Its scrubs.
+    pub scrub: Option<ScrubReport>,
+    /// Blocks that no copy can be proved of.
+    pub data_errors: Option<DataErrorsReport>,
 }
 
 /// A JSON answer that is about one volume.
@@ -206,6 +175,8 @@ impl VolumeReport {
                 live: Some(status.live_bytes),
                 log: Some(status.log_bytes),
             },
+            scrub: Some(ScrubReport::from(&status.scrub)),
+            data_errors: Some(DataErrorsReport::from(&status.data_errors)),
         }
     }
 
@@ -306,6 +277,8 @@ pub(crate) mod tests {
                 live: Some(3 << 20),
                 log: Some(6 << 20),
             },
+            scrub: Some(ScrubReport::default()),
+            data_errors: Some(DataErrorsReport::default()),
         }
     }
 

@@ -8,6 +8,7 @@ mod inspect;
 mod mount;
 mod resize;
 mod scrub;
+mod scrub_text;
 mod status;
 mod umount;
 
@@ -50,7 +51,7 @@ fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Umount(umount) => umount::run(umount, output),
         Command::Status(status) => status::run(status, &cli.global, output),
         Command::Resize(resize) => resize::run(resize, output),
-        Command::Scrub(scrub) => scrub::run(scrub, output),
+        Command::Scrub(scrub) => scrub::run(scrub, &cli.global, output),
         Command::Fsck(fsck) => fsck::run(fsck, &cli.global, output),
         Command::Inspect(inspect) => inspect::run(inspect, output),
         Command::Destroy(destroy) => destroy::run(destroy, output),

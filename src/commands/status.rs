@@ -1,5 +1,6 @@
 //! `redoubt status`: says how a volume is, from the process that serves it or from its files.
 
+use super::scrub_text;
 use crate::cli::{Global, Status};
 use crate::control::{Reply, Request, client};
 use crate::exit::Exit;
@@ -69,7 +70,14 @@ fn lines(report: &VolumeReport, verbose: bool, output: Output) -> Vec<String> {
     if verbose || report.nodes.iter().any(|node| node.state != NodeHealth::Up) {
         lines.push(node_table(&report.nodes, verbose));
     }
+    let scrub = report.scrub.iter().flat_map(scrub_text::lines);
+    lines.extend(scrub.map(|line| format!("   scrub: {line}")));
     lines.extend(errors(report, output).map(|line| format!("  errors: {line}")));
+    let lost = report
+        .data_errors
+        .as_ref()
+        .and_then(scrub_text::data_errors);
+    lines.extend(lost.map(|line| format!("  errors: {}", output.paint(&line, Color::Red))));
     lines
 }
 
@@ -198,7 +206,12 @@ fn errors(report: &VolumeReport, output: Output) -> Option<String> {
             format!("; {damaged} copies of blocks were bad, {repaired} were written anew")
         }
     };
+    let is_lost = report
+        .data_errors
+        .as_ref()
+        .is_some_and(|lost| *lost != Default::default());
     match sum(|node| node.checksum_errors)? {
+        0 if mended.is_empty() && is_lost => None,
         0 if mended.is_empty() => Some("no known data errors".into()),
         count => {
             let text =
@@ -234,6 +247,7 @@ mod tests {
   copies: zone a  a1 UP  a2 UP  |  zone b  b1 UP  b2 DOWN  |  zone c  c1 UP  c2 UP
           NODE  STATE  SCL     LOG    DIRECTORY        REASON
           b2    down   184467  1 MiB  /v/demo/nodes/3  its directory is gone
+   scrub: none yet; start one with 'redoubt scrub'
   errors: no known data errors";
         assert_eq!(lines(&example(), false, plain()).join("\n"), expected);
     }
@@ -249,6 +263,24 @@ mod tests {
         report.nodes[1].repaired_blocks = Some(2);
         let mended = format!("{seen}; 2 copies of blocks were bad, 2 were written anew");
         assert_eq!(line(&report), mended);
+    }
+
+    #[test]
+    fn what_is_lost_is_told() {
+        let mut report = example();
+        let (offset, length) = (16384, 16384);
+        let lost = crate::scrub_report::LostBytes { offset, length };
+        report.data_errors = Some(crate::scrub_report::DataErrorsReport {
+            known: vec![lost],
+            more: 0,
+        });
+        let lines = lines(&report, false, plain());
+        let of_errors: Vec<_> = lines
+            .iter()
+            .filter(|line| line.contains("errors:"))
+            .collect();
+        assert_eq!(of_errors.len(), 1, "{of_errors:?}");
+        assert!(of_errors[0].contains("16 KiB at 16384"), "{of_errors:?}");
     }
 
     #[test]
@@ -300,7 +332,8 @@ mod tests {
             r#""mountpoint":"/mnt/demo","pid":7,"epoch":7,"writer_id":"00000000000000ab","groups":3,"#,
             r#""vcl":184470,"vdl":184467,"recovery_ms":12,"nodes":["#,
             &nodes.join(","),
-            r#"],"space":{"written":5242880,"live":3145728,"log":6291456}}}"#,
+            r#"],"space":{"written":5242880,"live":3145728,"log":6291456},"#,
+            r#""scrub":{"number":0,"running":null,"last":null,"next":null},"data_errors":{"known":[],"more":0}}}"#,
         ];
         assert_eq!(json, expected.concat());
     }

@@ -14,10 +14,8 @@ impl Request {
     /// How long the answer may take: flushing waits for the quorum.
     fn patience(self) -> Duration {
         match self {
-            Request::Status => Duration::from_secs(10),
+            Request::Status | Request::Scrub { .. } => Duration::from_secs(10),
             Request::Resize { .. } => Duration::from_secs(90),
-            // Terabytes at a low rate; when the process ends, so does the wait.
-            Request::Scrub { .. } => Duration::from_secs(365 * 24 * 3600),
             Request::Unmount => Duration::from_secs(600),
         }
     }

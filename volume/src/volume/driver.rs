@@ -5,6 +5,7 @@
 //! read that is alone is carried out by its own thread, without a hand-off.
 
 use super::Done;
+use super::scrubbing::{self, Scrubs};
 use crate::embedded::Embedded;
 use crate::error::IoFailure;
 use crate::ids::{NodeId, VolumeId};
@@ -92,6 +93,7 @@ pub(super) struct Driver {
     closed: AtomicBool,
     started: std::time::Instant,
     recovery: OnceLock<Duration>,
+    pub(super) scrubs: Scrubs,
 }
 
 /// What a driver is made of.
@@ -105,6 +107,7 @@ pub(super) struct Parts {
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
     pub(super) started: std::time::Instant,
+    pub(super) scrubs: Scrubs,
 }
 
 impl Driver {
@@ -137,6 +140,7 @@ impl Driver {
             closed: AtomicBool::new(false),
             started: parts.started,
             recovery: OnceLock::new(),
+            scrubs: parts.scrubs,
         });
         let pool = ReadPool::start(driver.directories.clone(), driver.deliver())?;
         // Nobody else has the driver yet.
@@ -151,6 +155,11 @@ impl Driver {
                 driver.on_disk(completions);
             }
         })
+    }
+
+    /// For what must not keep the driver alive.
+    pub(super) fn weak(&self) -> Weak<Driver> {
+        self.this.clone()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -454,6 +463,7 @@ impl Driver {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        scrubbing::close(self);
         self.with_core(|core, now| {
             for node in core.embedded.nodes.iter_mut().flatten() {
                 node.want_checkpoint();

@@ -3,6 +3,7 @@
 use super::OpenOptions;
 use super::driver::{Driver, Parts};
 use super::layout::random_u64;
+use super::scrubbing::{self, Scrubs};
 use super::watch;
 use crate::embedded::Embedded;
 use crate::error::VolumeError;
@@ -138,6 +139,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         index_bytes_per_node,
         make_anew: options.make_anew,
         started,
+        scrubs: Scrubs::of_volume(path, options.scrub, options.read_only),
     })
     .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     recover(&driver).map_err(|reason| {
@@ -145,6 +147,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
     watch::start_watching(&driver)
+        .and_then(|()| scrubbing::start_looking(&driver))
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
 }

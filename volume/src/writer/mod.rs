@@ -5,14 +5,17 @@
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
 //! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
-//! `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
+//! `repair` — mending what was damaged at rest; `scrub`, `compare` and `pace` — looking for it;
+//! `data_errors` — what nobody can prove any more;
 //! `patience` — asking again.
 
 mod admission;
 mod catch_up;
 mod compare;
+mod data_errors;
 mod groups;
 mod membership;
+mod pace;
 mod patience;
 pub mod payload;
 mod pending;
@@ -30,10 +33,11 @@ use crate::lsn::{Lsn, TruncationList};
 use crate::message::{Reply, Request, RequestId};
 use crate::page::PageBuf;
 use crate::planted::{Bug, is_planted};
-use crate::status::{NodeState, RepairFigures, ScrubReport, VolumeState};
+use crate::status::{DataErrors, NodeState, RepairFigures, ScrubReport, VolumeState};
 use crate::time::Instant;
 use admission::Parked;
 use catch_up::CatchUp;
+use data_errors::Unprovable;
 use groups::ProtectionGroup;
 use membership::NodeView;
 use pending::Pending;
@@ -158,6 +162,9 @@ pub struct Writer {
     catch_up: CatchUp,
     repairs: Repairs,
     scrub: Option<Scrub>,
+    unprovable: Unprovable,
+    /// Requests answered so far: whether the disk is in use.
+    answered: u64,
     reconfiguring: Option<membership::Reconfiguration>,
     /// Four members of every group can take writes.
     writable: bool,
@@ -199,6 +206,8 @@ pub struct WriterFigures {
     pub repairs: Vec<RepairFigures>,
     /// Requests that are parked or wait for the quorum.
     pub waiting_requests: usize,
+    /// What is known to be lost.
+    pub data_errors: DataErrors,
 }
 
 impl Writer {
@@ -232,6 +241,8 @@ impl Writer {
             catch_up: CatchUp::default(),
             repairs: Repairs::default(),
             scrub: None,
+            unprovable: Unprovable::default(),
+            answered: 0,
             reconfiguring: None,
             writable: false,
             unwritable_since: None,
@@ -384,6 +395,7 @@ impl Writer {
     }
 
     fn complete(&mut self, ticket: Ticket, result: Result<Answer, IoFailure>) {
+        self.answered += 1;
         self.effects
             .push_back(WriterEffect::Complete { ticket, result });
     }
@@ -420,6 +432,7 @@ impl Writer {
                 .map(|node| self.repairs.figures(node))
                 .collect(),
             waiting_requests: self.parked.len() + self.waiting.len(),
+            data_errors: self.data_errors(),
         }
     }
 }

@@ -11,10 +11,10 @@ use redoubt_volume::page::PageBuf;
 use redoubt_volume::status::ScrubReport;
 use redoubt_volume::writer::Answer;
 
-const BLOCKS: u64 = 100;
+pub(crate) const BLOCKS: u64 = 100;
 
 /// A volume with as many blocks, each full of a byte of its own.
-fn filled(seed: u64) -> Cluster {
+pub(crate) fn filled(seed: u64) -> Cluster {
     let mut cluster = unwatched(Shape::default(), seed);
     cluster.open().expect("a new volume opens");
     for block in 0..BLOCKS {
@@ -25,22 +25,22 @@ fn filled(seed: u64) -> Cluster {
     cluster
 }
 
-fn flush(cluster: &mut Cluster) {
+pub(crate) fn flush(cluster: &mut Cluster) {
     let flush = cluster.start_flush();
     cluster.wait(flush).expect("the flush succeeds");
 }
 
 /// The record of a block in a volume that was just filled: one each, in order.
-fn lsn_of(cluster: &mut Cluster, block: u64) -> Lsn {
+pub(crate) fn lsn_of(cluster: &mut Cluster, block: u64) -> Lsn {
     Lsn(cluster.newest().writer.last_lsn().0 + 1 - BLOCKS + block)
 }
 
-fn byte_of(block: u64) -> u8 {
+pub(crate) fn byte_of(block: u64) -> u8 {
     block as u8 + 1
 }
 
 /// Damages a block where it lies on a node.
-fn rot(cluster: &mut Cluster, node: u16, block: u64) {
+pub(crate) fn rot(cluster: &mut Cluster, node: u16, block: u64) {
     let disk = cluster.hosts[usize::from(node)].disk.as_mut();
     let disk = disk.expect("the disk is there");
     let byte = byte_of(block);
@@ -53,7 +53,7 @@ fn rot(cluster: &mut Cluster, node: u16, block: u64) {
 }
 
 /// Every node's copy of the disk's blocks is what the disk is.
-fn expect_good_copies(cluster: &mut Cluster) {
+pub(crate) fn expect_good_copies(cluster: &mut Cluster) {
     let geometry = cluster.newest().writer.config().geometry;
     for unit in 0..BLOCKS / u64::from(BLOCKS_PER_UNIT) {
         let first = unit * u64::from(BLOCKS_PER_UNIT);
@@ -72,7 +72,7 @@ fn repairs(cluster: &mut Cluster, node: u16) -> (u64, u64) {
     (figures.damaged_blocks, figures.repaired_blocks)
 }
 
-fn clean() -> ScrubReport {
+pub(crate) fn clean() -> ScrubReport {
     ScrubReport {
         blocks: BLOCKS,
         copies: 6 * BLOCKS,
@@ -81,7 +81,7 @@ fn clean() -> ScrubReport {
 }
 
 /// Gives a node a request as its writer would.
-fn tell(cluster: &mut Cluster, node: u16, request: impl FnOnce(RequestId) -> Request) {
+pub(crate) fn tell(cluster: &mut Cluster, node: u16, request: impl FnOnce(RequestId) -> Request) {
     let epoch = cluster.newest().writer.epoch();
     // The writer begins with the next number.
     let number = 0;

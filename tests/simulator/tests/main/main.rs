@@ -12,6 +12,7 @@ mod healing_cases;
 mod recovery_cases;
 mod reference_model;
 mod runs;
+mod scrub_cases;
 mod space_cases;
 mod two_lines;
 
