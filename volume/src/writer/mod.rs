@@ -23,6 +23,7 @@ mod reads;
 mod recovery;
 mod repair;
 mod scrub;
+mod scrub_metadata;
 mod sending;
 mod settling;
 
@@ -338,6 +339,7 @@ impl Writer {
             Reply::Records { id, result } => self.on_records(id, result),
             Reply::Leaves { id, result } => self.on_leaves(id, result),
             Reply::Examined { id, result } => self.on_examined(from, id, result),
+            Reply::MetadataExamined { id, result } => self.on_metadata_examined(from, id, result),
             Reply::Blocks { id, result } => self.on_blocks(id, result),
             Reply::Repaired { id, blocks } => self.on_repaired(from, id, blocks),
             Reply::CatchUpBegun { copy } => self.on_catch_up_begun(now, from, copy),

@@ -6,7 +6,7 @@ use redoubt_simulator::random::Random;
 use redoubt_volume::geometry::{BLOCK_BYTES, BLOCKS_PER_UNIT};
 use redoubt_volume::ids::{GroupBlock, GroupId, NodeId};
 use redoubt_volume::lsn::Lsn;
-use redoubt_volume::message::{CopiedBlock, LeafCopy, Request, RequestId};
+use redoubt_volume::message::{CopiedBlock, Request, RequestId};
 use redoubt_volume::page::PageBuf;
 use redoubt_volume::status::ScrubReport;
 use redoubt_volume::writer::Answer;
@@ -31,7 +31,7 @@ pub(crate) fn flush(cluster: &mut Cluster) {
 }
 
 /// The record of a block in a volume that was just filled: one each, in order.
-pub(crate) fn lsn_of(cluster: &mut Cluster, block: u64) -> Lsn {
+fn lsn_of(cluster: &mut Cluster, block: u64) -> Lsn {
     Lsn(cluster.newest().writer.last_lsn().0 + 1 - BLOCKS + block)
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn clean() -> ScrubReport {
 }
 
 /// Gives a node a request as its writer would.
-pub(crate) fn tell(cluster: &mut Cluster, node: u16, request: impl FnOnce(RequestId) -> Request) {
+fn tell(cluster: &mut Cluster, node: u16, request: impl FnOnce(RequestId) -> Request) {
     let epoch = cluster.newest().writer.epoch();
     // The writer begins with the next number.
     let number = 0;
@@ -179,34 +179,7 @@ fn a_wrong_copy_with_a_right_checksum_is_found_by_comparing() {
 #[test]
 fn a_segment_that_lost_versions_is_filled_anew() {
     let mut cluster = filled(5);
-    let (base, group) = (lsn_of(&mut cluster, 63), GroupId(0));
-    let leaves = LeafCopy {
-        first_leaf: 0,
-        end_leaf: 1,
-        blocks: Vec::new(),
-    };
-    tell(&mut cluster, 4, |copy| Request::BeginCatchUp {
-        epoch: copy.epoch,
-        copy,
-        groups: vec![(group, base)],
-    });
-    cluster.quiesce(2);
-    tell(&mut cluster, 4, |copy| Request::PutLeaves {
-        epoch: copy.epoch,
-        id: copy,
-        copy,
-        group,
-        base,
-        leaves,
-    });
-    cluster.quiesce(2);
-    tell(&mut cluster, 4, |copy| Request::CompleteGroup {
-        epoch: copy.epoch,
-        copy,
-        group,
-        base,
-    });
-    cluster.quiesce(2);
+    cluster.forget_leaf(NodeId(4), GroupId(0));
     let found = cluster.scrub().expect("the scrub ends");
     assert_eq!((found.differing, found.refilled), (64, 1), "{found:?}");
     assert_eq!((found.damaged, found.unresolved), (0, 0), "{found:?}");

@@ -1,7 +1,7 @@
 //! What scrubs do beside mending: they pause, go on, end; what nobody can prove is named; and what
 //! is damaged on all six nodes in different places is read all the same.
 
-use crate::healing_cases::{BLOCKS, byte_of, clean, filled, flush, rot};
+use crate::healing_cases::{BLOCKS, byte_of, clean, expect_good_copies, filled, flush, rot};
 use redoubt_simulator::cluster::Cluster;
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::geometry::BLOCK_BYTES;
@@ -209,4 +209,81 @@ fn a_scrub_without_a_cap_gives_way_to_requests() {
     assert_eq!(allowance(&mut cluster), None);
     cluster.newest().writer.pause_scrub(false);
     assert!(cluster.wait(scrub).is_ok());
+}
+
+#[test]
+fn a_block_that_is_written_all_the_time_is_not_compared_and_no_alarm() {
+    let mut cluster = filled(307);
+    let scrub = cluster.start_scrub();
+    let mut byte = 0_u8;
+    while !cluster.is_answered(scrub) {
+        byte = byte.wrapping_add(1);
+        cluster.start_write(5 * BYTES as u64, &[byte; BYTES], false);
+        (0..20).for_each(|_| cluster.step());
+    }
+    let Ok(Answer::Scrubbed(report)) = cluster.wait(scrub) else {
+        panic!("the scrub ends");
+    };
+    assert_eq!(report.changing, 1, "{report:?}");
+    let bad = [report.damaged, report.differing, report.unresolved];
+    assert_eq!((bad, report.refilled), ([0; 3], 0), "{report:?}");
+    flush(&mut cluster);
+    cluster.quiesce(10);
+    assert_eq!(cluster.scrub(), Ok(clean()));
+}
+
+/// Damages the superblock's slots of a node, the newest one last.
+fn rot_superblock(cluster: &mut Cluster, node: usize, slots: usize) {
+    let disk = cluster.hosts[node].disk.as_mut().expect("it is there");
+    let newest = disk.superblock().expect("it checks").slot();
+    for slot in [newest, 1 - newest].into_iter().take(slots) {
+        disk.corrupt(redoubt_simulator::disk::File::Superblock, slot * (64 << 10) + 8, 8);
+    }
+}
+
+#[test]
+fn superblocks_that_rot_are_written_anew_from_memory() {
+    let mut cluster = filled(308);
+    assert_eq!(cluster.scrub(), Ok(clean()));
+    rot_superblock(&mut cluster, 1, 1);
+    rot_superblock(&mut cluster, 4, 2);
+    let mut mended = clean();
+    (mended.metadata_damaged, mended.metadata_repaired) = (3, 3);
+    assert_eq!(cluster.scrub(), Ok(mended));
+    for node in [1, 4] {
+        let disk = cluster.hosts[node].disk.as_ref().expect("it is there");
+        assert_eq!(disk.good_superblocks(), 2);
+    }
+    assert_eq!(cluster.scrub(), Ok(clean()));
+    cluster.close();
+    cluster.open().expect("the volume opens");
+    cluster.quiesce(10);
+    expect_good_copies(&mut cluster);
+    assert_eq!(cluster.scrub(), Ok(clean()));
+}
+
+#[test]
+fn the_index_that_rots_on_all_six_is_written_anew_from_memory() {
+    let mut cluster = filled(309);
+    // A checkpoint on each node: root, directories and leaves are on the disk.
+    assert_eq!(cluster.scrub(), Ok(clean()));
+    cluster.quiesce(20);
+    let is_index = |page: &[u8]| !page.iter().all(|byte| *byte == page[0]);
+    let mut hit = 0;
+    for host in &mut cluster.hosts {
+        // Headers of frames, too, which nobody reads any more.
+        hit += host.disk.as_mut().map_or(0, |disk| disk.corrupt_pages(is_index));
+    }
+    assert!(hit > 18, "{hit}");
+    let report = cluster.scrub().expect("the scrub ends");
+    // Two leaves, a directory and a root of each node at least.
+    assert!(report.metadata_damaged >= 24, "{report:?}");
+    assert_eq!(report.metadata_repaired, report.metadata_damaged);
+    assert_eq!((report.damaged, report.unresolved), (0, 0));
+    assert_eq!(cluster.scrub(), Ok(clean()));
+    cluster.close();
+    cluster.open().expect("the volume opens");
+    cluster.quiesce(10);
+    expect_good_copies(&mut cluster);
+    assert_eq!(cluster.scrub(), Ok(clean()));
 }
