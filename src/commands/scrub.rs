@@ -79,7 +79,7 @@ fn ask(
     rate: Option<NonZeroU64>,
 ) -> anyhow::Result<ScrubReport> {
     match client::request(volume, Request::Scrub { order, rate })? {
-        Some(Reply::Scrub(report)) => Ok(report),
+        Some(Reply::Scrub(report)) => Ok(*report),
         Some(_) => {
             anyhow::bail!("the process that serves the volume gave another answer than asked")
         }

@@ -83,7 +83,7 @@ pub(crate) enum Reply {
         size: u64,
     },
     /// How the volume's scrubs are, now that it was done.
-    Scrub(ScrubReport),
+    Scrub(Box<ScrubReport>),
     /// Everything is flushed and unmounted; the process is about to end.
     Unmount {
         /// The process.

@@ -149,7 +149,10 @@ fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {
         Request::Resize { bytes } => service
             .resize(bytes)
             .map(|()| Reply::Resize { size: bytes }),
-        Request::Scrub { order, rate } => service.scrub(order, rate).map(Reply::Scrub),
+        Request::Scrub { order, rate } => {
+            let done = service.scrub(order, rate);
+            done.map(|report| Reply::Scrub(Box::new(report)))
+        }
         Request::Unmount => service.unmount().map(|()| Reply::Unmount {
             pid: std::process::id(),
         }),

@@ -66,7 +66,7 @@ pub fn control_socket(input: &[u8]) {
         match serde_json::from_slice(line).expect("an answer is JSON") {
             Answer::Error { error, .. } => assert!(!error.message.is_empty()),
             Answer::Done { reply, .. } => match reply {
-                Reply::Scrub(found) => assert_eq!(found, ScrubReport::default()),
+                Reply::Scrub(found) => assert_eq!(*found, ScrubReport::default()),
                 Reply::Resize { size } => assert!(size <= MAX_DISK_BYTES),
                 Reply::Unmount { .. } => panic!("unmounted a disk in use"),
                 Reply::Status { volume } => assert_eq!(*volume, Example.status()),

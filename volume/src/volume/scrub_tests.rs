@@ -140,7 +140,8 @@ fn a_scrub_goes_on_where_it_was_when_the_volume_is_opened_again() {
     let number = volume.start_scrub(NonZeroU64::new(100)).unwrap();
     let is_second = |status: &ScrubStatus| status.running.is_some_and(|at| at.at.place.leaf > 0);
     let status = await_status(&volume, is_second);
-    assert_eq!((number, status.number, status.percent()), (1, 1, 79));
+    assert_eq!((number, status.number), (1, 1));
+    assert!((20..99).contains(&status.percent()), "{status:?}");
     assert!(volume.start_scrub(None).is_err());
     assert!(volume.pause_scrub(true));
     volume.close().unwrap();
@@ -148,11 +149,19 @@ fn a_scrub_goes_on_where_it_was_when_the_volume_is_opened_again() {
     let volume = Volume::open(&path, OpenOptions::default()).unwrap();
     let status = await_status(&volume, |status| status.running.is_some());
     let at = status.running.unwrap().at;
-    assert_eq!((at.is_paused, at.report.blocks, at.rate), (true, 4, NonZeroU64::new(100)));
+    assert_eq!(
+        (at.is_paused, at.report.blocks, at.rate),
+        (true, 4, NonZeroU64::new(100))
+    );
     assert!(at.place.leaf > 0);
     assert!(volume.set_scrub_rate(None) && volume.pause_scrub(false));
-    let last = await_status(&volume, |status| status.last.is_some()).last.unwrap();
-    assert_eq!((last.number, last.report.blocks, last.report.unresolved), (1, 5, 0));
+    let last = await_status(&volume, |status| status.last.is_some())
+        .last
+        .unwrap();
+    assert_eq!(
+        (last.number, last.report.blocks, last.report.unresolved),
+        (1, 5, 0)
+    );
     // Written down within a round, also when the process dies then.
     std::thread::sleep(Duration::from_millis(2500));
     volume.close().unwrap();

@@ -179,7 +179,7 @@ impl Ledger {
     }
 
     /// What is to be written down now, if anything.
-    fn to_write(&mut self) -> Option<ScrubRecord> {
+    fn take_news(&mut self) -> Option<ScrubRecord> {
         let is_due = self.is_under_way && self.noted.elapsed() >= limits::SCRUB_NOTES;
         if !self.is_new && !is_due {
             return None;
@@ -195,7 +195,7 @@ pub(super) fn look(driver: &Driver) {
     see(driver);
     if driver.scrubs.is_kept {
         start_what_is_due(driver);
-        let record = driver.scrubs.ledger.lock().to_write();
+        let record = driver.scrubs.ledger.lock().take_news();
         write(driver, record);
     }
 }
@@ -337,7 +337,7 @@ pub(super) fn close(driver: &Driver) {
         let mut ledger = driver.scrubs.ledger.lock();
         let is_known = ledger.is_under_way || ledger.is_new;
         ledger.is_new = is_known;
-        let record = ledger.to_write();
+        let record = ledger.take_news();
         drop(ledger);
         write(driver, record);
     }

@@ -81,7 +81,8 @@ impl Run {
         let life = self.cluster.hosts[node.index()].node.as_ref();
         let life = life.map(|node| node.superblock().incarnation);
         self.cluster.laws.excuse(node, life, false);
-        self.cluster.tell(|| format!("{node:?} forgets the first leaf of {group:?}"));
+        self.cluster
+            .tell(|| format!("{node:?} forgets the first leaf of {group:?}"));
         self.cluster.forget_leaf(node, group);
     }
 

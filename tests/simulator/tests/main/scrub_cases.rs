@@ -138,15 +138,15 @@ fn a_paused_scrub_stands_still_and_goes_on() {
 #[test]
 fn a_scrub_goes_on_where_an_earlier_process_was() {
     let mut cluster = filled(304);
-    // Of the second leaf on: what is in the first one is not read again.
+    // Of the second group on: what is in the first one is not read again.
     rot(&mut cluster, 1, 5);
     rot(&mut cluster, 1, 70);
     let mut rest = clean();
     (rest.blocks, rest.copies) = (64, 6 * 64);
     let from = ScrubStart {
         place: ScrubPlace {
-            group: GroupId(0),
-            leaf: 1,
+            group: GroupId(1),
+            leaf: 0,
         },
         report: rest,
         ..ScrubStart::default()
@@ -177,7 +177,7 @@ fn a_cancelled_scrub_ends_and_another_one_may_begin() {
     };
     let scrub = start(&mut cluster, slow);
     cluster.quiesce(100);
-    assert_eq!(place(&mut cluster).leaf, 1);
+    assert_eq!(place(&mut cluster).group, GroupId(1));
     assert!(cluster.newest().writer.cancel_scrub());
     assert!(matches!(cluster.wait(scrub), Err(IoFailure::Cancelled)));
     assert!(!cluster.newest().writer.cancel_scrub());
@@ -218,8 +218,8 @@ fn a_block_that_is_written_all_the_time_is_not_compared_and_no_alarm() {
     let mut byte = 0_u8;
     while !cluster.is_answered(scrub) {
         byte = byte.wrapping_add(1);
-        cluster.start_write(5 * BYTES as u64, &[byte; BYTES], false);
-        (0..20).for_each(|_| cluster.step());
+        cluster.start_write(5 * BYTES as u64, &[byte; 512], false);
+        (0..4).for_each(|_| cluster.step());
     }
     let Ok(Answer::Scrubbed(report)) = cluster.wait(scrub) else {
         panic!("the scrub ends");
@@ -228,7 +228,7 @@ fn a_block_that_is_written_all_the_time_is_not_compared_and_no_alarm() {
     let bad = [report.damaged, report.differing, report.unresolved];
     assert_eq!((bad, report.refilled), ([0; 3], 0), "{report:?}");
     flush(&mut cluster);
-    cluster.quiesce(10);
+    cluster.quiesce(100);
     assert_eq!(cluster.scrub(), Ok(clean()));
 }
 
@@ -237,7 +237,11 @@ fn rot_superblock(cluster: &mut Cluster, node: usize, slots: usize) {
     let disk = cluster.hosts[node].disk.as_mut().expect("it is there");
     let newest = disk.superblock().expect("it checks").slot();
     for slot in [newest, 1 - newest].into_iter().take(slots) {
-        disk.corrupt(redoubt_simulator::disk::File::Superblock, slot * (64 << 10) + 8, 8);
+        disk.corrupt(
+            redoubt_simulator::disk::File::Superblock,
+            slot * (64 << 10) + 8,
+            8,
+        );
     }
 }
 
@@ -272,7 +276,10 @@ fn the_index_that_rots_on_all_six_is_written_anew_from_memory() {
     let mut hit = 0;
     for host in &mut cluster.hosts {
         // Headers of frames, too, which nobody reads any more.
-        hit += host.disk.as_mut().map_or(0, |disk| disk.corrupt_pages(is_index));
+        hit += host
+            .disk
+            .as_mut()
+            .map_or(0, |disk| disk.corrupt_pages(is_index));
     }
     assert!(hit > 18, "{hit}");
     let report = cluster.scrub().expect("the scrub ends");
