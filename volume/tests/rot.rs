@@ -123,9 +123,13 @@ mod tests {
             Ok(bytes.as_ref().to_vec())
         }
 
-        /// Reads all of the disk, in long requests and then in short ones. Requests that failed, and
-        /// bytes that were wrong.
         fn read_everything(&mut self) -> (u64, u64) {
+            self.read_blocks(BLOCKS)
+        }
+
+        /// Reads so many blocks, in long requests and then in short ones. Requests that failed, and
+        /// bytes that were wrong.
+        fn read_blocks(&mut self, blocks: usize) -> (u64, u64) {
             let (mut failed, mut wrong) = (0, 0);
             let mut read = |rig: &Rig, offset: usize, length: usize| match rig.read(offset, length)
             {
@@ -136,11 +140,11 @@ mod tests {
                 }
                 Err(_) => failed += 1,
             };
-            for offset in (0..self.model.len()).step_by(1 << 20) {
+            for offset in (0..blocks * BLOCK).step_by(1 << 20) {
                 read(self, offset, 1 << 20);
             }
             for _ in 0..4000 {
-                let page = self.random.below(BLOCKS as u64 * 4) as usize;
+                let page = self.random.below(blocks as u64 * 4) as usize;
                 read(self, page * PAGE, PAGE);
             }
             (failed, wrong)
@@ -311,10 +315,11 @@ mod tests {
             found.by_block.len(),
             found.other_pages
         );
-        let ((failed, wrong), seconds) = timed(|| rig.read_everything());
+        // What nobody reads is left to the scrub.
+        let ((failed, wrong), seconds) = timed(|| rig.read_blocks(BLOCKS / 2));
         let by_reads = rig.await_repairs();
         println!(
-            "rot: everything read in {seconds:.1} s: {failed} requests failed, {wrong} bytes wrong, \
+            "rot: half of it read in {seconds:.1} s: {failed} requests failed, {wrong} bytes wrong, \
          {by_reads} copies mended by reads"
         );
         assert_eq!((failed, wrong), (0, 0));

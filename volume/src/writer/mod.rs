@@ -3,7 +3,8 @@
 //! go in, [`WriterEffect`]s come out.
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
-//! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
+//! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `presence` —
+//! which blocks exist; `recovery` —
 //! every open; `membership` — nodes that come and go; `catch_up` — filling what they lack;
 //! `repair` — mending what was damaged at rest; `scrub`, `compare` and `pace` — looking for it;
 //! `data_errors` — what nobody can prove any more;
@@ -19,6 +20,7 @@ mod pace;
 mod patience;
 pub mod payload;
 mod pending;
+mod presence;
 mod reads;
 mod recovery;
 mod repair;
