@@ -2,7 +2,9 @@
 //! six must agree, and nothing of it may be lost by another crash.
 
 use super::{Duty, MOST_BYTES, Run};
+use crate::disk::File;
 use crate::workload::{Client, Stage};
+use redoubt_volume::format::superblock::SLOT_BYTES;
 use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
 use redoubt_volume::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
 use redoubt_volume::status::VolumeState;
@@ -43,6 +45,7 @@ impl Run {
         self.wait_until_healthy();
         self.end_other_writers();
         self.lose_leaf();
+        self.rot_superblock();
         self.scrub();
         self.wait_until_healthy();
         self.check_superblocks();
@@ -78,12 +81,36 @@ impl Run {
         };
         let members = self.cluster.newest().writer.config().members(group);
         let node = members[self.random.index(members.len())];
-        let life = self.cluster.hosts[node.index()].node.as_ref();
-        let life = life.map(|node| node.superblock().incarnation);
-        self.cluster.laws.excuse(node, life, false);
+        self.excuse(node);
         self.cluster
             .tell(|| format!("{node:?} forgets the first leaf of {group:?}"));
         self.cluster.forget_leaf(node, group);
+    }
+
+    /// In some runs a slot of a superblock rots, or both do, under a node that runs: only a look at
+    /// it finds that.
+    fn rot_superblock(&mut self) {
+        if self.has_failed() || !self.random.one_in(4) {
+            return;
+        }
+        let node = NodeId(self.random.index(self.cluster.hosts.len()) as u16);
+        self.excuse(node);
+        let slots = match self.random.below(3) {
+            0 => 0..2,
+            slot => slot as usize - 1..slot as usize,
+        };
+        self.cluster
+            .tell(|| format!("{node:?}: the superblock's slots {slots:?} rot"));
+        if let Some(disk) = &mut self.cluster.hosts[node.index()].disk {
+            slots.for_each(|slot| disk.corrupt(File::Superblock, slot * SLOT_BYTES, 8));
+        }
+    }
+
+    /// What a node says is not what it should.
+    fn excuse(&mut self, node: NodeId) {
+        let life = self.cluster.hosts[node.index()].node.as_ref();
+        let life = life.map(|node| node.superblock().incarnation);
+        self.cluster.laws.excuse(node, life, false);
     }
 
     /// What rotted at rest is mended: of everything one proven copy was left, and nobody writes.

@@ -211,27 +211,6 @@ fn a_scrub_without_a_cap_gives_way_to_requests() {
     assert!(cluster.wait(scrub).is_ok());
 }
 
-#[test]
-fn a_block_that_is_written_all_the_time_is_not_compared_and_no_alarm() {
-    let mut cluster = filled(307);
-    let scrub = cluster.start_scrub();
-    let mut byte = 0_u8;
-    while !cluster.is_answered(scrub) {
-        byte = byte.wrapping_add(1);
-        cluster.start_write(5 * BYTES as u64, &[byte; 512], false);
-        (0..4).for_each(|_| cluster.step());
-    }
-    let Ok(Answer::Scrubbed(report)) = cluster.wait(scrub) else {
-        panic!("the scrub ends");
-    };
-    assert_eq!(report.changing, 1, "{report:?}");
-    let bad = [report.damaged, report.differing, report.unresolved];
-    assert_eq!((bad, report.refilled), ([0; 3], 0), "{report:?}");
-    flush(&mut cluster);
-    cluster.quiesce(100);
-    assert_eq!(cluster.scrub(), Ok(clean()));
-}
-
 /// Damages the superblock's slots of a node, the newest one last.
 fn rot_superblock(cluster: &mut Cluster, node: usize, slots: usize) {
     let disk = cluster.hosts[node].disk.as_mut().expect("it is there");
