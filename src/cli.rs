@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Events(Events),
     /// Give the disk another size, also while it is in use.
     Resize(Resize),
-    /// Read and compare every copy of a mounted volume, and mend what is bad; returns when it is done.
+    /// Read and compare every copy of a mounted volume, and mend what is bad; waits for the end.
     Scrub(Scrub),
     /// Show a volume's nodes, and put other directories in their places.
     #[command(subcommand)]
@@ -211,9 +211,39 @@ pub(crate) struct Resize {
 pub(crate) struct Scrub {
     /// Directory of the volume.
     pub volume: PathBuf,
-    /// Read at most so much a second, of all copies together, such as 50M.
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    /// What else to do than to start one and to wait for its end.
+    #[command(flatten)]
+    pub order: ScrubOrder,
+    /// Read at most so much a second, of all copies together, such as 50M; with --resume, from
+    /// then on.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = parse_bytes,
+        conflicts_with_all = ["pause", "status", "cancel"]
+    )]
     pub rate: Option<u64>,
+}
+
+/// What is to be done about the scrub that is under way.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct ScrubOrder {
+    /// Wait for the end of the scrub under way; start one where there is none.
+    #[arg(long)]
+    pub wait: bool,
+    /// Have the scrub under way wait until --resume; also over mounts.
+    #[arg(long)]
+    pub pause: bool,
+    /// Have a paused scrub go on.
+    #[arg(long)]
+    pub resume: bool,
+    /// Say how far the scrub under way is, and what the last one found.
+    #[arg(long)]
+    pub status: bool,
+    /// End the scrub under way where it is.
+    #[arg(long)]
+    pub cancel: bool,
 }
 
 /// `redoubt node`
@@ -311,6 +341,12 @@ mod tests {
             "redoubt status demo --watch 5",
             "redoubt resize demo 20G",
             "redoubt resize demo +10G",
+            "redoubt scrub demo",
+            "redoubt scrub demo --wait --rate 50M",
+            "redoubt scrub demo --pause",
+            "redoubt scrub demo --resume --rate 1G",
+            "redoubt scrub demo --status --json",
+            "redoubt scrub demo --cancel",
             "redoubt fsck demo",
             "redoubt node list demo --json",
             "redoubt node replace demo b2 /disk9/node --wait",
@@ -340,6 +376,8 @@ mod tests {
             "redoubt mount demo /mnt --background-process",
             "redoubt resize demo -1G",
             "redoubt status demo --watch 0",
+            "redoubt scrub demo --pause --resume",
+            "redoubt scrub demo --status --rate 5M",
             "redoubt status demo -q -v",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -14,6 +14,7 @@ mod mount_helper;
 mod offline;
 mod output;
 mod report;
+mod scrub_report;
 mod serve;
 mod size;
 

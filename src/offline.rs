@@ -70,6 +70,8 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
         scrub_since_ms: None,
         last_scrub: None,
         faults: Vec::new(),
+        scrub: None,
+        data_errors: None,
     })
 }
 

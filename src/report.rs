@@ -2,9 +2,8 @@
 //! and of the mount's `.redoubt/status` is this and nothing else.
 
 use crate::control::fault::FaultReport;
-use redoubt_volume::status::{
-    NodeState, NodeStatus, ScrubReport, SuccessorStatus, VolumeState, VolumeStatus,
-};
+use crate::scrub_report::{DataErrorsReport, ScrubReport};
+use redoubt_volume::status::{NodeState, NodeStatus, SuccessorStatus, VolumeState, VolumeStatus};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -185,6 +184,10 @@ pub(crate) struct VolumeReport {
     /// What is made to happen to its nodes (`redoubt fault`): no failures of their own.
     #[serde(default)]
     pub faults: Vec<FaultReport>,
+    /// Its scrubs.
+    pub scrub: Option<ScrubReport>,
+    /// Blocks that no copy can be proved of.
+    pub data_errors: Option<DataErrorsReport>,
 }
 
 /// A scrub that is over.
@@ -196,42 +199,6 @@ pub(crate) struct LastScrub {
     pub unresolved: u64,
     /// What it found, for people.
     pub found: String,
-}
-
-/// What a scrub found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ScrubFindings {
-    /// Blocks that exist.
-    pub blocks: u64,
-    /// Copies of them that were read.
-    pub copies: u64,
-    /// Copies that did not check.
-    pub damaged: u64,
-    /// Copies that checked, and were not what most of the others are.
-    pub differing: u64,
-    /// Of both, those that are right now.
-    pub repaired: u64,
-    /// Segments that had lost changes, and are being filled anew.
-    pub refilled: u64,
-    /// What is still bad, or could not be decided.
-    pub unresolved: u64,
-    /// Blocks that could not be compared, since they were being changed.
-    pub changing: u64,
-}
-
-impl From<ScrubReport> for ScrubFindings {
-    fn from(report: ScrubReport) -> ScrubFindings {
-        ScrubFindings {
-            blocks: report.blocks,
-            copies: report.copies,
-            damaged: report.damaged,
-            differing: report.differing,
-            repaired: report.repaired,
-            refilled: report.refilled,
-            unresolved: report.unresolved,
-            changing: report.changing,
-        }
-    }
 }
 
 /// A JSON answer that is about one volume.
@@ -270,6 +237,8 @@ impl VolumeReport {
             scrub_since_ms: None,
             last_scrub: None,
             faults: Vec::new(),
+            scrub: Some(ScrubReport::from(&status.scrub)),
+            data_errors: Some(DataErrorsReport::from(&status.data_errors)),
         }
     }
 
@@ -412,6 +381,8 @@ pub(crate) mod tests {
             scrub_since_ms: None,
             last_scrub: None,
             faults: Vec::new(),
+            scrub: Some(ScrubReport::default()),
+            data_errors: Some(DataErrorsReport::default()),
         }
     }
 

@@ -1,10 +1,12 @@
 //! What the process does that serves a disk: open, mount, wait, flush, close.
 
+use crate::control::ScrubOrder;
 use crate::control::fault::{FaultReply, FaultReport, FaultRequest};
 use crate::control::server::{Server, Service};
 use crate::disk::VolumeDisk;
 use crate::exit::{Exit, Refusal};
-use crate::report::{ScrubFindings, VolumeReport};
+use crate::report::VolumeReport;
+use crate::scrub_report::ScrubReport;
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use parking_lot::{Condvar, Mutex};
@@ -12,7 +14,9 @@ use redoubt_mount::mount_point;
 use redoubt_mount::options::{self, MountOptions};
 use redoubt_mount::session::{MountRequest, Mounted, Unmount, Unmounter, mount};
 use redoubt_volume::error::IoFailure;
-use redoubt_volume::volume::{CacheMode, FaultError, FaultTarget, OpenOptions, QuorumLoss, Volume};
+use redoubt_volume::volume::{
+    CacheMode, FaultError, FaultTarget, OpenOptions, QuorumLoss, ScrubPolicy, Volume,
+};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -197,6 +201,10 @@ fn open_options(options: &MountOptions) -> OpenOptions {
         },
         index_bytes: options.index_bytes,
         read_only: options.read_only,
+        scrub: ScrubPolicy {
+            interval: options.scrub_interval,
+            rate: NonZeroU64::new(options.scrub_rate),
+        },
         make_anew: true,
     }
 }
@@ -313,15 +321,25 @@ impl Service for ControlService {
         Ok(self.disk.volume().resize(bytes)?)
     }
 
-    fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
-        match self.disk.volume().scrub(rate) {
-            Ok(report) => Ok(report.into()),
-            Err(IoFailure::TooManyWaiting) => Err(Refusal::error(
-                Exit::IN_USE,
-                "the volume is being scrubbed already; wait for the end of that scrub",
-            )),
-            Err(error) => Err(error.into()),
+    fn scrub(&self, order: ScrubOrder, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubReport> {
+        let volume = self.disk.volume();
+        let is_done = match order {
+            ScrubOrder::Status => true,
+            ScrubOrder::Start => start_scrub(volume, rate)?,
+            ScrubOrder::Pause => volume.pause_scrub(true),
+            ScrubOrder::Resume if rate.is_some() => {
+                volume.set_scrub_rate(rate) && volume.pause_scrub(false)
+            }
+            ScrubOrder::Resume => volume.pause_scrub(false),
+            ScrubOrder::Cancel => volume.cancel_scrub(),
+        };
+        if !is_done {
+            return Err(Refusal::error(
+                Exit::FAILURE,
+                "no scrub is under way, so nothing was changed; start one with 'redoubt scrub'",
+            ));
         }
+        Ok(ScrubReport::from(&volume.scrub_status()))
     }
 
     fn replace_node(&self, node: &str, directory: &Path) -> anyhow::Result<()> {
@@ -347,6 +365,17 @@ impl Service for ControlService {
             unmounter.unmount(Unmount::IfUnused)?;
         }
         self.shared.wait_until_closed().map_err(anyhow::Error::msg)
+    }
+}
+
+fn start_scrub(volume: &Volume, rate: Option<NonZeroU64>) -> anyhow::Result<bool> {
+    match volume.start_scrub(rate) {
+        Ok(_) => Ok(true),
+        Err(IoFailure::TooManyWaiting) => Err(Refusal::error(
+            Exit::IN_USE,
+            "the volume is being scrubbed already; wait for the end of that scrub with --wait",
+        )),
+        Err(error) => Err(error.into()),
     }
 }
 

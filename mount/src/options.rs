@@ -1,6 +1,6 @@
 //! Mount options: what follows `-o`.
 
-use redoubt_volume::limits::{INDEX_BYTES, QUORUM_WAIT};
+use redoubt_volume::limits::{INDEX_BYTES, QUORUM_WAIT, SCRUB_INTERVAL, SCRUB_RATE};
 use std::time::Duration;
 
 /// When a write is acknowledged.
@@ -38,6 +38,10 @@ pub struct MountOptions {
     pub allow_faults: bool,
     /// `index-memory=SIZE`: bytes of memory for the block index of all nodes.
     pub index_bytes: usize,
+    /// `scrub=INTERVAL` or `scrub=off`: how often all copies are read and compared.
+    pub scrub_interval: Option<Duration>,
+    /// `scrub-rate=SIZE`: bytes a second that such a scrub reads at most.
+    pub scrub_rate: u64,
 }
 
 impl Default for MountOptions {
@@ -50,6 +54,8 @@ impl Default for MountOptions {
             cache: CacheMode::WriteBack,
             quorum_wait: QuorumWait::AtMost(QUORUM_WAIT),
             index_bytes: INDEX_BYTES,
+            scrub_interval: Some(SCRUB_INTERVAL),
+            scrub_rate: SCRUB_RATE,
         }
     }
 }
@@ -74,7 +80,8 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro, rw, sync, allow_other, direct_io, allow_faults, \
                      cache=writeback, cache=writethrough, on-quorum-loss=wait, \
-                     on-quorum-loss=fail, on-quorum-loss=SECONDS, index-memory=SIZE";
+                     on-quorum-loss=fail, on-quorum-loss=SECONDS, index-memory=SIZE, \
+                     scrub=INTERVAL, scrub=off, scrub-rate=SIZE";
 
 /// Options of every mount that say nothing to this one, or that mount(8) and systemd act on. The
 /// mount is always nosuid and nodev; mount.fuse appends `dev,suid` on its own.
@@ -126,6 +133,8 @@ impl MountOptions {
             Some(("cache", value)) => self.cache = cache(value)?,
             Some(("on-quorum-loss", value)) => self.quorum_wait = quorum_wait(value)?,
             Some(("index-memory", value)) => self.index_bytes = index_bytes(value)?,
+            Some(("scrub", value)) => self.scrub_interval = scrub_interval(value)?,
+            Some(("scrub-rate", value)) => self.scrub_rate = scrub_rate(value)?,
             _ => return self.set_flag(option),
         }
         Ok(())
@@ -176,25 +185,62 @@ fn quorum_wait(value: &str) -> Result<QuorumWait, OptionError> {
     }
 }
 
-/// Sizes are powers of 1024: `64M`, `64MiB`, `1G`, or plain bytes.
 fn index_bytes(value: &str) -> Result<usize, OptionError> {
+    let bytes = size(value).and_then(|bytes| usize::try_from(bytes).ok());
+    bytes.ok_or_else(|| OptionError::Value {
+        option: "index-memory",
+        value: value.to_owned(),
+        takes: "a size such as 64M or 1G",
+    })
+}
+
+fn scrub_rate(value: &str) -> Result<u64, OptionError> {
+    size(value).ok_or_else(|| OptionError::Value {
+        option: "scrub-rate",
+        value: value.to_owned(),
+        takes: "bytes a second, such as 64M",
+    })
+}
+
+/// Sizes are powers of 1024: `64M`, `64MiB`, `1G`, or plain bytes; not zero.
+fn size(value: &str) -> Option<u64> {
     let digits = value.trim_end_matches(|letter: char| !letter.is_ascii_digit());
     let shift = match value[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => Some(0),
-        "k" | "kib" => Some(10),
-        "m" | "mib" => Some(20),
-        "g" | "gib" => Some(30),
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return None,
+    };
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    (bytes > 0).then_some(bytes)
+}
+
+/// Times are seconds, or have a unit: `7d`, `12h`, `30m`, `90s`, `2w`.
+fn scrub_interval(value: &str) -> Result<Option<Duration>, OptionError> {
+    if value == "off" {
+        return Ok(None);
+    }
+    let digits = value.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let seconds = match &value[digits.len()..] {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(24 * 3600),
+        "w" => Some(7 * 24 * 3600),
         _ => None,
     };
-    let bytes = |shift: u32| digits.parse::<usize>().ok()?.checked_mul(1 << shift);
-    shift
-        .and_then(bytes)
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| OptionError::Value {
-            option: "index-memory",
-            value: value.to_owned(),
-            takes: "a size such as 64M or 1G",
-        })
+    let interval = |unit: u64| {
+        let number: u32 = digits.parse().ok()?;
+        (number > 0).then(|| Duration::from_secs(u64::from(number) * unit))
+    };
+    let interval = seconds.and_then(interval);
+    let refused = || OptionError::Value {
+        option: "scrub",
+        value: value.to_owned(),
+        takes: "off, or a time such as 7d, 12h or 30m",
+    };
+    interval.map(Some).ok_or_else(refused)
 }
 
 #[cfg(test)]
@@ -218,6 +264,7 @@ mod tests {
         let options = MountOptions::parse([
             "ro,allow_other,direct_io,allow_faults",
             "cache=writethrough,on-quorum-loss=wait,on-quorum-loss=5,index-memory=128M",
+            "scrub=12h,scrub-rate=50M",
         ]);
         let expected = MountOptions {
             read_only: true,
@@ -227,12 +274,20 @@ mod tests {
             cache: CacheMode::WriteThrough,
             quorum_wait: QuorumWait::AtMost(Duration::from_secs(5)),
             index_bytes: 128 << 20,
+            scrub_interval: Some(Duration::from_secs(12 * 3600)),
+            scrub_rate: 50 << 20,
         };
         assert_eq!(options, Ok(expected));
         assert!(!parse("ro,rw").unwrap().read_only);
         assert_eq!(parse("sync").unwrap().cache, CacheMode::WriteThrough);
         let fail = parse("on-quorum-loss=fail").unwrap().quorum_wait;
         assert_eq!(fail, QuorumWait::AtMost(Duration::ZERO));
+        let interval = |list: &str| parse(list).unwrap().scrub_interval;
+        assert_eq!(interval("scrub=off"), None);
+        for (text, seconds) in [("1w", 604_800), ("2d", 172_800), ("5m", 300), ("9", 9)] {
+            let expected = Some(Duration::from_secs(seconds));
+            assert_eq!(interval(&format!("scrub={text}")), expected);
+        }
     }
 
     #[test]
@@ -256,6 +311,17 @@ mod tests {
             "index-memory=99999999999999999999",
             "index-memory=99999999999G",
             "index-memory=5µ",
+            "scrub=",
+            "scrub=0",
+            "scrub=0d",
+            "scrub=d",
+            "scrub=7 d",
+            "scrub=1y",
+            "scrub=4294967296s",
+            "scrub=never",
+            "scrub-rate=0",
+            "scrub-rate=fast",
+            "scrub-rate=99999999999G",
         ] {
             assert!(
                 matches!(parse(bad), Err(OptionError::Value { .. })),

@@ -11,6 +11,7 @@ mod mount;
 mod node;
 mod resize;
 mod scrub;
+mod scrub_text;
 mod status;
 mod umount;
 
@@ -54,7 +55,7 @@ fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Status(status) => status::run(status, &cli.global, output),
         Command::Events(events) => events::run(events, output),
         Command::Resize(resize) => resize::run(resize, output),
-        Command::Scrub(scrub) => scrub::run(scrub, output),
+        Command::Scrub(scrub) => scrub::run(scrub, &cli.global, output),
         Command::Node(node) => node::run(node, output),
         Command::Fault(fault) => fault::run(fault, output),
         Command::Fsck(fsck) => fsck::run(fsck, &cli.global, output),

@@ -1,9 +1,10 @@
 //! The server's side of the control socket: a few threads that answer one client each.
 
 use super::fault::{FaultReply, FaultRequest};
-use super::{Answer, Reply, Request, SocketPath, read_line};
+use super::{Answer, Reply, Request, ScrubOrder, SocketPath, read_line};
 use crate::exit::{Exit, Refusal};
-use crate::report::{ScrubFindings, VolumeReport};
+use crate::report::VolumeReport;
+use crate::scrub_report::ScrubReport;
 use parking_lot::RwLock;
 use std::io::{self, BufRead, BufReader, Write};
 use std::num::NonZeroU64;
@@ -18,7 +19,7 @@ use std::time::Duration;
 const REQUEST_BYTES: usize = 32 << 10;
 /// How long a client may be silent, or not read, before it is dropped: it holds one of the threads.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
-/// Clients that are answered at the same time: one that unmounts, one that scrubs, one that is
+/// Clients that are answered at the same time: one that unmounts, one that resizes, one that is
 /// slow, and two more.
 const THREADS: usize = 5;
 /// How long the end of the process waits for answers that are being sent.
@@ -35,11 +36,11 @@ pub(crate) trait Service: Send + Sync {
     /// Why it kept its size.
     fn resize(&self, bytes: u64) -> anyhow::Result<()>;
 
-    /// Reads and compares every copy; returns when that is done.
+    /// Starts to read and compare every copy, or does something about that; returns at once.
     ///
     /// # Errors
-    /// Why it was not begun, or not ended.
-    fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings>;
+    /// Why it was not done.
+    fn scrub(&self, order: ScrubOrder, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubReport>;
 
     /// Begins to fill a directory that is to take a node's place.
     ///
@@ -167,7 +168,10 @@ fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {
         Request::Resize { bytes } => service
             .resize(bytes)
             .map(|()| Reply::Resize { size: bytes }),
-        Request::Scrub { rate } => service.scrub(rate).map(Reply::Scrub),
+        Request::Scrub { order, rate } => {
+            let done = service.scrub(order, rate);
+            done.map(|report| Reply::Scrub(Box::new(report)))
+        }
         Request::ReplaceNode { node, directory } => service
             .replace_node(&node, &directory)
             .map(|()| Reply::ReplaceNode { node, directory }),
@@ -208,11 +212,15 @@ mod tests {
             Ok(())
         }
 
-        fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
-            anyhow::ensure!(rate.is_none(), "another scrub is under way");
-            Ok(ScrubFindings {
-                blocks: 640,
-                ..ScrubFindings::default()
+        fn scrub(
+            &self,
+            order: ScrubOrder,
+            rate: Option<NonZeroU64>,
+        ) -> anyhow::Result<ScrubReport> {
+            anyhow::ensure!(order == ScrubOrder::Status, "another scrub is under way");
+            Ok(ScrubReport {
+                next: rate.map(NonZeroU64::get),
+                ..ScrubReport::default()
             })
         }
 
@@ -272,17 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn a_scrub_is_answered_with_what_it_found() {
+    fn an_order_about_scrubs_is_answered_at_once() {
         with_server(|volume| {
-            let rate = None;
-            let found = client::request(volume, Request::Scrub { rate }).unwrap();
-            let Some(Reply::Scrub(findings)) = found else {
+            let rate = NonZeroU64::new(7);
+            let order = ScrubOrder::Status;
+            let found = client::request(volume, Request::Scrub { order, rate }).unwrap();
+            let Some(Reply::Scrub(report)) = found else {
                 panic!("{found:?}");
             };
-            assert_eq!(findings.blocks, 640);
-            let rate = NonZeroU64::new(1 << 20);
-            let refused = client::request(volume, Request::Scrub { rate }).unwrap_err();
-            assert_eq!(refused.to_string(), "another scrub is under way");
+            assert_eq!(report.next, Some(7));
+            // As programs of before there were orders ask.
+            let refused = raw(volume, b"{\"command\":\"scrub\",\"rate\":null}");
+            assert!(refused.contains("another scrub is under way"), "{refused}");
         });
     }
 

@@ -40,6 +40,33 @@ pub const COALESCE_QUEUE: usize = 1024;
 /// Leaves of nodes that wait to be mended; more are found again by a scrub.
 pub const REPAIR_QUEUE: usize = 1024;
 
+/// How often a volume is scrubbed by itself, unless the user chooses otherwise: more often than two
+/// copies of one block rot, and seldom enough that reading everything costs no disk its life.
+pub const SCRUB_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Bytes a second that a scrub by itself reads at most, of all copies together: a fraction of what
+/// one disk gives, and still 37 TiB in a week.
+pub const SCRUB_RATE: u64 = 64 << 20;
+
+/// What a scrub goes down to while the disk is in use, unless the user chose less. The rule: each
+/// [`SCRUB_BREATH`] in which requests were answered halves its rate ([`SCRUB_RATE`] where it has no
+/// cap), down to this; each one without doubles it, up to its cap.
+pub const SCRUB_FLOOR_RATE: u64 = 4 << 20;
+
+/// How often a scrub looks whether the disk is in use.
+pub const SCRUB_BREATH: Duration = Duration::from_millis(500);
+
+/// How long after the mount a scrub that is due begins at the earliest: what else begins with the
+/// machine comes first. As long again is the time over which the scrubs of many volumes are spread.
+pub const SCRUB_AFTER_OPEN: Duration = Duration::from_secs(300);
+
+/// How often is written down where a scrub is: what is read again after a crash.
+pub const SCRUB_NOTES: Duration = Duration::from_secs(30);
+
+/// Blocks without a provable copy that are named one by one; more are counted. A disk with so many
+/// needs another answer than a list.
+pub const DATA_ERRORS: usize = 128;
+
 /// Log bytes between two checkpoints of a node's index: bounds what an open has to scan.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 

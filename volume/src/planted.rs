@@ -137,6 +137,15 @@ bugs! {
             "A segment that is filled keeps what its peer does not have.",
         RepairIgnoresVersion "repair-ignores-version"
             "A node writes a copy anew whatever its own version is.",
+        // What a scrub looks at.
+        ScrubSkipsLastLeaf "scrub-skips-last-leaf"
+            "A scrub ends before the last leaf of a group.",
+        MetadataNotLookedAt "metadata-not-looked-at"
+            "A node says that its metadata checks without looking.",
+        AbsenceNotCompared "absence-not-compared"
+            "A scrub takes a block that a node does not have for one that it need not have.",
+        DamageNotMended "damage-not-mended"
+            "A scrub tells damage and has nothing written anew.",
         CompleteBeforeLastLeaf "complete-before-last-leaf"
             "A segment counts as filled when the first leaves are there.",
     }

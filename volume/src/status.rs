@@ -1,7 +1,10 @@
 //! What a running volume says of itself: plain data, for people and for JSON.
 
-use crate::ids::{VolumeEpoch, VolumeId};
+use crate::geometry::BLOCK_BYTES;
+use crate::ids::{DiskBlock, GroupId, VolumeEpoch, VolumeId};
+use crate::limits;
 use crate::lsn::Lsn;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -148,6 +151,128 @@ pub struct ScrubReport {
     pub unresolved: u64,
     /// Blocks that could not be compared, since they were being changed.
     pub changing: u64,
+    /// Pieces of nodes' metadata that did not check: superblocks, and what an open reads of the log.
+    pub metadata_damaged: u64,
+    /// Of these, those that are right now.
+    pub metadata_repaired: u64,
+}
+
+/// Where a scrub is: the leaf that it looks at next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubPlace {
+    /// The group.
+    pub group: GroupId,
+    /// The leaf.
+    pub leaf: u32,
+}
+
+/// How a scrub begins, or goes on in another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubStart {
+    /// Where.
+    pub place: ScrubPlace,
+    /// What was found before that.
+    pub report: ScrubReport,
+    /// Bytes a second that are read at most, of all copies together.
+    pub rate: Option<NonZeroU64>,
+    /// Whether it waits until it is told to go on.
+    pub is_paused: bool,
+}
+
+/// A scrub under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubProgress {
+    /// Where it is and what it has found: another process can go on with it.
+    pub at: ScrubStart,
+    /// Groups that it is through with.
+    pub groups_done: u64,
+    /// Groups that have anything in them.
+    pub groups: u64,
+    /// Bytes a second that it allows itself now; `None`: as many as the disks give.
+    pub allowance: Option<u64>,
+}
+
+/// A scrub that has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubResult {
+    /// Which of this process: they are counted from 1. Zero: of an earlier process.
+    pub number: u64,
+    /// When, in seconds since 1970.
+    pub ended_s: u64,
+    /// What it found.
+    pub report: ScrubReport,
+}
+
+/// What is known of a volume's scrubs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ScrubStatus {
+    /// The number of the one that began last in this process.
+    pub number: u64,
+    /// The one under way.
+    pub running: Option<ScrubProgress>,
+    /// When that began, in seconds since 1970.
+    pub began_s: u64,
+    /// Bytes of copies that it has read.
+    pub read_bytes: u64,
+    /// Bytes of copies that there are to read, about.
+    pub expected_bytes: u64,
+    /// Bytes a second that it read lately.
+    pub rate: u64,
+    /// The last one that ended.
+    pub last: Option<ScrubResult>,
+    /// When the next one begins by itself, in seconds since 1970.
+    pub next_s: Option<u64>,
+}
+
+impl ScrubStatus {
+    /// Percent that the one under way is through with: 100 only when it has ended.
+    pub fn percent(&self) -> u64 {
+        let done = self.read_bytes.saturating_mul(100) / self.expected_bytes.max(1);
+        done.min(99)
+    }
+
+    /// How long the one under way takes from now on at its present rate.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.expected_bytes.saturating_sub(self.read_bytes);
+        let is_going = self.running.is_some_and(|running| !running.at.is_paused);
+        (is_going && self.rate > 0).then(|| Duration::from_secs(left.div_ceil(self.rate)))
+    }
+}
+
+/// Bytes of the disk of which no copy can be proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataError {
+    /// First byte on the disk.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// The known blocks of which no copy can be proved: reading them fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataErrors {
+    /// Ascending; neighbours are one.
+    pub known: Vec<DataError>,
+    /// Blocks that were met beyond those, since the last scrub began.
+    pub more: u64,
+}
+
+impl DataErrors {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.more == 0
+    }
+
+    /// Notes a block, behind those that are known.
+    pub fn add(&mut self, block: DiskBlock) {
+        let (offset, length) = (block.0 * BLOCK_BYTES as u64, BLOCK_BYTES as u64);
+        let room = limits::DATA_ERRORS - self.known.len().min(limits::DATA_ERRORS);
+        match self.known.last_mut() {
+            Some(last) if last.offset + last.length == offset => last.length += length,
+            _ if room > 0 => self.known.push(DataError { offset, length }),
+            _ => self.more += 1,
+        }
+    }
 }
 
 /// One node.
@@ -225,4 +350,8 @@ pub struct VolumeStatus {
     pub log_bytes: u64,
     /// The nodes.
     pub nodes: Vec<NodeStatus>,
+    /// Its scrubs.
+    pub scrub: ScrubStatus,
+    /// What cannot be read any more.
+    pub data_errors: DataErrors,
 }

@@ -21,6 +21,9 @@ mod exit;
 #[path = "../../../src/report.rs"]
 #[allow(dead_code, reason = "what the control socket needs of the command")]
 mod report;
+#[path = "../../../src/scrub_report.rs"]
+#[allow(dead_code, reason = "what the control socket needs of the command")]
+mod scrub_report;
 #[path = "../../../src/size.rs"]
 mod size;
 

@@ -2,9 +2,10 @@
 
 use crate::control::fault::{FaultReply, FaultRequest};
 use crate::control::server::{Service, converse};
-use crate::control::{Answer, Reply};
+use crate::control::{Answer, Reply, ScrubOrder};
 use crate::exit::{Exit, Refusal};
-use crate::report::{Health, ScrubFindings, SpaceReport, VolumeReport};
+use crate::report::{Health, SpaceReport, VolumeReport};
+use crate::scrub_report::ScrubReport;
 use crate::size::{iec, parse_bytes, parse_disk_size, parse_new_size};
 use parking_lot::RwLock;
 use redoubt_mount::options::MountOptions;
@@ -37,6 +38,8 @@ impl Service for Example {
             scrub_since_ms: None,
             last_scrub: None,
             faults: Vec::new(),
+            scrub: None,
+            data_errors: None,
         }
     }
 
@@ -45,8 +48,8 @@ impl Service for Example {
         Ok(())
     }
 
-    fn scrub(&self, _: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
-        Ok(ScrubFindings::default())
+    fn scrub(&self, _: ScrubOrder, _: Option<NonZeroU64>) -> anyhow::Result<ScrubReport> {
+        Ok(ScrubReport::default())
     }
 
     fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
@@ -77,7 +80,7 @@ pub fn control_socket(input: &[u8]) {
         match serde_json::from_slice(line).expect("an answer is JSON") {
             Answer::Error { error, .. } => assert!(!error.message.is_empty()),
             Answer::Done { reply, .. } => match reply {
-                Reply::Scrub(found) => assert_eq!(found, ScrubFindings::default()),
+                Reply::Scrub(found) => assert_eq!(*found, ScrubReport::default()),
                 Reply::Fault(reply) => assert!(reply.faults.is_empty()),
                 Reply::Resize { size } => assert!(size <= MAX_DISK_BYTES),
                 Reply::Unmount { .. } => panic!("unmounted a disk in use"),

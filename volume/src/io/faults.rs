@@ -56,7 +56,9 @@ impl Access {
     fn of(effect: &NodeEffect) -> Option<Access> {
         match effect {
             NodeEffect::Append { .. } | NodeEffect::WriteSuperblock { .. } => Some(Access::Write),
-            NodeEffect::Read { .. } | NodeEffect::Materialize { .. } => Some(Access::Read),
+            NodeEffect::Read { .. }
+            | NodeEffect::ReadSuperblock { .. }
+            | NodeEffect::Materialize { .. } => Some(Access::Read),
             NodeEffect::Allocate { .. } => Some(Access::Allocate),
             NodeEffect::Remove { .. } | NodeEffect::Send(_) => None,
         }

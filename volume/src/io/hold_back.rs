@@ -27,7 +27,9 @@ impl Due {
     fn writes(&self) -> bool {
         !matches!(
             self.effect,
-            NodeEffect::Read { .. } | NodeEffect::Materialize { .. }
+            NodeEffect::Read { .. }
+                | NodeEffect::ReadSuperblock { .. }
+                | NodeEffect::Materialize { .. }
         )
     }
 
@@ -46,10 +48,12 @@ impl Due {
                 operation,
                 result: Err(error),
             },
-            NodeEffect::Read { operation, .. } => DiskCompletion::Read {
-                operation,
-                result: Err(error),
-            },
+            NodeEffect::Read { operation, .. } | NodeEffect::ReadSuperblock { operation } => {
+                DiskCompletion::Read {
+                    operation,
+                    result: Err(error),
+                }
+            }
             NodeEffect::Materialize { operation, .. } => DiskCompletion::Materialized {
                 operation,
                 result: Err(error),

@@ -3,14 +3,15 @@
 //! Nothing in here knows a node or a writer: effects come in
 //! ([`NodeEffect`](crate::segment::effect::NodeEffect)), completions go out through [`Deliver`].
 //! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`],
-//! [`node_remains`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
+//! [`node_remains`], [`scrub_record`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
 //! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads;
 //! [`event_history`] — what happened; [`faults`], [`hold_back`], [`rot`] — what a user has them do to
 //! see how the volume takes it.
 //!
 //! Whatever changes or syncs a file or a folder says so to `recorder`, so that a test can build the
-//! states that a power cut could have left. Three things do not: the lock and the event history, which
-//! hold nothing that counts, and the removal of empty folders and of the address book. A release has no recorder.
+//! states that a power cut could have left. Four things do not: the lock, the event history and the
+//! record of scrubs, which hold nothing that counts, and the removal of empty folders and of the
+//! address book. A release has no recorder.
 
 pub mod address_book;
 pub mod device;
@@ -30,6 +31,7 @@ mod recorder;
 #[path = "unrecorded.rs"]
 mod recorder;
 pub mod rot;
+pub mod scrub_record;
 mod thread_start;
 pub mod transfer;
 pub mod uring;

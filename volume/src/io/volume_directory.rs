@@ -6,6 +6,7 @@ use super::node_directory::{NodeDirectory, sync_folder};
 use super::node_lock::lock_all;
 use super::node_remains;
 use super::recorder::{self, Action};
+use super::scrub_record::ScrubRecord;
 use crate::error::VolumeError;
 use crate::format::superblock::{Superblock, SuperblockError};
 use crate::planted::{Bug, is_planted};
@@ -97,6 +98,8 @@ pub fn destroy(volume: &Path) -> Result<(), VolumeError> {
             _ => {}
         }
     }
+    ScrubRecord::remove(volume)
+        .map_err(|error| cannot("remove what scrubs left in", volume, error))?;
     let book_path = volume.join(BOOK_NAME);
     std::fs::remove_file(&book_path).map_err(|error| cannot("remove", &book_path, error))?;
     for folder in [volume.join(NODES_NAME), volume.to_path_buf()] {

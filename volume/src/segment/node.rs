@@ -5,17 +5,17 @@
 //! foreground steps (receive, persist, acknowledge) are in `append`; gaps and SCL in
 //! `lsn_chain`; the way into the index in `apply`; folding in `coalesce`; collection in `garbage`; the index's way to disk in
 //! `checkpoint`; what peers are given and given by them in `serve` and `catch_up`; what is damaged, and
-//! written anew, in `examine`.
+//! written anew, in `examine` and `metadata`.
 //!
 //! Everything that a node says is decided by its own directory: it shares nothing with others.
 
 use crate::config::VolumeConfig;
-use crate::format::index_page::{IndexIdentity, Location};
+use crate::format::index_page::{IndexIdentity, Location, PageRef};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::Superblock;
 use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
-use crate::message::{NodeFailure, Reply, Request, Space};
+use crate::message::{NodeFailure, Reply, Request, RequestId, Space};
 use crate::page::Pages;
 use crate::planted::{Bug, is_planted};
 use crate::segment::append::{AppendQueue, Then};
@@ -28,6 +28,7 @@ use crate::segment::extent_usage::ExtentUsage;
 use crate::segment::garbage::Cleaning;
 use crate::segment::hot_log::HotLog;
 use crate::segment::lsn_chain::Segment;
+use crate::segment::metadata::{Piece, Survey};
 use crate::segment::plausible;
 use crate::segment::promise::SuperblockWriter;
 use crate::segment::serve::Serving;
@@ -43,6 +44,9 @@ pub(super) enum Operation {
     Allocate,
     LoadLeaf(MissingLeaf),
     LoadOrphan(MissingLeaf),
+    Survey(RequestId, Piece),
+    /// Of a leaf that is to be examined.
+    ProveLeaf(Box<Request>, PageRef),
     Serve(Serving),
     Fold {
         group: GroupId,
@@ -80,6 +84,7 @@ pub struct Node {
     pub(super) cleaning: Cleaning,
     pub(super) folding: Folding,
     pub(super) looks: Looks,
+    pub(super) survey: Option<Survey>,
     /// Folds, moves and repairs under way: their content could be overtaken by a discard.
     pub(super) rewrites_in_flight: usize,
     pub(super) tail_damaged: bool,
@@ -130,6 +135,7 @@ impl Node {
             cleaning: Cleaning::default(),
             folding: Folding::default(),
             looks: Looks::default(),
+            survey: None,
             rewrites_in_flight: 0,
             tail_damaged: false,
             replay_low: Lsn::MAX,
@@ -210,6 +216,10 @@ impl Node {
                     Some(Operation::LoadLeaf(leaf)) => self.on_leaf(leaf, result),
                     Some(Operation::LoadOrphan(orphan)) => self.on_orphan(orphan, result),
                     Some(Operation::CleaningChunk) => self.on_cleaning_chunk(result),
+                    Some(Operation::Survey(id, piece)) => self.on_piece(id, &piece, result),
+                    Some(Operation::ProveLeaf(request, page)) => {
+                        self.on_leaf_page(*request, page, result);
+                    }
                     _ => {}
                 }
             }
@@ -311,6 +321,12 @@ impl Node {
                     result: Err(failure),
                 });
             }
+            Request::ExamineMetadata { id, .. } => {
+                self.send(Reply::MetadataExamined {
+                    id: *id,
+                    result: Err(failure),
+                });
+            }
             Request::FetchBlocks { id, .. } => {
                 self.send(Reply::Blocks {
                     id: *id,
@@ -375,9 +391,13 @@ impl Node {
             | Request::Presence { .. }
             | Request::Fetch { .. }
             | Request::FetchLeaves { .. }
-            | Request::Examine { .. }
             | Request::FetchBlocks { .. }
             | Request::Repair { .. } => self.serve(request),
+            Request::Examine { vdl, .. } => {
+                self.announce(vdl);
+                self.examine_with_page(request);
+            }
+            Request::ExamineMetadata { id, .. } => self.examine_metadata(id),
         }
     }
 

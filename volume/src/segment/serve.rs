@@ -83,16 +83,6 @@ impl Node {
                 base,
                 ..
             } => self.serve_leaf(*id, *group, *leaf, *since, *base),
-            Request::Examine {
-                id,
-                group,
-                leaf,
-                vdl,
-                ..
-            } => {
-                self.announce(*vdl);
-                self.examine(*id, *group, *leaf)
-            }
             Request::FetchBlocks {
                 id, group, blocks, ..
             } => self.serve_blocks(*id, *group, blocks),

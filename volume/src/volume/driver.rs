@@ -7,6 +7,7 @@
 use super::Done;
 use super::events::Events;
 use super::replace::status_of;
+use super::scrubbing::{self, Scrubs};
 use crate::embedded::Embedded;
 use crate::error::IoFailure;
 use crate::ids::{NodeId, VolumeId};
@@ -102,6 +103,7 @@ pub(super) struct Driver {
     closed: AtomicBool,
     started: std::time::Instant,
     recovery: OnceLock<Duration>,
+    pub(super) scrubs: Scrubs,
 }
 
 /// What the disk of a node could not do.
@@ -123,6 +125,7 @@ pub(super) struct Parts {
     pub(super) started: std::time::Instant,
     /// A number that nobody knows.
     pub(super) random: u64,
+    pub(super) scrubs: Scrubs,
 }
 
 /// Where effects go that were held back.
@@ -172,6 +175,7 @@ impl Driver {
             closed: AtomicBool::new(false),
             started: parts.started,
             recovery: OnceLock::new(),
+            scrubs: parts.scrubs,
         });
         let pool = ReadPool::start(driver.directories.clone(), driver.deliver())?;
         // Nobody else has the driver yet.
@@ -186,6 +190,11 @@ impl Driver {
                 driver.on_disk(completions);
             }
         })
+    }
+
+    /// For what must not keep the driver alive.
+    pub(super) fn weak(&self) -> Weak<Driver> {
+        self.this.clone()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -561,6 +570,7 @@ impl Driver {
             return;
         }
         self.faults.end(|_| true);
+        scrubbing::close(self);
         self.with_core(|core, now| {
             for node in core.embedded.nodes.iter_mut().flatten() {
                 node.want_checkpoint();

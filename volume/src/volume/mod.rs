@@ -4,7 +4,8 @@
 //! nodes, and what is done outside it; `explain` — what status says; `watch` — directories that
 //! vanish and come back; `replace` — others that take their place; `seek` and `verify` — looking for
 //! data, comparing copies; `changes` and `events` — what is told to the event history, and how;
-//! `faults` and `corrupt` — faults on demand.
+//! `faults` and `corrupt` — faults on demand; `scrubbing` — when copies are read and mended while the
+//! volume is used.
 
 mod changes;
 mod corrupt;
@@ -15,6 +16,7 @@ mod faults;
 mod layout;
 mod open;
 mod replace;
+mod scrubbing;
 mod seek;
 mod verify;
 mod watch;
@@ -23,13 +25,14 @@ pub use crate::io::faults::FaultKind;
 pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes};
 pub use faults::{FaultError, FaultStatus, FaultTarget};
 pub use layout::{CreateOptions, create, destroy};
+pub use scrubbing::ScrubPolicy;
 pub use verify::VerifyReport;
 
 use crate::error::{IoFailure, VolumeError};
 use crate::event::{Event, EventKind};
 use crate::geometry::MAX_DISK_BYTES;
 use crate::limits;
-use crate::status::{NodeState, NodeStatus, ScrubReport, VolumeStatus};
+use crate::status::{NodeState, NodeStatus, ScrubReport, ScrubStatus, VolumeStatus};
 use crate::writer::Answer;
 use crate::writer::payload::cut;
 use driver::{Callback, Caller, Driver};
@@ -50,6 +53,8 @@ pub struct OpenOptions {
     pub index_bytes: usize,
     /// Writes are refused.
     pub read_only: bool,
+    /// When it is scrubbed by itself. Never where writes are refused.
+    pub scrub: ScrubPolicy,
     /// Node directories that are gone or damaged are made anew and filled. Without it a node that
     /// is not there stays away, and nothing is erased.
     pub make_anew: bool,
@@ -62,6 +67,7 @@ impl Default for OpenOptions {
             on_quorum_loss: QuorumLoss::After(limits::QUORUM_WAIT),
             index_bytes: limits::INDEX_BYTES,
             read_only: false,
+            scrub: ScrubPolicy::OFF,
             make_anew: true,
         }
     }
@@ -211,23 +217,42 @@ impl Volume {
     /// [`IoFailure::TooManyWaiting`] while another one is under way, [`IoFailure::Closed`] when the
     /// volume is closed meanwhile.
     pub fn scrub(&self, bytes_per_second: Option<NonZeroU64>) -> Result<ScrubReport, IoFailure> {
-        if self.driver.is_scrubbing() {
-            return Err(IoFailure::TooManyWaiting);
-        }
-        self.driver
-            .note_scrub_started(bytes_per_second.map(NonZeroU64::get));
-        let began = Instant::now();
-        let answer = self
-            .driver
-            .ask(|writer, now, ticket| writer.scrub(now, ticket, bytes_per_second));
-        let report = match answer {
-            Ok(Answer::Scrubbed(report)) => Ok(report),
-            Ok(_) => Err(IoFailure::Unreadable),
-            Err(failure) => Err(failure),
-        };
-        self.driver
-            .note_scrub_ended(report.as_ref().ok(), began.elapsed());
-        report
+        let (sender, receiver) = channel();
+        scrubbing::start(&self.driver, bytes_per_second, move |result| {
+            // The receiver waits below until this is called or dropped.
+            let _ = sender.send(result);
+        })?;
+        receiver.recv().unwrap_or(Err(IoFailure::Closed))
+    }
+
+    /// The same without waiting for the end: the scrub's number, which its result names.
+    ///
+    /// # Errors
+    /// As [`Volume::scrub`].
+    pub fn start_scrub(&self, bytes_per_second: Option<NonZeroU64>) -> Result<u64, IoFailure> {
+        scrubbing::start(&self.driver, bytes_per_second, |_| {})
+    }
+
+    /// Has the scrub under way wait, or go on. `false`: there is none.
+    pub fn pause_scrub(&self, is_paused: bool) -> bool {
+        scrubbing::change(&self.driver, |writer| writer.pause_scrub(is_paused))
+    }
+
+    /// Changes how many bytes a second the scrub under way reads at most. `false`: there is none.
+    pub fn set_scrub_rate(&self, bytes_per_second: Option<NonZeroU64>) -> bool {
+        scrubbing::change(&self.driver, |writer| {
+            writer.set_scrub_rate(bytes_per_second)
+        })
+    }
+
+    /// Ends the scrub under way where it is. `false`: there is none.
+    pub fn cancel_scrub(&self) -> bool {
+        scrubbing::change(&self.driver, crate::writer::Writer::cancel_scrub)
+    }
+
+    /// What is known of the volume's scrubs.
+    pub fn scrub_status(&self) -> ScrubStatus {
+        scrubbing::status(&self.driver)
     }
 
     /// Begins to fill a new directory that is to take the place of the node with this name. The
@@ -267,6 +292,8 @@ impl Volume {
             live_bytes: self.live_bytes(),
             log_bytes: nodes.iter().map(|node| node.log_bytes).sum(),
             nodes,
+            scrub: self.scrub_status(),
+            data_errors: figures.data_errors,
         }
     }
 

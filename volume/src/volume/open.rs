@@ -4,6 +4,7 @@ use super::OpenOptions;
 use super::driver::{Driver, Parts};
 use super::layout::random_u64;
 use super::replace;
+use super::scrubbing::{self, Scrubs};
 use super::watch;
 use crate::embedded::Embedded;
 use crate::error::VolumeError;
@@ -160,6 +161,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         make_anew: options.make_anew,
         started,
         random: random_u64()?,
+        scrubs: Scrubs::of_volume(path, options.scrub, options.read_only),
     })
     .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     recover(&driver).map_err(|reason| {
@@ -167,13 +169,13 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
     driver.begin_events();
-    let watching = watch::start_watching(&driver);
     let looking = match options.make_anew {
         true => replace::look_after_all(&driver),
         false => Ok(()),
     };
-    watching
+    watch::start_watching(&driver)
         .and(looking)
+        .and_then(|()| scrubbing::start_looking(&driver))
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
 }

@@ -6,7 +6,7 @@ use crate::error::{IoFailure, VolumeError};
 use crate::format::index_page::LEAF_BLOCKS;
 use crate::geometry::BLOCK_BYTES;
 use crate::ids::{GroupBlock, GroupId, NodeId};
-use crate::status::{NodeState, NodeStatus};
+use crate::status::{DataErrors, NodeState, NodeStatus};
 use crate::writer::{Answer, ReadBytes};
 
 /// What a verification found.
@@ -18,6 +18,8 @@ pub struct VerifyReport {
     pub copies_read: u64,
     /// What is wrong: one sentence each.
     pub damage: Vec<String>,
+    /// Blocks that no copy can be read of.
+    pub data_errors: DataErrors,
     /// Nodes that could not be compared.
     pub missing_nodes: Vec<String>,
 }
@@ -108,12 +110,17 @@ fn compare_leaf(
 ) {
     let first = GroupBlock(leaf * LEAF_BLOCKS);
     let mut copies: Vec<(&str, ReadBytes)> = Vec::new();
+    let mut readable = 0;
     for (node, name) in nodes {
         match read_copy(driver, *node, group, first, LEAF_BLOCKS) {
-            Ok(bytes) => copies.push((name, bytes)),
-            Err(_) => name_bad_blocks(driver, (*node, name), group, first, report),
+            Ok(bytes) => {
+                copies.push((name, bytes));
+                readable = u64::MAX;
+            }
+            Err(_) => readable |= name_bad_blocks(driver, (*node, name), group, first, report),
         }
     }
+    name_lost(driver, group, first, bits & !readable, report);
     for offset in 0..LEAF_BLOCKS {
         let at = offset as usize * BLOCK_BYTES..(offset as usize + 1) * BLOCK_BYTES;
         let of_block: Vec<(&str, &[u8])> = copies
@@ -144,24 +151,45 @@ pub(super) fn read_copy(
     }
 }
 
-/// A node could not give a whole leaf: which of its blocks are bad.
+/// Names the blocks of a leaf that nobody can give.
+fn name_lost(
+    driver: &Driver,
+    group: GroupId,
+    first: GroupBlock,
+    lost: u64,
+    report: &mut VerifyReport,
+) {
+    let geometry = driver.with_core(|core, _| core.embedded.writer.config().geometry);
+    for offset in (0..LEAF_BLOCKS).filter(|offset| lost >> offset & 1 == 1) {
+        let block = geometry.disk_block(group, GroupBlock(first.0 + offset));
+        report.data_errors.add(block);
+    }
+}
+
+/// A node could not give a whole leaf: names which of its blocks are bad, and tells which are not,
+/// a bit each.
 fn name_bad_blocks(
     driver: &Driver,
     (node, name): (NodeId, &str),
     group: GroupId,
     first: GroupBlock,
     report: &mut VerifyReport,
-) {
+) -> u64 {
+    let mut readable = 0;
     for offset in 0..LEAF_BLOCKS {
         let block = GroupBlock(first.0 + offset);
         match read_copy(driver, node, group, block, 1) {
-            Ok(_) => report.copies_read += 1,
+            Ok(_) => {
+                report.copies_read += 1;
+                readable |= 1 << offset;
+            }
             Err(_) => report.damage.push(format!(
                 "node {name}: block {} of group {} does not check",
                 block.0, group.0
             )),
         }
     }
+    readable
 }
 
 /// Names the copies that differ from what most have.

@@ -44,7 +44,7 @@ fn start_looking(
     })
 }
 
-fn start(
+pub(super) fn start(
     driver: &Arc<Driver>,
     name: &str,
     pause: std::time::Duration,

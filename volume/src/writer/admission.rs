@@ -269,6 +269,11 @@ impl Writer {
         for (mut record, pages) in records {
             self.give_out_lsn(&mut record);
             self.written_bytes += u64::from(record.end - record.start);
+            match record.kind {
+                RecordKind::Image => self.unprovable.clear_blocks(&record, 1),
+                RecordKind::Discard => self.unprovable.clear_blocks(&record, record.blocks),
+                _ => {}
+            }
             self.pending.push(PendingRecord { record, pages });
         }
         if change.durable && self.vdl < self.last_lsn {

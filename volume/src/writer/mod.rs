@@ -6,17 +6,20 @@
 //! `sending` — frames and acknowledgements; `reads` and `presence` — one segment, never a quorum;
 //! `recovery` — every open; `membership` and `node_view` — nodes that come and go; `replacement` —
 //! another directory takes a node's place; `catch_up` — filling what they lack; `repair` — mending
-//! what was damaged at rest; `scrub` and `compare` — looking for it; `health` and `judging` — nodes
-//! that are slow, stuck or doubtful; `patience` — asking again.
+//! what was damaged at rest; `scrub`, `compare` and `pace` — looking for it; `data_errors` — what
+//! nobody can prove any more; `health` and `judging` — nodes that are slow, stuck or doubtful;
+//! `patience` — asking again.
 
 mod admission;
 mod catch_up;
 mod compare;
+mod data_errors;
 mod groups;
 mod health;
 mod judging;
 mod membership;
 mod node_view;
+mod pace;
 mod patience;
 pub mod payload;
 mod pending;
@@ -26,6 +29,7 @@ mod recovery;
 mod repair;
 mod replacement;
 mod scrub;
+mod scrub_metadata;
 mod sending;
 mod settling;
 
@@ -36,10 +40,11 @@ use crate::lsn::{Lsn, TruncationList};
 use crate::message::{Reply, Request, RequestId};
 use crate::page::PageBuf;
 use crate::planted::{Bug, is_planted};
-use crate::status::{NodeState, RepairFigures, ScrubReport, VolumeState};
+use crate::status::{DataErrors, NodeState, RepairFigures, ScrubReport, VolumeState};
 use crate::time::Instant;
 use admission::Parked;
 use catch_up::CatchUp;
+use data_errors::Unprovable;
 use groups::ProtectionGroup;
 use health::Health;
 use node_view::NodeView;
@@ -171,6 +176,9 @@ pub struct Writer {
     catch_up: CatchUp,
     repairs: Repairs,
     scrub: Option<Scrub>,
+    unprovable: Unprovable,
+    /// Requests answered so far: whether the disk is in use.
+    answered: u64,
     reconfiguring: Option<membership::Reconfiguration>,
     /// Nodes whose place another directory is to take.
     replacing: BTreeMap<NodeId, replacement::Stage>,
@@ -218,6 +226,8 @@ pub struct WriterFigures {
     pub scrub_due: Vec<bool>,
     /// Requests that are parked or wait for the quorum.
     pub waiting_requests: usize,
+    /// What is known to be lost.
+    pub data_errors: DataErrors,
 }
 
 impl Writer {
@@ -254,6 +264,8 @@ impl Writer {
             catch_up: CatchUp::default(),
             repairs: Repairs::default(),
             scrub: None,
+            unprovable: Unprovable::default(),
+            answered: 0,
             reconfiguring: None,
             replacing: BTreeMap::new(),
             writable: false,
@@ -350,6 +362,7 @@ impl Writer {
             Reply::Records { id, result } => self.on_records(id, result),
             Reply::Leaves { id, result } => self.on_leaves(id, result),
             Reply::Examined { id, result } => self.on_examined(from, id, result),
+            Reply::MetadataExamined { id, result } => self.on_metadata_examined(from, id, result),
             Reply::Blocks { id, result } => self.on_blocks(id, result),
             Reply::Repaired { id, blocks } => self.on_repaired(from, id, blocks),
             Reply::CatchUpBegun { copy } => self.on_catch_up_begun(now, from, copy),
@@ -409,6 +422,7 @@ impl Writer {
     }
 
     fn complete(&mut self, ticket: Ticket, result: Result<Answer, IoFailure>) {
+        self.answered += 1;
         self.effects
             .push_back(WriterEffect::Complete { ticket, result });
     }
@@ -451,6 +465,7 @@ impl Writer {
                 .map(|node| self.health.is_doubtful(node))
                 .collect(),
             waiting_requests: self.parked.len() + self.waiting.len(),
+            data_errors: self.data_errors(),
         }
     }
 }

@@ -49,6 +49,10 @@ struct Part {
     /// Those of them whose answer is still to come.
     open: Vec<NodeId>,
     since: Instant,
+    /// A node that was asked could not read its copy.
+    met_damage: bool,
+    /// It is a copy that is asked for, and no other one will do.
+    is_of_one_node: bool,
 }
 
 /// A part asked of a node.
@@ -153,6 +157,8 @@ impl Writer {
             asked: Vec::new(),
             open: Vec::new(),
             since: now,
+            met_damage: false,
+            is_of_one_node: false,
         };
         self.reads.parts.insert(id, part);
         if !self.ask(id) {
@@ -265,6 +271,7 @@ impl Writer {
         match result {
             Ok(buffer) => {
                 if let Some(part) = self.reads.parts.remove(&id) {
+                    self.unprovable.clear_run(part.group, part.run);
                     self.part_done(part.ticket, part.index, &part.overlays, buffer);
                     self.finish_job(part.ticket);
                 }
@@ -276,6 +283,7 @@ impl Writer {
                         self.suspects.insert(from);
                     }
                     NodeFailure::Damaged => {
+                        part.met_damage = true;
                         let (group, run) = (part.group, part.run);
                         self.note_damage(from, group, run);
                     }
@@ -344,12 +352,40 @@ impl Writer {
         }
     }
 
+    /// Nobody is left to be asked for a part. Of several blocks another one may be damaged on each
+    /// node, and each of them be good somewhere: they are asked for one by one.
     fn part_failed(&mut self, id: RequestId) {
-        if let Some(part) = self.reads.parts.remove(&id)
-            && self.reads.jobs.remove(&part.ticket).is_some()
-        {
+        let Some(part) = self.reads.parts.remove(&id) else {
+            return;
+        };
+        if part.met_damage && part.run.blocks() > 1 && !part.is_of_one_node {
+            return self.read_blocks_of(&part);
+        }
+        if part.met_damage && !part.is_of_one_node {
+            self.unprovable.add(part.group, part.run.first_block());
+        }
+        if self.reads.jobs.remove(&part.ticket).is_some() {
             self.complete(part.ticket, Err(IoFailure::Unreadable));
         }
+    }
+
+    /// Reads a part that nobody could give as a whole block by block.
+    fn read_blocks_of(&mut self, part: &Part) {
+        let blocks: Vec<PageRun> = part.run.by_block().collect();
+        let more = blocks.len() - 1;
+        let Some(job) = self.reads.jobs.get_mut(&part.ticket) else {
+            return;
+        };
+        job.missing += more;
+        let places = part.index..=part.index;
+        job.parts.splice(places, blocks.iter().map(|_| None));
+        let parts = self.reads.parts.values_mut();
+        let behind = parts.filter(|other| other.ticket == part.ticket && other.index > part.index);
+        behind.for_each(|other| other.index += more);
+        for (place, run) in blocks.into_iter().enumerate() {
+            self.read_part(self.now, part.ticket, part.index + place, part.group, run);
+        }
+        self.finish_job(part.ticket);
     }
 
     fn finish_job(&mut self, ticket: Ticket) {
@@ -446,6 +482,8 @@ impl Writer {
             asked,
             open,
             since: now,
+            met_damage: false,
+            is_of_one_node: true,
         };
         self.reads.parts.insert(id, part);
         self.ask_node(id, id, node, tip);

@@ -422,6 +422,7 @@ fn kind_of_request(request: &Request) -> u64 {
         Request::Examine { .. } => 13,
         Request::FetchBlocks { .. } => 14,
         Request::Repair { .. } => 15,
+        Request::ExamineMetadata { .. } => 16,
     }
 }
 
@@ -445,6 +446,7 @@ fn kind_of_reply(reply: &Reply) -> u64 {
         Reply::Examined { .. } => 36,
         Reply::Blocks { .. } => 37,
         Reply::Repaired { .. } => 38,
+        Reply::MetadataExamined { .. } => 39,
     }
 }
 

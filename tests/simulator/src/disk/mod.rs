@@ -102,6 +102,17 @@ impl MemoryDisk {
         stable::newest(|page| file.page(page))
     }
 
+    /// Slots of the superblock that check.
+    pub fn good_superblocks(&self) -> usize {
+        let file = self.image.files.get(&File::Superblock);
+        let slots = (0..SLOTS).filter(|slot| {
+            let pages = SLOT_BYTES / PAGE_BYTES;
+            let slot = file.map(|file| file.copy(slot * pages, pages));
+            slot.is_some_and(|slot| Superblock::decode(slot.bytes()).is_ok())
+        });
+        slots.count()
+    }
+
     /// Bytes of all extent files.
     pub fn log_bytes(&self) -> usize {
         self.extent_files().map(|(_, bytes)| bytes).sum()
@@ -204,6 +215,14 @@ impl MemoryDisk {
                 let first = offset as usize / PAGE_BYTES;
                 let source = self.source_of_read(slot, first, pages, random);
                 let result = source.map(|(file, first)| file.copy(first, pages));
+                Some(DiskCompletion::Read { operation, result })
+            }
+            NodeEffect::ReadSuperblock { operation } => {
+                let pages = SLOTS * SLOT_BYTES / PAGE_BYTES;
+                let content = self.image.files.get(&File::Superblock);
+                let result = content
+                    .ok_or(DiskError::Failed)
+                    .map(|file| file.copy(0, pages));
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::Materialize { operation, plan } => {

@@ -2,7 +2,9 @@
 //! six must agree, and nothing of it may be lost by another crash.
 
 use super::{Duty, MOST_BYTES, Run};
+use crate::disk::File;
 use crate::workload::{Client, Stage};
+use redoubt_volume::format::superblock::SLOT_BYTES;
 use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
 use redoubt_volume::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
 use redoubt_volume::status::VolumeState;
@@ -42,8 +44,11 @@ impl Run {
         }
         self.wait_until_healthy();
         self.end_other_writers();
+        self.lose_leaf();
+        self.rot_superblock();
         self.scrub();
         self.wait_until_healthy();
+        self.check_superblocks();
         self.check_copies();
         self.crash_once_more();
     }
@@ -67,6 +72,50 @@ impl Run {
         }
     }
 
+    /// In some runs a segment has lost what a group begins with and does not know it: only
+    /// comparing finds that. Nobody reads until the scrub has.
+    fn lose_leaf(&mut self) {
+        if self.has_failed() || !self.random.one_in(4) {
+            return;
+        }
+        let groups = self.cluster.newest().writer.existing_groups();
+        let Some(group) = self.random.pick(&groups).copied() else {
+            return;
+        };
+        let members = self.cluster.newest().writer.config().members(group);
+        let node = members[self.random.index(members.len())];
+        self.excuse(node);
+        self.cluster
+            .tell(|| format!("{node:?} forgets the first leaf of {group:?}"));
+        self.cluster.forget_leaf(node, group);
+    }
+
+    /// In some runs a slot of a superblock rots, or both do, under a node that runs: only a look at
+    /// it finds that.
+    fn rot_superblock(&mut self) {
+        if self.has_failed() || !self.random.one_in(4) {
+            return;
+        }
+        let node = NodeId(self.random.index(self.cluster.hosts.len()) as u16);
+        self.excuse(node);
+        let slots = match self.random.below(3) {
+            0 => 0..2,
+            slot => slot as usize - 1..slot as usize,
+        };
+        self.cluster
+            .tell(|| format!("{node:?}: the superblock's slots {slots:?} rot"));
+        if let Some(disk) = &mut self.cluster.hosts[node.index()].disk {
+            slots.for_each(|slot| disk.corrupt(File::Superblock, slot * SLOT_BYTES, 8));
+        }
+    }
+
+    /// What a node says is not what it should.
+    fn excuse(&mut self, node: NodeId) {
+        let life = self.cluster.hosts[node.index()].node.as_ref();
+        let life = life.map(|node| node.superblock().incarnation);
+        self.cluster.laws.excuse(node, life, false);
+    }
+
     /// What rotted at rest is mended: of everything one proven copy was left, and nobody writes.
     /// A segment that is being filled meanwhile is left to the next scrub.
     fn scrub(&mut self) {
@@ -87,6 +136,19 @@ impl Run {
             self.wait_until_healthy();
         }
         self.fail(format!("scrubs did not mend everything: {last:?}"));
+    }
+
+    /// After a scrub an open may count on either slot of every superblock.
+    fn check_superblocks(&mut self) {
+        let hosts = self.cluster.hosts.iter().enumerate();
+        let bad = hosts.filter_map(|(node, host)| {
+            let slots = host.disk.as_ref()?.good_superblocks();
+            (slots < 2).then_some(node)
+        });
+        let bad: Vec<usize> = bad.collect();
+        if !bad.is_empty() && !self.has_failed() {
+            self.fail(format!("a scrub left damaged superblocks on nodes {bad:?}"));
+        }
     }
 
     /// Lets things happen until something is so.

@@ -14,6 +14,7 @@ mod recovery_cases;
 mod reference_model;
 mod replacement_cases;
 mod runs;
+mod scrub_cases;
 mod space_cases;
 mod two_lines;
 
