@@ -71,7 +71,11 @@ mod tests {
 
     #[test]
     fn a_state_lasts_since_it_was_entered() {
-        let path = [(Some("up"), "missing"), (None, "missing"), (None, "missing")];
+        let path = [
+            (Some("up"), "missing"),
+            (None, "missing"),
+            (None, "missing"),
+        ];
         let events = states(Some("b2"), &path);
         assert_eq!(since(&events, Some("b2"), "missing"), Some(0));
         assert_eq!(since(&events, Some("b2"), "up"), None);
