@@ -272,6 +272,6 @@ fn what_cannot_be_is_refused_in_one_sentence() {
 
     volume.begin_fault(FaultKind::NodeDown, &a1, LONG).unwrap();
     let refused = volume.corrupt("b1", 1).unwrap_err().to_string();
-    assert!(refused.contains("node a1 is down"), "{refused}");
+    assert!(refused.contains("node a1 is missing"), "{refused}");
     volume.close().unwrap();
 }
