@@ -4,7 +4,7 @@
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` and `presence` — one segment, never a quorum;
-//! `recovery` — every open; `membership` and `node_view` — nodes that come and go; `replacement` —
+//! `recovery` — every open; `outbidding` — two at a time; `membership` and `node_view` — nodes that come and go; `replacement` —
 //! another directory takes a node's place; `catch_up` — filling what they lack; `repair` — mending
 //! what was damaged at rest; `scrub` and `compare` — looking for it; `health` and `judging` — nodes
 //! that are slow, stuck or doubtful; `patience` — asking again.
@@ -17,6 +17,7 @@ mod health;
 mod judging;
 mod membership;
 mod node_view;
+mod outbidding;
 mod patience;
 pub mod payload;
 mod pending;
@@ -43,6 +44,7 @@ use catch_up::CatchUp;
 use groups::ProtectionGroup;
 use health::Health;
 use node_view::NodeView;
+use outbidding::Outbidding;
 use pending::Pending;
 use presence::PresenceQuery;
 use reads::Reads;
@@ -168,6 +170,7 @@ pub struct Writer {
     reads: Reads,
     presence_queries: BTreeMap<RequestId, PresenceQuery>,
     recovery: Option<Recovery>,
+    outbidding: Outbidding,
     catch_up: CatchUp,
     repairs: Repairs,
     scrub: Option<Scrub>,
@@ -251,6 +254,7 @@ impl Writer {
             reads: Reads::default(),
             presence_queries: BTreeMap::new(),
             recovery: None,
+            outbidding: Outbidding::default(),
             catch_up: CatchUp::default(),
             repairs: Repairs::default(),
             scrub: None,
