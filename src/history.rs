@@ -71,19 +71,23 @@ mod tests {
 
     #[test]
     fn a_state_lasts_since_it_was_entered() {
-        let path = [(Some("up"), "down"), (None, "down"), (None, "down")];
-        let events = states(Some("b2"), &path);
-        assert_eq!(since(&events, Some("b2"), "down"), Some(0));
-        assert_eq!(since(&events, Some("b2"), "up"), None);
-        assert_eq!(since(&events, Some("b1"), "down"), None);
-        assert_eq!(since(&events, None, "down"), None);
         let path = [
-            (Some("up"), "down"),
-            (Some("down"), "rebuilding"),
-            (Some("rebuilding"), "down"),
+            (Some("up"), "missing"),
+            (None, "missing"),
+            (None, "missing"),
+        ];
+        let events = states(Some("b2"), &path);
+        assert_eq!(since(&events, Some("b2"), "missing"), Some(0));
+        assert_eq!(since(&events, Some("b2"), "up"), None);
+        assert_eq!(since(&events, Some("b1"), "missing"), None);
+        assert_eq!(since(&events, None, "missing"), None);
+        let path = [
+            (Some("up"), "missing"),
+            (Some("missing"), "rebuilding"),
+            (Some("rebuilding"), "missing"),
         ];
         assert_eq!(
-            since(&states(Some("b2"), &path), Some("b2"), "down"),
+            since(&states(Some("b2"), &path), Some("b2"), "missing"),
             Some(2)
         );
     }
@@ -95,7 +99,7 @@ mod tests {
             None,
             &[(Some("offline"), "healthy"), (Some("healthy"), "degraded")],
         );
-        events.extend(states(Some("b2"), &[(Some("up"), "down")]));
+        events.extend(states(Some("b2"), &[(Some("up"), "missing")]));
         tell(&mut report, &events);
         assert_eq!(report.since_ms, Some(1));
         let since: Vec<_> = report.nodes.iter().map(|node| node.since_ms).collect();

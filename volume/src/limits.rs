@@ -102,6 +102,10 @@ pub const RECOVERY_GRACE: Duration = Duration::from_millis(300);
 /// long all are left in peace when none could.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long an open that was outbid by another one waits at most before it bids more, the first time:
+/// about as long as a recovery takes.
+pub const OUTBID_WAIT: Duration = Duration::from_millis(20);
+
 /// How long an answer that must come may be missing before it is asked for again: messages can be
 /// lost. Longer than a healthy disk ever takes, and some of these fit into a recovery's stall.
 pub const REPLY_PATIENCE: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use redoubt_mount::options::MountOptions;
 use redoubt_volume::geometry::MAX_DISK_BYTES;
 use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 
 /// A volume that does what it is asked, but unmount.
 struct Example;
@@ -61,6 +62,16 @@ impl Service for Example {
         Ok(FaultReply { faults, corrupted })
     }
 
+    fn replace_node(&self, node: &str, directory: &Path) -> anyhow::Result<()> {
+        anyhow::ensure!(node == "a1" && directory.is_absolute(), "not this one");
+        Ok(())
+    }
+
+    fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf> {
+        anyhow::ensure!(node == "a1", "not this one");
+        Ok(PathBuf::from("/new"))
+    }
+
     fn unmount(&self) -> anyhow::Result<()> {
         Err(Refusal::error(Exit::IN_USE, "busy"))
     }
@@ -82,6 +93,10 @@ pub fn control_socket(input: &[u8]) {
             Answer::Done { reply, .. } => match reply {
                 Reply::Scrub(found) => assert_eq!(*found, ScrubReport::default()),
                 Reply::Fault(reply) => assert!(reply.faults.is_empty()),
+                Reply::ReplaceNode { node, directory } => {
+                    assert!(node == "a1" && directory.is_absolute());
+                }
+                Reply::AbortReplacement { node, .. } => assert_eq!(node, "a1"),
                 Reply::Resize { size } => assert!(size <= MAX_DISK_BYTES),
                 Reply::Unmount { .. } => panic!("unmounted a disk in use"),
                 Reply::Status { volume } => assert_eq!(*volume, Example.status()),

@@ -151,10 +151,11 @@ impl Client {
         let said = Said::take(process);
         let news = self.hear(cluster, said)?;
         let now = cluster.now();
-        let mut writers = cluster.writers.iter();
+        let mut writers = cluster.writers.iter_mut();
         if let Some(process) = writers.find(|process| process.id == self.writer)
             && process.writer.is_open()
         {
+            let arrived = std::mem::take(&mut process.arrived);
             let before = self.watermarks.vdl;
             self.watermarks.look(&process.writer)?;
             if before.is_some() && before < self.watermarks.vdl {
@@ -162,6 +163,7 @@ impl Client {
             }
             self.history.on_vdl(self.watermarks.vdl)?;
             let coverage = &mut cluster.coverage;
+            self.judgements.forget(&arrived);
             self.judgements.look(now, &process.writer, coverage)?;
         }
         Ok(opened.map(News::Opened).or(news))

@@ -2,7 +2,7 @@
 //! before he trusts.
 //!
 //! Every effect of a node passes here once on its way to a disk ([`Faults::pass`]): most go on,
-//! some are to fail, some to take longer. Those are held back ([`HoldBack`]) and come out
+//! some are to fail, some to take longer. Those are held back (`HoldBack`) and come out
 //! when their time has come; no other node's I/O waits for them. What happens to one access is
 //! decided by a pure function ([`FaultKind::verdict`]). While nothing is asked for, all this costs
 //! one relaxed load.

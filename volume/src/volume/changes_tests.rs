@@ -48,7 +48,7 @@ fn a_node_and_the_volume_tell_of_their_new_states_and_of_the_old() {
     let node = Event::new(EventKind::NodeState, "its directory was deleted; was up");
     let volume = Event::new(EventKind::VolumeState, "was healthy for 2.5 s; not up: b2");
     let expected = [
-        node.of_node("b2").between(Some("up"), "down"),
+        node.of_node("b2").between(Some("up"), "missing"),
         volume
             .between(Some("healthy"), "degraded")
             .lasting(Duration::from_millis(2_500)),
@@ -56,7 +56,7 @@ fn a_node_and_the_volume_tell_of_their_new_states_and_of_the_old() {
     assert_eq!(events, expected);
     let again = well(3_500).following(Some(&after), 0);
     let events = changes(Some(&after), &again);
-    assert_eq!(events[0].text, "was down");
+    assert_eq!(events[0].text, "was missing");
     assert_eq!(events[1].text, "was degraded for 1.0 s");
 }
 

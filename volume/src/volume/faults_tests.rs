@@ -108,12 +108,12 @@ fn a_node_whose_disk_fails_is_rebuilt_when_it_works_again() {
     let failure = FaultKind::DiskFailure { percent: 100 };
     let fault = volume.begin_fault(failure, &nodes(&["b1"]), LONG).unwrap();
     write(&volume, 2);
-    let is_down = || volume.status().nodes[2].state == NodeState::Missing;
-    await_that("the failed disk", &volume, is_down);
+    let has_failed = || volume.status().nodes[2].state == NodeState::Failed;
+    await_that("the failed disk", &volume, has_failed);
     assert_reads(&volume, 2);
     // Some looks at it later it is still not made anew.
     std::thread::sleep(3 * limits::DIRECTORY_CHECK);
-    assert!(is_down() && incarnation(&volume, 2) == before);
+    assert!(has_failed() && incarnation(&volume, 2) == before);
     let ended = volume.end_faults(Some(fault.id)).unwrap();
     assert_eq!(ended[0].id, fault.id);
     await_healthy(&volume);
@@ -272,6 +272,6 @@ fn what_cannot_be_is_refused_in_one_sentence() {
 
     volume.begin_fault(FaultKind::NodeDown, &a1, LONG).unwrap();
     let refused = volume.corrupt("b1", 1).unwrap_err().to_string();
-    assert!(refused.contains("node a1 is down"), "{refused}");
+    assert!(refused.contains("node a1 is missing"), "{refused}");
     volume.close().unwrap();
 }

@@ -103,21 +103,37 @@ impl Driver {
             )));
         }
         let path = self.path_of(successor);
-        let called_off = self.with_core(|core, now| {
-            let called_off = core.embedded.writer.abort_replacement(now, node);
-            if called_off {
-                core.embedded.nodes[successor.index()] = None;
+        let deadline = Instant::now() + QUIET_PATIENCE;
+        while !self.call_off(node) {
+            if Instant::now() > deadline {
+                return Err(VolumeError::Invalid(format!(
+                    "{} was just taking the place of {name}, and four nodes must know that it does not; call it off again when more nodes are back",
+                    path.display()
+                )));
             }
-            called_off
-        });
-        if !called_off {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let config = self.with_core(|core, _| core.embedded.writer.config().clone());
+        if has_place(&path, &self.book.read(), node, &config) {
             return Err(VolumeError::Invalid(format!(
-                "it is too late to call it off: {} is just taking the place of {name}; replace it again instead",
+                "it was too late to call it off: {} has just taken the place of {name}; replace it again instead",
                 path.display()
             )));
         }
         self.forget_successor(node);
         Ok(path)
+    }
+
+    /// Whether the writer counts on the node's successor no more.
+    fn call_off(&self, node: NodeId) -> bool {
+        let successor = self.successor(node);
+        self.with_core(|core, now| {
+            let called_off = core.embedded.writer.abort_replacement(now, node);
+            if called_off {
+                core.embedded.nodes[successor.index()] = None;
+            }
+            called_off
+        })
     }
 
     /// Removes what was made to take a node's place.
@@ -298,6 +314,12 @@ fn make(driver: &Driver, node: NodeId) -> Result<(), VolumeError> {
     }
 }
 
+/// Whether a configuration names this directory in the node's place.
+fn has_place(path: &Path, book: &AddressBook, node: NodeId, config: &VolumeConfig) -> bool {
+    let life = superblock_of(path, book).map(|superblock| superblock.incarnation);
+    life == Some(config.nodes[node.index()].incarnation)
+}
+
 /// Removes what an earlier round left in a successor's directory. What another volume or node has
 /// there is left alone, and so is the directory that has the node's place already.
 fn erase_own(
@@ -306,10 +328,8 @@ fn erase_own(
     node: NodeId,
     config: &VolumeConfig,
 ) -> Result<(), VolumeError> {
-    let is_own = superblock_of(path, book).is_some_and(|superblock| {
-        let has_place = superblock.incarnation == config.nodes[node.index()].incarnation;
-        superblock.node == node && !has_place
-    });
+    let is_own = superblock_of(path, book).is_some_and(|superblock| superblock.node == node)
+        && !has_place(path, book, node, config);
     match is_own {
         true => node_remains::erase(path)
             .map_err(|error| VolumeError::io(format!("cannot empty {}", path.display()), error)),

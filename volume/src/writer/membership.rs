@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 /// A change of the configuration on its way to four nodes.
 #[derive(Debug)]
 pub(super) struct Reconfiguration {
-    config: VolumeConfig,
+    pub(super) config: VolumeConfig,
     pub(super) held_by: BTreeSet<NodeId>,
     pub(super) asked: BTreeSet<NodeId>,
     then: AfterReconfiguration,
@@ -31,6 +31,8 @@ pub(super) enum AfterReconfiguration {
     Admit(NodeId),
     /// The successor of this node takes its place.
     Seat(NodeId),
+    /// The successor of this node does not take its place after all.
+    TakeBack(NodeId),
 }
 
 impl Writer {
@@ -258,6 +260,7 @@ impl Writer {
                     }
                 }
                 AfterReconfiguration::Seat(node) => self.seat_successor(now, node),
+                AfterReconfiguration::TakeBack(node) => self.part_both(node),
             }
             self.review(now);
         }
@@ -272,7 +275,10 @@ impl Writer {
             let mut needed = [Some(node), both].into_iter().flatten();
             needed.all(|node| change.held_by.contains(&node))
         };
-        let is_exchange = matches!(change.then, AfterReconfiguration::Seat(_));
+        let is_exchange = matches!(
+            change.then,
+            AfterReconfiguration::Seat(_) | AfterReconfiguration::TakeBack(_)
+        );
         self.placements.iter().all(|members| {
             let held = members.iter().filter(|node| holds(**node)).count();
             let able = members.iter().filter(|node| change.asked.contains(node));

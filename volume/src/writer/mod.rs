@@ -4,11 +4,11 @@
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` and `presence` — one segment, never a quorum;
-//! `recovery` — every open; `membership` and `node_view` — nodes that come and go; `replacement` —
-//! another directory takes a node's place; `catch_up` — filling what they lack; `repair` — mending
-//! what was damaged at rest; `scrub`, `compare` and `pace` — looking for it; `data_errors` — what
-//! nobody can prove any more; `health` and `judging` — nodes that are slow, stuck or doubtful;
-//! `patience` — asking again.
+//! `recovery` — every open; `outbidding` — two at a time; `membership` and `node_view` — nodes that
+//! come and go; `replacement` — another directory takes a node's place; `catch_up` — filling what
+//! they lack; `repair` — mending what was damaged at rest; `scrub`, `compare` and `pace` — looking for
+//! it; `data_errors` — what nobody can prove any more; `health` and `judging` — nodes that are slow,
+//! stuck or doubtful; `patience` — asking again.
 
 mod admission;
 mod catch_up;
@@ -19,6 +19,7 @@ mod health;
 mod judging;
 mod membership;
 mod node_view;
+mod outbidding;
 mod pace;
 mod patience;
 pub mod payload;
@@ -48,6 +49,7 @@ use data_errors::Unprovable;
 use groups::ProtectionGroup;
 use health::Health;
 use node_view::NodeView;
+use outbidding::Outbidding;
 use pending::Pending;
 use presence::PresenceQuery;
 use reads::Reads;
@@ -173,6 +175,7 @@ pub struct Writer {
     reads: Reads,
     presence_queries: BTreeMap<RequestId, PresenceQuery>,
     recovery: Option<Recovery>,
+    outbidding: Outbidding,
     catch_up: CatchUp,
     repairs: Repairs,
     scrub: Option<Scrub>,
@@ -261,6 +264,7 @@ impl Writer {
             reads: Reads::default(),
             presence_queries: BTreeMap::new(),
             recovery: None,
+            outbidding: Outbidding::default(),
             catch_up: CatchUp::default(),
             repairs: Repairs::default(),
             scrub: None,

@@ -77,9 +77,12 @@ impl Writer {
         });
     }
 
-    /// A node has promised more: start again, higher.
+    /// A node has promised more: start again, higher; later, if that happens again and again.
     pub(super) fn recovery_refused(&mut self, now: Instant, promised: VolumeEpoch) {
-        self.start_promising(now, promised.number.max(self.epoch.number) + 1);
+        let promised = promised.number.max(self.epoch.number);
+        if let Some(number) = self.outbidding.refused(now, self.epoch.writer, promised) {
+            self.start_promising(now, number);
+        }
     }
 
     /// A node is gone. Once the VDL is decided the recovery counts on what the nodes reported, and
@@ -157,6 +160,11 @@ impl Writer {
     /// Lets a recovery go on without nodes that have not answered in time, as long as four of
     /// every placement have; and ends one that comes no further.
     pub(super) fn recovery_tick(&mut self, now: Instant) {
+        if self.recovery.is_some()
+            && let Some(number) = self.outbidding.due(now)
+        {
+            self.start_promising(now, number);
+        }
         if let Some(recovery) = &mut self.recovery {
             recovery.settling.tick(now);
             self.ask_recovery_again(now);

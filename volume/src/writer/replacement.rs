@@ -11,12 +11,16 @@
 //! a configuration that names the successor's life in the node's place is made durable by the same
 //! rule. A crash meanwhile leaves the old configuration or the new one to be found, and the same
 //! records are durable in both. After that the old directory is of an earlier life.
+//!
+//! A successor that is lost before its configuration is durable must not come back as another life
+//! that counts in its name: a configuration that names the node again is made durable over it, by the
+//! same rule, and the replacement begins anew.
 
 use super::Writer;
 use super::WriterEffect;
 use super::groups::ProtectionGroup;
 use super::membership::AfterReconfiguration;
-use crate::ids::{GroupId, NodeId};
+use crate::ids::{GroupId, Incarnation, NodeId};
 use crate::lsn::Lsn;
 use crate::message::Report;
 use crate::status::NodeState;
@@ -29,8 +33,20 @@ pub(super) enum Stage {
     Filling,
     /// The node counts for what its successor holds, too; it can still be called off.
     Joint,
-    /// The new configuration is on its way.
-    Exchanging,
+    /// The configuration that names this life of the successor is on its way.
+    Exchanging(Incarnation),
+    /// So is one that names the node again: the successor of this life is lost, or called off.
+    TakingBack(Incarnation),
+}
+
+impl Stage {
+    /// The life of the successor that a configuration names which may be found after a crash.
+    fn named(self) -> Option<Incarnation> {
+        match self {
+            Stage::Exchanging(life) | Stage::TakingBack(life) => Some(life),
+            Stage::Filling | Stage::Joint => None,
+        }
+    }
 }
 
 impl Writer {
@@ -41,10 +57,11 @@ impl Writer {
         self.config.node_ids().chain(successors).collect()
     }
 
-    /// Whether a configuration is on its way that names the node's successor in its place: what
-    /// counts as durable with the node the successor holds, too.
+    /// Whether a configuration may be found after a crash that names the node's successor in its
+    /// place: what counts as durable with the node the successor holds, too.
     pub fn is_exchanged(&self, node: NodeId) -> bool {
-        self.replacing.get(&node) == Some(&Stage::Exchanging)
+        let stage = self.replacing.get(&node);
+        stage.is_some_and(|stage| stage.named().is_some())
     }
 
     /// A group as the writer begins to see it.
@@ -72,18 +89,38 @@ impl Writer {
     /// A successor has promised. It must be new, or hold this writer's list: nobody remembers for it
     /// what was annulled at an open that it missed, since it is no member.
     pub(super) fn join_to_succeed(&mut self, successor: NodeId, report: &Report) {
-        if report.fresh || report.list.epoch == self.list.epoch {
+        let (now, node) = (self.now, self.config.seat(successor));
+        let stage = self.replacing.get(&node).copied();
+        let named = stage.and_then(Stage::named);
+        if named.is_some_and(|named| named != report.incarnation) {
+            self.node_down(now, successor, "the one before it must be taken back first");
+            self.take_back(node);
+        } else if report.fresh || report.list.epoch == self.list.epoch {
             self.hold_list(successor);
         } else {
-            let now = self.now;
             self.node_down(now, successor, "it missed an open, and must begin anew");
         }
     }
 
-    /// Nothing takes the place of this node any more. `false` when it is too late: the exchange has
-    /// begun.
+    /// Names the node again in a configuration above the one that names its successor, which may be
+    /// on some nodes already.
+    fn take_back(&mut self, node: NodeId) {
+        let Some(Stage::Exchanging(life)) = self.replacing.get(&node).copied() else {
+            return;
+        };
+        self.replacing.insert(node, Stage::TakingBack(life));
+        let mut config = self.config.clone();
+        if let Some(change) = &self.reconfiguring {
+            config.version = change.config.version;
+        }
+        self.reconfigure(config, AfterReconfiguration::TakeBack(node));
+    }
+
+    /// Nothing takes the place of this node any more. `false` while a configuration must be taken
+    /// back for that: it is called off by asking again.
     pub fn abort_replacement(&mut self, now: Instant, node: NodeId) -> bool {
         if self.is_exchanged(node) {
+            self.take_back(node);
             return false;
         }
         self.forget_successor(now, node, "its replacement was called off");
@@ -109,7 +146,7 @@ impl Writer {
                 Stage::Filling if is_ready => self.join_both(node),
                 Stage::Joint if !is_ready => self.part_both(node),
                 Stage::Joint if self.reconfiguring.is_none() => self.exchange(node),
-                Stage::Filling | Stage::Joint | Stage::Exchanging => {}
+                _ => {}
             }
         }
     }
@@ -146,7 +183,7 @@ impl Writer {
         self.review(self.now);
     }
 
-    fn part_both(&mut self, node: NodeId) {
+    pub(super) fn part_both(&mut self, node: NodeId) {
         self.replacing.insert(node, Stage::Filling);
         for view in self.groups.values_mut() {
             view.part_successor(node);
@@ -166,7 +203,7 @@ impl Writer {
         if !has_all {
             return;
         }
-        self.replacing.insert(node, Stage::Exchanging);
+        self.replacing.insert(node, Stage::Exchanging(life));
         let mut config = self.config.clone();
         config.nodes[node.index()].incarnation = life;
         self.reconfigure(config, AfterReconfiguration::Seat(node));

@@ -380,6 +380,7 @@ impl Cluster {
         }
         if connection.is_some() {
             process.told_up.insert(node);
+            process.arrived.insert(node);
             process.writer.node_up(now, node);
         }
         let is_up = connection.is_some();

@@ -116,6 +116,8 @@ pub struct WriterProcess {
     fuse: Option<u32>,
     /// Nodes that it was told it can reach.
     told_up: BTreeSet<NodeId>,
+    /// Nodes that it was told of since somebody looked: it judges those anew.
+    pub arrived: BTreeSet<NodeId>,
 }
 
 impl WriterProcess {

@@ -48,6 +48,7 @@ impl Cluster {
             goes_since: now,
             fuse: None,
             told_up: BTreeSet::new(),
+            arrived: BTreeSet::new(),
         };
         for node in self.node_ids() {
             if self.hosts[node.index()].node.is_some() && !self.network.is_cut(node) {

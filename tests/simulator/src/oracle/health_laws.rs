@@ -20,6 +20,11 @@ pub struct Judgements {
 }
 
 impl Judgements {
+    /// These were away, and are judged anew.
+    pub fn forget(&mut self, arrived: &BTreeSet<NodeId>) {
+        self.slow_since.retain(|node, _| !arrived.contains(node));
+    }
+
     /// Looks at an open writer.
     ///
     /// # Errors
@@ -43,7 +48,7 @@ impl Judgements {
                 }
                 (Some(since), false) => {
                     self.slow_since.remove(&node);
-                    // One that was away is judged anew.
+                    // One that is away now is judged anew when it is back.
                     let (state, _) = &writer.figures().nodes[node.index()];
                     let lasted = now.since(since);
                     if state.is_whole() && lasted < limits::FIT_AFTER {

@@ -155,6 +155,67 @@ fn a_second_failure_in_the_middle_is_survived() {
     expect_all(&mut cluster, 2);
 }
 
+/// Runs until a configuration is on its way that names the successor.
+fn exchange_begins(cluster: &mut Cluster, node: NodeId) {
+    assert!(cluster.begin_replacement(node));
+    while !cluster.newest().writer.is_exchanged(node) {
+        cluster.step();
+    }
+}
+
+#[test]
+fn a_successor_that_is_lost_while_it_is_named_begins_anew() {
+    let mut cluster = filled(7);
+    for node in [NodeId(0), NodeId(1)] {
+        cluster.hosts[node.index()].held_down = true;
+        cluster.crash_node(node);
+    }
+    let before = life(&cluster, NodeId(3));
+    exchange_begins(&mut cluster, NodeId(3));
+    // With two away all four that are left must hold it, and the successor, too.
+    cluster.lose_successor(NodeId(3));
+    let writes: Vec<_> = (0..BLOCKS)
+        .map(|block| cluster.start_write(block * 16384, &[block as u8 ^ 2; 16384], true))
+        .collect();
+    cluster.quiesce(80);
+    let writer = cluster.newest();
+    assert!(writes.iter().all(|write| !writer.has_answered(*write)));
+    assert!(
+        writer.writer.is_exchanged(NodeId(3)),
+        "nothing is taken back by three"
+    );
+    cluster.hosts[0].held_down = false;
+    for write in writes {
+        cluster.wait(write).expect("writes go on");
+    }
+    assert_eq!((life(&cluster, NodeId(3)), seated(&cluster)), (before, 0));
+    cluster.hosts[1].held_down = false;
+    settle(&mut cluster);
+    assert_ne!(life(&cluster, NodeId(3)), before);
+    assert_eq!(seated(&cluster), 1);
+    expect_all(&mut cluster, 2);
+    assert_eq!(cluster.laws.violation, None);
+}
+
+#[test]
+fn a_successor_that_is_named_can_still_be_called_off() {
+    let mut cluster = filled(8);
+    let before = life(&cluster, NodeId(4));
+    exchange_begins(&mut cluster, NodeId(4));
+    while cluster.is_replaced(NodeId(4)) {
+        cluster.abort_replacement(NodeId(4));
+        cluster.step();
+    }
+    assert_eq!((life(&cluster, NodeId(4)), seated(&cluster)), (before, 0));
+    write_all(&mut cluster, 2);
+    cluster.crash();
+    cluster.open().expect("the volume opens");
+    assert_eq!(life(&cluster, NodeId(4)), before);
+    settle(&mut cluster);
+    expect_all(&mut cluster, 2);
+    assert_eq!(cluster.laws.violation, None);
+}
+
 /// Wherever the writer's process ends, and whichever nodes lose power with it, the volume opens, has
 /// everything, and the replacement ends.
 #[test]
