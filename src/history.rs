@@ -1,8 +1,7 @@
-//! What the event history adds to the report on a volume: since when things are as they are, and
-//! what the last scrub found.
+//! What the event history adds to the report on a volume: since when things are as they are.
 
-use crate::report::{LastScrub, VolumeReport};
-use redoubt_volume::event::{Event, EventKind};
+use crate::report::VolumeReport;
+use redoubt_volume::event::Event;
 
 /// Adds it.
 pub(crate) fn tell(report: &mut VolumeReport, events: &[Event]) {
@@ -10,8 +9,6 @@ pub(crate) fn tell(report: &mut VolumeReport, events: &[Event]) {
     for node in &mut report.nodes {
         node.since_ms = since(events, Some(&node.id), node.state.word());
     }
-    report.scrub_since_ms = scrub_under_way(events);
-    report.last_scrub = last_scrub(events);
 }
 
 /// Since when a node, or the volume, is in the state with this word. What was found again at an
@@ -31,27 +28,11 @@ fn since(events: &[Event], node: Option<&str>, word: &str) -> Option<u64> {
     since
 }
 
-fn scrub_under_way(events: &[Event]) -> Option<u64> {
-    use EventKind::{Closed, Opened, ScrubEnded, ScrubStarted};
-    let ends = |event: &&Event| matches!(event.kind, Opened | Closed | ScrubStarted | ScrubEnded);
-    let last = events.iter().rev().find(ends)?;
-    (last.kind == ScrubStarted).then_some(last.time_ms)
-}
-
-fn last_scrub(events: &[Event]) -> Option<LastScrub> {
-    let ended = |event: &&Event| event.kind == EventKind::ScrubEnded && event.count.is_some();
-    let event = events.iter().rev().find(ended)?;
-    Some(LastScrub {
-        ended_ms: event.time_ms,
-        unresolved: event.count.unwrap_or_default(),
-        found: event.text.clone(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::tests::example;
+    use redoubt_volume::event::EventKind;
 
     fn at(time_ms: u64, event: Event) -> Event {
         Event { time_ms, ..event }
@@ -104,22 +85,5 @@ mod tests {
         assert_eq!(report.since_ms, Some(1));
         let since: Vec<_> = report.nodes.iter().map(|node| node.since_ms).collect();
         assert_eq!(since, [None, None, None, Some(0), None, None]);
-    }
-
-    #[test]
-    fn a_scrub_is_under_way_until_it_ends_or_the_volume_does() {
-        let event = |time_ms, kind| at(time_ms, Event::new(kind, "all good"));
-        let started = event(5, EventKind::ScrubStarted);
-        let mut events = vec![event(1, EventKind::Opened), started];
-        assert_eq!(scrub_under_way(&events), Some(5));
-        assert_eq!(last_scrub(&events), None);
-        events.push(event(9, EventKind::ScrubEnded).counting(2));
-        assert_eq!(scrub_under_way(&events), None);
-        let found = last_scrub(&events).unwrap();
-        assert_eq!((found.ended_ms, found.unresolved), (9, 2));
-        events.push(event(12, EventKind::ScrubStarted));
-        events.push(event(13, EventKind::Closed));
-        assert_eq!(scrub_under_way(&events), None);
-        assert_eq!(last_scrub(&events).unwrap().ended_ms, 9);
     }
 }

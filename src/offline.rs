@@ -2,9 +2,11 @@
 //! and nothing is changed.
 
 use crate::report::{Health, NodeHealth, NodeReport, SpaceReport, VolumeReport};
+use crate::scrub_report::{DataErrorsReport, ScrubReport};
 use redoubt_volume::error::VolumeError;
 use redoubt_volume::format::superblock::{SLOT_BYTES, SLOTS, Superblock, SuperblockError};
 use redoubt_volume::io::address_book::{Address, AddressBook};
+use redoubt_volume::io::scrub_record::ScrubRecord;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -43,6 +45,7 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
         .map(|(index, ((address, path), found))| node(index, address, path, found, newest))
         .collect();
     let log = nodes.iter().filter_map(|node| node.log).sum();
+    let record = ScrubRecord::read(volume);
     Ok(VolumeReport {
         id: book.volume.to_string(),
         path: volume.display().to_string(),
@@ -67,11 +70,9 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
             ..SpaceReport::default()
         },
         since_ms: None,
-        scrub_since_ms: None,
-        last_scrub: None,
         faults: Vec::new(),
-        scrub: None,
-        data_errors: None,
+        scrub: record.as_ref().map(ScrubReport::from),
+        data_errors: record.map(|record| DataErrorsReport::from(&record.data_errors)),
     })
 }
 

@@ -177,10 +177,6 @@ pub(crate) struct VolumeReport {
     pub space: SpaceReport,
     /// Since when it is in its state, if the event history says: milliseconds since 1970, UTC.
     pub since_ms: Option<u64>,
-    /// Since when it is being scrubbed.
-    pub scrub_since_ms: Option<u64>,
-    /// The last scrub that came to its end, as far as the event history goes.
-    pub last_scrub: Option<LastScrub>,
     /// What is made to happen to its nodes (`redoubt fault`): no failures of their own.
     #[serde(default)]
     pub faults: Vec<FaultReport>,
@@ -188,17 +184,6 @@ pub(crate) struct VolumeReport {
     pub scrub: Option<ScrubReport>,
     /// Blocks that no copy can be proved of.
     pub data_errors: Option<DataErrorsReport>,
-}
-
-/// A scrub that is over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LastScrub {
-    /// When it ended: milliseconds since 1970, UTC.
-    pub ended_ms: u64,
-    /// What was still bad then, or could not be decided.
-    pub unresolved: u64,
-    /// What it found, for people.
-    pub found: String,
 }
 
 /// A JSON answer that is about one volume.
@@ -234,8 +219,6 @@ impl VolumeReport {
                 log: Some(status.log_bytes),
             },
             since_ms: None,
-            scrub_since_ms: None,
-            last_scrub: None,
             faults: Vec::new(),
             scrub: Some(ScrubReport::from(&status.scrub)),
             data_errors: Some(DataErrorsReport::from(&status.data_errors)),
@@ -378,8 +361,6 @@ pub(crate) mod tests {
                 log: Some(6 << 20),
             },
             since_ms: Some(1_795_160_000_000),
-            scrub_since_ms: None,
-            last_scrub: None,
             faults: Vec::new(),
             scrub: Some(ScrubReport::default()),
             data_errors: Some(DataErrorsReport::default()),

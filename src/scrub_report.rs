@@ -1,5 +1,6 @@
 //! What is said of a volume's scrubs, and of what is lost, as plain data.
 
+use redoubt_volume::io::scrub_record::ScrubRecord;
 use redoubt_volume::status::{self, DataErrors, ScrubResult, ScrubStatus};
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +125,21 @@ impl From<&ScrubStatus> for ScrubReport {
             running,
             last: status.last.map(ended),
             next: status.next_s,
+        }
+    }
+}
+
+impl From<&ScrubRecord> for ScrubReport {
+    /// Of a volume that nobody serves.
+    fn from(record: &ScrubRecord) -> ScrubReport {
+        let ended = |(ended, report): (u64, status::ScrubReport)| EndedScrub {
+            number: 0,
+            ended,
+            found: report.into(),
+        };
+        ScrubReport {
+            last: record.last.map(ended),
+            ..ScrubReport::default()
         }
     }
 }

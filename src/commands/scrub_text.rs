@@ -1,5 +1,6 @@
 //! What people read of scrubs, and of what is lost.
 
+use crate::local_time::local_time;
 use crate::output::{Color, Output};
 use crate::scrub_report::{DataErrorsReport, RunningScrub, ScrubFindings, ScrubReport};
 use crate::size::iec;
@@ -56,17 +57,18 @@ fn findings(found: &ScrubFindings) -> String {
 
 /// How the volume's scrubs are: the one under way, the last one, the next one.
 pub(super) fn lines(report: &ScrubReport) -> Vec<String> {
-    let mut lines: Vec<String> = report.running.iter().map(running).collect();
+    let under_way = report.running.iter().map(running);
+    let mut lines: Vec<String> = under_way.map(|text| format!("scrub {text}")).collect();
     lines.extend(report.last.map(|last| {
         let when = time(last.ended);
-        format!("last ended {when}: {}", findings(&last.found))
+        format!("last scrub ended {when}: {}", findings(&last.found))
     }));
     let next = report
         .next
-        .map(|next| format!("the next one begins {}", time(next)));
+        .map(|next| format!("next scrub begins {}", time(next)));
     lines.extend(next.filter(|_| report.running.is_none()));
     if lines.is_empty() {
-        lines.push("none yet; start one with 'redoubt scrub'".to_owned());
+        lines.push("no scrub yet; start one with 'redoubt scrub'".to_owned());
     }
     lines
 }
@@ -99,12 +101,7 @@ fn duration(seconds: u64) -> String {
 }
 
 fn time(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok();
-    let time = time.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    time.map_or("at an unknown time".into(), |time| {
-        let zone = jiff::tz::TimeZone::system();
-        format!("{}", time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %Z"))
-    })
+    local_time(seconds.saturating_mul(1000))
 }
 
 /// What cannot be read any more; `None` when that is nothing.
@@ -204,9 +201,12 @@ mod tests {
             ..ScrubReport::default()
         };
         let told = lines(&report);
-        assert!(told[0].starts_with("last ended 2027-01-1"), "{told:?}");
         assert!(
-            told[1].starts_with("the next one begins 2027-01-2"),
+            told[0].starts_with("last scrub ended 2027-01-1"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].starts_with("next scrub begins 2027-01-2"),
             "{told:?}"
         );
     }

@@ -72,7 +72,7 @@ fn exit_of(health: Health) -> Exit {
 }
 
 fn lines(report: &VolumeReport, detail: Detail, output: Output) -> Vec<String> {
-    let is_well = report.state == Health::Healthy && lasting_errors(report) == 0;
+    let is_well = report.state == Health::Healthy && lasting_errors(report).is_none();
     if detail == Detail::Unwell && is_well {
         return vec![format!("redoubt: {} is healthy", report.name())];
     }
@@ -84,7 +84,9 @@ fn lines(report: &VolumeReport, detail: Detail, output: Output) -> Vec<String> {
     let action = report.action.as_ref();
     lines.extend(action.map(|text| format!("  action: {text}")));
     lines.extend(faults(report, output).map(|line| format!("  faults: {line}")));
-    lines.push(format!("    scan: {}", scan(report)));
+    let labels = std::iter::once("    scan: ").chain(std::iter::repeat("          "));
+    let scan = labels.zip(scan(report));
+    lines.extend(scan.map(|(label, text)| format!("{label}{text}")));
     if detail != Detail::Unwell {
         lines.extend(log_line(report).map(|line| format!("     log: {line}")));
         lines.push(format!("   space: {}", space(report)));
@@ -169,8 +171,9 @@ mod tests {
     use super::*;
     use crate::cli::ColorChoice;
     use crate::control::fault::{FaultForm, FaultReport};
+    use crate::report::NodeHealth;
     use crate::report::tests::example;
-    use crate::report::{LastScrub, NodeHealth};
+    use crate::scrub_report::{EndedScrub, LostBytes, ScrubFindings};
 
     fn plain() -> Output {
         Output::new(&Global {
@@ -189,7 +192,7 @@ mod tests {
    state: DEGRADED  (5/6 nodes, readable and writable; quorum is 4 of 6)
   status: node b2 is missing: its directory is gone (since {since})
   action: none needed.
-    scan: no scrub in the event history
+    scan: no scrub yet; start one with 'redoubt scrub'
      log: VDL 184467   VCL 184470   3 groups written   recovered in 12 ms
    space: written since open 5 MiB   live 3 MiB   logs of all nodes 6 MiB
           NODE  STATE    READ  WRITE  CKSUM  REPAIRED  DIRECTORY        REASON
@@ -209,6 +212,31 @@ mod tests {
         assert_eq!(trimmed(&said), expected);
     }
 
+    fn ended(report: &mut VolumeReport, unresolved: u64) {
+        let found = ScrubFindings {
+            blocks: 9,
+            copies: 54,
+            unresolved,
+            ..ScrubFindings::default()
+        };
+        let scrub = report.scrub.get_or_insert_default();
+        scrub.last = Some(EndedScrub {
+            number: 1,
+            ended: 1_795_160_000,
+            found,
+        });
+    }
+
+    #[test]
+    fn what_is_lost_is_named() {
+        let mut report = example();
+        let lost = report.data_errors.get_or_insert_default();
+        let (offset, length) = (16384, 16384);
+        lost.known.push(LostBytes { offset, length });
+        let said = errors(&report, plain());
+        assert!(said.contains("16 KiB at 16384"), "{said}");
+    }
+
     #[test]
     fn only_what_is_not_well_is_said_where_that_is_asked_for() {
         let mut report = example();
@@ -218,11 +246,7 @@ mod tests {
         report.state = Health::Healthy;
         let said = lines(&report, Detail::Unwell, plain());
         assert_eq!(said, ["redoubt: demo is healthy"]);
-        report.last_scrub = Some(LastScrub {
-            ended_ms: 0,
-            unresolved: 2,
-            found: "2 left".into(),
-        });
+        ended(&mut report, 2);
         let said = lines(&report, Detail::Unwell, plain()).join("\n");
         assert!(said.contains("2 copies or blocks were bad"), "{said}");
     }
@@ -244,16 +268,12 @@ mod tests {
     fn what_is_running_and_what_was_found_is_said() {
         let mut report = example();
         report.nodes[3].state = NodeHealth::Rebuilding;
-        report.scrub_since_ms = Some(1_795_160_000_000);
-        report.last_scrub = Some(LastScrub {
-            ended_ms: 1_795_160_000_000,
-            unresolved: 0,
-            found: "all good".into(),
-        });
+        ended(&mut report, 0);
         let time = local_time(1_795_160_000_000);
-        let expected = format!(
-            "b2 is being filled since {time}; scrub running since {time}; last scrub {time}: all good"
-        );
+        let expected = [
+            format!("b2 is being filled since {time}"),
+            format!("last scrub ended {time}: 9 blocks in 54 copies read"),
+        ];
         assert_eq!(scan(&report), expected);
     }
 
@@ -345,7 +365,7 @@ mod tests {
             r#""mountpoint":"/mnt/demo","pid":7,"epoch":7,"writer_id":"00000000000000ab","groups":3,"#,
             r#""vcl":184470,"vdl":184467,"recovery_ms":12,"nodes":["#,
             &nodes.join(","),
-            r#"],"space":{"written":5242880,"live":3145728,"log":6291456},"since_ms":1795160000000,"scrub_since_ms":null,"last_scrub":null,"faults":[]}}"#,
+            r#"],"space":{"written":5242880,"live":3145728,"log":6291456},"since_ms":1795160000000,"faults":[],"scrub":{"number":0,"running":null,"last":null,"next":null},"data_errors":{"known":[],"more":0}}}"#,
         ];
         assert_eq!(json, expected.concat());
     }

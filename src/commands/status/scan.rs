@@ -1,43 +1,42 @@
 //! The lines `scan` and `errors` of `status`: what is running, what was found.
 
+use crate::commands::scrub_text;
 use crate::local_time::local_time;
 use crate::output::{Color, Output};
 use crate::report::{NodeHealth, NodeReport, VolumeReport};
 
-/// What is being read, filled or compared now, and how the last scrub ended.
-pub(super) fn scan(report: &VolumeReport) -> String {
+/// What is being filled, read or compared now, and how the last scrub ended.
+pub(super) fn scan(report: &VolumeReport) -> Vec<String> {
     let since = |time: Option<u64>| {
         time.map_or(String::new(), |time| format!(" since {}", local_time(time)))
     };
     let filling = report.nodes.iter().filter(|node| is_filling(node));
-    let mut parts: Vec<_> = filling
-        .map(|node| format!("{} is being filled{}", node.id, since(node.since_ms)))
-        .collect();
-    if report.scrub_since_ms.is_some() {
-        parts.push(format!("scrub running{}", since(report.scrub_since_ms)));
-    }
-    parts.push(match &report.last_scrub {
-        Some(scrub) => format!("last scrub {}: {}", local_time(scrub.ended_ms), scrub.found),
-        None => "no scrub in the event history".to_owned(),
-    });
-    parts.join("; ")
+    let filling =
+        filling.map(|node| format!("{} is being filled{}", node.id, since(node.since_ms)));
+    let scrubs = report.scrub.iter().flat_map(scrub_text::lines);
+    filling.chain(scrubs).collect()
 }
 
 fn is_filling(node: &NodeReport) -> bool {
     matches!(node.state, NodeHealth::Lagging | NodeHealth::Rebuilding)
 }
 
-/// Blocks and copies that nobody could mend, as far as the last scrub has seen.
-pub(super) fn lasting_errors(report: &VolumeReport) -> u64 {
-    let scrub = report.last_scrub.as_ref();
-    scrub.map_or(0, |scrub| scrub.unresolved)
+/// What nobody could mend: blocks without a copy that checks, and what the last scrub left.
+pub(super) fn lasting_errors(report: &VolumeReport) -> Option<String> {
+    let lost = report.data_errors.as_ref();
+    let lost = lost.and_then(scrub_text::data_errors);
+    let last = report.scrub.and_then(|scrub| scrub.last);
+    let left = last
+        .map(|last| last.found.unresolved)
+        .filter(|left| *left > 0);
+    lost.or_else(|| {
+        left.map(|left| format!("{left} copies or blocks were bad when the last scrub ended"))
+    })
 }
 
 /// What is lost, or that nothing is; and what was bad and could be mended.
 pub(super) fn errors(report: &VolumeReport, output: Output) -> String {
-    let lasting = lasting_errors(report);
-    if lasting > 0 {
-        let text = format!("{lasting} copies or blocks were bad when the last scrub ended");
+    if let Some(text) = lasting_errors(report) {
         return output.paint(&text, Color::Red);
     }
     let none = "No known data errors";

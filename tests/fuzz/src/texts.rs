@@ -36,8 +36,6 @@ impl Service for Example {
             nodes: Vec::new(),
             space: SpaceReport::default(),
             since_ms: None,
-            scrub_since_ms: None,
-            last_scrub: None,
             faults: Vec::new(),
             scrub: None,
             data_errors: None,

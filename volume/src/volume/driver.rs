@@ -319,11 +319,6 @@ impl Driver {
         }
     }
 
-    /// Whether a scrub is under way.
-    pub(super) fn is_scrubbing(&self) -> bool {
-        self.core.lock().embedded.writer.is_scrubbing()
-    }
-
     /// Whether nothing is under way any more on the disk of a node. Until then its directory must
     /// not be opened again: a late write would land in it, a late completion would be taken for
     /// one of its own.

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::ids::VolumeEpoch;
     use crate::lsn::Lsn;
-    use crate::status::RepairFigures;
+    use crate::status::{DataErrors, RepairFigures};
 
     fn node(name: &str, state: NodeState) -> NodeStatus {
         NodeStatus {
@@ -100,6 +100,7 @@ mod tests {
             nodes: Vec::new(),
             repairs: Vec::new(),
             scrub_due: Vec::new(),
+            data_errors: DataErrors::default(),
             replacements: Vec::new(),
             waiting_requests,
         };
