@@ -1,5 +1,9 @@
 //! The command line: clap types, nothing else.
 
+mod fault;
+
+pub(crate) use fault::{Fault, FaultVerb, Interval};
+
 use crate::size::{NewSize, parse_bytes, parse_disk_size, parse_new_size};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redoubt_volume::ids::ZoneId;
@@ -65,10 +69,17 @@ pub(crate) enum Command {
     Umount(Umount),
     /// Say how a volume is.
     Status(Status),
+    /// Tell what has happened to a volume.
+    Events(Events),
     /// Give the disk another size, also while it is in use.
     Resize(Resize),
-    /// Read and compare every copy of a mounted volume, and mend what is bad; returns when it is done.
+    /// Read and compare every copy of a mounted volume, and mend what is bad; waits for the end.
     Scrub(Scrub),
+    /// Show a volume's nodes, and put other directories in their places.
+    #[command(subcommand)]
+    Node(Node),
+    /// Have something happen to the nodes of a mounted volume, to see how it takes that.
+    Fault(Fault),
     /// Read every copy of an unmounted volume and verify it.
     Fsck(Fsck),
     /// Decode any file of a volume.
@@ -132,6 +143,9 @@ pub(crate) struct Mount {
     /// Mount options, separated by commas.
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub options: Vec<String>,
+    /// Let 'redoubt fault' do harm to this mount's nodes, to see how it takes that.
+    #[arg(long)]
+    pub allow_faults: bool,
     /// Where the background process writes its log [default: VOLUME/redoubt.log].
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
@@ -155,6 +169,9 @@ pub(crate) struct Status {
     /// Exit with 0 if healthy, 3 if degraded, 4 if read-only, 5 if unreadable, 1 if not mounted.
     #[arg(long)]
     pub check: bool,
+    /// Say only what is not healthy; one line if all is.
+    #[arg(short = 'x', long)]
+    pub unwell: bool,
     /// Say it again every so many seconds.
     #[arg(
         long,
@@ -164,6 +181,19 @@ pub(crate) struct Status {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     pub watch: Option<u64>,
+}
+
+/// `redoubt events`
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Directory of the volume.
+    pub volume: PathBuf,
+    /// Go on until the volume is destroyed or this is interrupted.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Begin with the newest N of those that have happened.
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
 }
 
 /// `redoubt resize`
@@ -181,9 +211,74 @@ pub(crate) struct Resize {
 pub(crate) struct Scrub {
     /// Directory of the volume.
     pub volume: PathBuf,
-    /// Read at most so much a second, of all copies together, such as 50M.
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    /// What else to do than to start one and to wait for its end.
+    #[command(flatten)]
+    pub order: ScrubOrder,
+    /// Read at most so much a second, of all copies together, such as 50M; with --resume, from
+    /// then on.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = parse_bytes,
+        conflicts_with_all = ["pause", "status", "cancel"]
+    )]
     pub rate: Option<u64>,
+}
+
+/// What is to be done about the scrub that is under way.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct ScrubOrder {
+    /// Wait for the end of the scrub under way; start one where there is none.
+    #[arg(long)]
+    pub wait: bool,
+    /// Have the scrub under way wait until --resume; also over mounts.
+    #[arg(long)]
+    pub pause: bool,
+    /// Have a paused scrub go on.
+    #[arg(long)]
+    pub resume: bool,
+    /// Say how far the scrub under way is, and what the last one found.
+    #[arg(long)]
+    pub status: bool,
+    /// End the scrub under way where it is.
+    #[arg(long)]
+    pub cancel: bool,
+}
+
+/// `redoubt node`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Show the nodes: where they are, and how.
+    List(NodeList),
+    /// Let a new directory take a node's place, while the disk is used.
+    Replace(NodeReplace),
+}
+
+/// `redoubt node list`
+#[derive(Debug, Args)]
+pub(crate) struct NodeList {
+    /// Directory of the volume.
+    pub volume: PathBuf,
+}
+
+/// `redoubt node replace`
+#[derive(Debug, Args)]
+pub(crate) struct NodeReplace {
+    /// Directory of the volume, which is mounted.
+    pub volume: PathBuf,
+    /// Name of the node, such as b2.
+    pub node: String,
+    /// Directory to make: it is filled from the other nodes, and takes the node's place when it has
+    /// everything.
+    #[arg(required_unless_present = "abort")]
+    pub directory: Option<PathBuf>,
+    /// Call it off, and remove the directory: the node stays what it was.
+    #[arg(long, conflicts_with_all = ["directory", "wait"])]
+    pub abort: bool,
+    /// Return when the directory has the node's place.
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// `redoubt fsck`
@@ -235,14 +330,27 @@ mod tests {
             "redoubt mount demo /mnt",
             "redoubt mount demo /mnt -f -o ro,cache=writethrough -o allow_other",
             "redoubt -v mount demo /mnt --log-file /tmp/log",
+            "redoubt mount demo /mnt --allow-faults",
             "redoubt umount /mnt",
             "redoubt status demo --json",
             "redoubt status demo --check -q",
+            "redoubt status demo -x",
+            "redoubt events demo --follow --json",
+            "redoubt events demo --last 20 -f",
             "redoubt status demo --watch",
             "redoubt status demo --watch 5",
             "redoubt resize demo 20G",
             "redoubt resize demo +10G",
+            "redoubt scrub demo",
+            "redoubt scrub demo --wait --rate 50M",
+            "redoubt scrub demo --pause",
+            "redoubt scrub demo --resume --rate 1G",
+            "redoubt scrub demo --status --json",
+            "redoubt scrub demo --cancel",
             "redoubt fsck demo",
+            "redoubt node list demo --json",
+            "redoubt node replace demo b2 /disk9/node --wait",
+            "redoubt node replace demo b2 --abort",
             "redoubt inspect demo/nodes/a1/superblock --records --json",
             "redoubt destroy demo --yes",
             "redoubt doctor --json",
@@ -263,9 +371,13 @@ mod tests {
             "redoubt create demo --size 1G --node a=",
             "redoubt create demo --size 1G --node /x",
             "redoubt mount demo",
+            "redoubt node replace demo b2",
+            "redoubt node replace demo b2 /x --abort",
             "redoubt mount demo /mnt --background-process",
             "redoubt resize demo -1G",
             "redoubt status demo --watch 0",
+            "redoubt scrub demo --pause --resume",
+            "redoubt scrub demo --status --rate 5M",
             "redoubt status demo -q -v",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -64,6 +64,9 @@ fn arguments(global: &Global, mount: &Mount) -> Vec<OsString> {
     for options in &mount.options {
         arguments.extend(["-o".into(), options.into()]);
     }
+    if mount.allow_faults {
+        arguments.push("--allow-faults".into());
+    }
     arguments.extend((0..global.verbose).map(|_| "-v".into()));
     if global.quiet {
         arguments.push("-q".into());
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_second_process_gets_what_the_first_was_asked_for() {
-        let line = "redoubt -vv mount /v /mnt -o ro -o allow_other";
+        let line = "redoubt -vv mount /v /mnt -o ro -o allow_other --allow-faults";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Verb::Mount(mount) = &cli.command else {
             panic!("no mount");
@@ -161,6 +164,7 @@ mod tests {
         };
         assert!(second.foreground && second.background_process);
         assert_eq!(second.options, mount.options);
+        assert!(second.allow_faults);
         assert_eq!(again.global.verbose, 2);
     }
 

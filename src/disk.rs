@@ -1,9 +1,12 @@
 //! A volume as the disk that is mounted.
 
+use crate::control::fault::FaultReport;
+use crate::history;
 use crate::output::json_text;
 use crate::report::{VolumeBody, VolumeReport};
 use redoubt_mount::disk::{Disk, DiskBytes, Done};
 use redoubt_volume::error::IoFailure;
+use redoubt_volume::io::event_history;
 use redoubt_volume::volume::Volume;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +33,12 @@ impl VolumeDisk {
     /// How it is.
     pub(crate) fn report(&self) -> VolumeReport {
         let place: &Path = &self.mount_point;
-        VolumeReport::of_mounted(&self.volume.status(), Some(place))
+        let status = self.volume.status();
+        let mut report = VolumeReport::of_mounted(&status, Some(place));
+        history::tell(&mut report, &event_history::read(&status.path));
+        let faults = self.volume.faults().into_iter();
+        report.tell_faults(faults.map(FaultReport::from).collect());
+        report
     }
 }
 

@@ -4,6 +4,7 @@ use crate::size::SizeError;
 use redoubt_mount::error::{MountError, UnmountError};
 use redoubt_mount::options::OptionError;
 use redoubt_volume::error::VolumeError;
+use redoubt_volume::volume::FaultError;
 
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         Some(of_volume_error(error))
     } else if let Some(error) = cause.downcast_ref() {
         Some(of_mount_error(error))
+    } else if let Some(error) = cause.downcast_ref() {
+        Some(of_fault_error(error))
     } else if cause.is::<SizeError>() || cause.is::<OptionError>() {
         Some(Exit::USAGE)
     } else {
@@ -104,6 +107,16 @@ fn of_volume_error(error: &VolumeError) -> Exit {
         VolumeError::Invalid(_) | VolumeError::Newer { .. } => Exit::USAGE,
         VolumeError::TooFewNodes(_) => Exit::UNREADABLE,
         VolumeError::Io { .. } | VolumeError::Request(_) => Exit::FAILURE,
+    }
+}
+
+fn of_fault_error(error: &FaultError) -> Exit {
+    match error {
+        FaultError::NoSuchNode { .. } | FaultError::Invalid(_) => Exit::USAGE,
+        FaultError::TooMany | FaultError::NoSuchFault(_) | FaultError::NotAllUp { .. } => {
+            Exit::FAILURE
+        }
+        FaultError::Volume(error) => of_volume_error(error),
     }
 }
 

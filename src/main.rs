@@ -5,12 +5,17 @@ mod commands;
 mod control;
 mod daemon;
 mod disk;
+mod duration;
 mod exit;
+mod history;
+mod local_time;
 mod logging;
 mod mount_helper;
 mod offline;
 mod output;
+mod rebuild_report;
 mod report;
+mod scrub_report;
 mod serve;
 mod size;
 

@@ -117,6 +117,7 @@ impl Helper {
             mount_point: self.mount_point,
             foreground: false,
             options: self.options,
+            allow_faults: false,
             log_file: None,
             background_process: false,
         };

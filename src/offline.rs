@@ -2,9 +2,11 @@
 //! and nothing is changed.
 
 use crate::report::{Health, NodeHealth, NodeReport, SpaceReport, VolumeReport};
+use crate::scrub_report::{DataErrorsReport, ScrubReport};
 use redoubt_volume::error::VolumeError;
 use redoubt_volume::format::superblock::{SLOT_BYTES, SLOTS, Superblock, SuperblockError};
 use redoubt_volume::io::address_book::{Address, AddressBook};
+use redoubt_volume::io::scrub_record::ScrubRecord;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -43,6 +45,7 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
         .map(|(index, ((address, path), found))| node(index, address, path, found, newest))
         .collect();
     let log = nodes.iter().filter_map(|node| node.log).sum();
+    let record = ScrubRecord::read(volume);
     Ok(VolumeReport {
         id: book.volume.to_string(),
         path: volume.display().to_string(),
@@ -62,11 +65,14 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
         vdl: None,
         recovery_ms: None,
         nodes,
-        rebuild: None,
         space: SpaceReport {
             log: Some(log),
             ..SpaceReport::default()
         },
+        since_ms: None,
+        faults: Vec::new(),
+        scrub: record.as_ref().map(ScrubReport::from),
+        data_errors: record.map(|record| DataErrorsReport::from(&record.data_errors)),
     })
 }
 
@@ -105,13 +111,18 @@ fn node(
         path: path.display().to_string(),
         state,
         reason,
+        action: state.state().action().map(str::to_owned),
         scl: None,
         log: log_bytes(path),
         live: None,
         checksum_errors: None,
         damaged_blocks: None,
         repaired_blocks: None,
+        read_errors: None,
+        write_errors: None,
+        since_ms: None,
         rebuild: None,
+        successor: None,
     }
 }
 
@@ -127,7 +138,10 @@ fn judge(
         .map(|entry| entry.incarnation);
     let reason = match found {
         Err(Unread::Missing(error)) => format!("its superblock cannot be read: {error}"),
-        Err(Unread::Damaged) => "its superblock does not check".into(),
+        Err(Unread::Damaged) => {
+            let reason = "its superblock does not check".into();
+            return (NodeHealth::Failed, Some(reason));
+        }
         Err(Unread::Newer(version)) => format!("its format version {version} is newer"),
         Ok(found) if found.config.volume != newest.config.volume => {
             format!("its directory belongs to volume {}", found.config.volume)
@@ -144,7 +158,7 @@ fn judge(
         }
         Ok(_) => return (NodeHealth::Up, None),
     };
-    (NodeHealth::Down, Some(reason))
+    (NodeHealth::Missing, Some(reason))
 }
 
 /// Bytes that a node's log takes on its disk, if it can be listed.

@@ -35,6 +35,16 @@ struct Envelope<'a, T> {
     body: &'a T,
 }
 
+/// The frame of one of many JSON objects.
+#[derive(Serialize)]
+struct Item<'a, T> {
+    schema: u32,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
 impl Output {
     /// As the user asked.
     pub(crate) fn new(global: &Global) -> Output {
@@ -76,6 +86,24 @@ impl Output {
         }
         let mut out = io::stdout().lock();
         writeln!(out, "{}", json_text(command, body)?)?;
+        out.flush()
+    }
+
+    /// Prints one of many JSON objects of a kind, a line each; nothing without `--json`.
+    ///
+    /// # Errors
+    /// What standard output says.
+    pub(crate) fn json_line(self, kind: &str, body: &impl Serialize) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let item = Item {
+            schema: SCHEMA,
+            kind,
+            body,
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", serde_json::to_string(&item)?)?;
         out.flush()
     }
 

@@ -1,9 +1,10 @@
 //! What `status` says of a volume, as plain data: the JSON of the command, of the control socket
 //! and of the mount's `.redoubt/status` is this and nothing else.
 
-use redoubt_volume::status::{
-    NodeState, NodeStatus, RebuildFigures, ScrubReport, VolumeState, VolumeStatus,
-};
+use crate::control::fault::FaultReport;
+use crate::rebuild_report::RebuildReport;
+use crate::scrub_report::{DataErrorsReport, ScrubReport};
+use redoubt_volume::status::{NodeState, NodeStatus, SuccessorStatus, VolumeState, VolumeStatus};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -39,28 +40,43 @@ impl Health {
     }
 }
 
-/// State of a node. Offline: `up` was found in its directory, `down` was not.
+/// State of a node. Offline: `up` was found in its directory, `missing` was not, `failed` was there
+/// and cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum NodeHealth {
     /// Holds everything.
     Up,
+    /// Holds everything and answers far more slowly than the others.
+    Slow,
     /// Catching up.
     Lagging,
     /// Being filled.
     Rebuilding,
-    /// Gone or fenced.
-    Down,
+    /// Without space, takes no writes.
+    Full,
+    /// Fenced until it is made anew.
+    Failed,
+    /// Not there.
+    Missing,
 }
 
 impl NodeHealth {
     /// Its word, as in JSON.
     pub(crate) fn word(self) -> &'static str {
+        self.state().word()
+    }
+
+    /// The same, as the volume says it.
+    pub(crate) fn state(self) -> NodeState {
         match self {
-            NodeHealth::Up => NodeState::Up.word(),
-            NodeHealth::Lagging => NodeState::Lagging.word(),
-            NodeHealth::Rebuilding => NodeState::Rebuilding.word(),
-            NodeHealth::Down => NodeState::Down.word(),
+            NodeHealth::Up => NodeState::Up,
+            NodeHealth::Slow => NodeState::Slow,
+            NodeHealth::Lagging => NodeState::Lagging,
+            NodeHealth::Rebuilding => NodeState::Rebuilding,
+            NodeHealth::Full => NodeState::Full,
+            NodeHealth::Failed => NodeState::Failed,
+            NodeHealth::Missing => NodeState::Missing,
         }
     }
 }
@@ -78,6 +94,8 @@ pub(crate) struct NodeReport {
     pub state: NodeHealth,
     /// What is wrong with it: one sentence.
     pub reason: Option<String>,
+    /// What to do about it.
+    pub action: Option<String>,
     /// Its highest SCL.
     pub scl: Option<u64>,
     /// Bytes of its log files.
@@ -90,47 +108,30 @@ pub(crate) struct NodeReport {
     pub damaged_blocks: Option<u64>,
     /// Blocks of it that were written anew from another copy.
     pub repaired_blocks: Option<u64>,
+    /// Reads of its disk that failed since the volume was opened.
+    pub read_errors: Option<u64>,
+    /// Writes and syncs of its disk that failed since then.
+    pub write_errors: Option<u64>,
+    /// Since when it is in its state, if the event history says: milliseconds since 1970, UTC.
+    pub since_ms: Option<u64>,
     /// How far it is filled, while it is.
     pub rebuild: Option<RebuildReport>,
+    /// The directory that is being filled to take its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<SuccessorReport>,
 }
 
-/// How far nodes are filled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RebuildReport {
-    /// Bytes of blocks that are there.
-    pub done: u64,
-    /// Bytes of blocks that are to be there, about.
-    pub total: u64,
-    /// Bytes a second, smoothed.
-    pub rate: u64,
-    /// How long it takes yet, if that can be said.
-    pub eta_seconds: Option<u64>,
-}
-
-impl RebuildReport {
-    /// All of these together, which go on side by side; none when there are none.
-    fn sum(all: impl Iterator<Item = RebuildReport>) -> Option<RebuildReport> {
-        all.reduce(|one, other| RebuildReport {
-            done: one.done + other.done,
-            total: one.total + other.total,
-            rate: one.rate + other.rate,
-            eta_seconds: one
-                .eta_seconds
-                .zip(other.eta_seconds)
-                .map(|(a, b)| a.max(b)),
-        })
-    }
-}
-
-impl From<RebuildFigures> for RebuildReport {
-    fn from(figures: RebuildFigures) -> RebuildReport {
-        RebuildReport {
-            done: figures.done_bytes,
-            total: figures.total_bytes,
-            rate: figures.bytes_per_second,
-            eta_seconds: figures.time_left.map(|time| time.as_secs()),
-        }
-    }
+/// A directory that is being filled to take a node's place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SuccessorReport {
+    /// The directory.
+    pub path: String,
+    /// Its state.
+    pub state: NodeHealth,
+    /// What is wrong with it: one sentence.
+    pub reason: Option<String>,
+    /// How far it is filled, while it is.
+    pub rebuild: Option<RebuildReport>,
 }
 
 /// Bytes of a volume.
@@ -177,46 +178,17 @@ pub(crate) struct VolumeReport {
     pub recovery_ms: Option<u64>,
     /// The nodes.
     pub nodes: Vec<NodeReport>,
-    /// How far those that lack something are filled, while there are any.
-    pub rebuild: Option<RebuildReport>,
     /// Its space.
     pub space: SpaceReport,
-}
-
-/// What a scrub found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ScrubFindings {
-    /// Blocks that exist.
-    pub blocks: u64,
-    /// Copies of them that were read.
-    pub copies: u64,
-    /// Copies that did not check.
-    pub damaged: u64,
-    /// Copies that checked, and were not what most of the others are.
-    pub differing: u64,
-    /// Of both, those that are right now.
-    pub repaired: u64,
-    /// Segments that had lost changes, and are being filled anew.
-    pub refilled: u64,
-    /// What is still bad, or could not be decided.
-    pub unresolved: u64,
-    /// Blocks that could not be compared, since they were being changed.
-    pub changing: u64,
-}
-
-impl From<ScrubReport> for ScrubFindings {
-    fn from(report: ScrubReport) -> ScrubFindings {
-        ScrubFindings {
-            blocks: report.blocks,
-            copies: report.copies,
-            damaged: report.damaged,
-            differing: report.differing,
-            repaired: report.repaired,
-            refilled: report.refilled,
-            unresolved: report.unresolved,
-            changing: report.changing,
-        }
-    }
+    /// Since when it is in its state, if the event history says: milliseconds since 1970, UTC.
+    pub since_ms: Option<u64>,
+    /// What is made to happen to its nodes (`redoubt fault`): no failures of their own.
+    #[serde(default)]
+    pub faults: Vec<FaultReport>,
+    /// Its scrubs.
+    pub scrub: Option<ScrubReport>,
+    /// Blocks that no copy can be proved of.
+    pub data_errors: Option<DataErrorsReport>,
 }
 
 /// A JSON answer that is about one volume.
@@ -230,7 +202,6 @@ impl VolumeReport {
     /// The report of a volume that this process serves.
     pub(crate) fn of_mounted(status: &VolumeStatus, mountpoint: Option<&Path>) -> VolumeReport {
         let (meaning, action) = status.explanation.clone().unzip();
-        let rebuilds = status.nodes.iter().filter_map(|node| node.rebuild);
         VolumeReport {
             id: status.id.to_string(),
             path: status.path.display().to_string(),
@@ -247,13 +218,27 @@ impl VolumeReport {
             vdl: Some(status.vdl.0),
             recovery_ms: u64::try_from(status.recovery.as_millis()).ok(),
             nodes: status.nodes.iter().map(NodeReport::from).collect(),
-            rebuild: RebuildReport::sum(rebuilds.map(RebuildReport::from)),
             space: SpaceReport {
                 written: Some(status.written_bytes),
                 live: Some(status.live_bytes),
                 log: Some(status.log_bytes),
             },
+            since_ms: None,
+            faults: Vec::new(),
+            scrub: Some(ScrubReport::from(&status.scrub)),
+            data_errors: Some(DataErrorsReport::from(&status.data_errors)),
         }
+    }
+
+    /// Adds what is made to happen. Where that is all that is wrong, nothing is to be done about it.
+    pub(crate) fn tell_faults(&mut self, faults: Vec<FaultReport>) {
+        let is_meant = |node: &NodeReport| faults.iter().any(|f| f.nodes.contains(&node.id));
+        let mut not_up = self.nodes.iter().filter(|n| n.state != NodeHealth::Up);
+        if !faults.is_empty() && self.action.is_some() && not_up.all(is_meant) {
+            let ends = "none needed: what was asked for ends by itself, or with 'redoubt fault VOLUME clear --all'";
+            self.action = Some(ends.to_owned());
+        }
+        self.faults = faults;
     }
 
     /// The volume's name for people: the last part of its path.
@@ -264,8 +249,8 @@ impl VolumeReport {
 
     /// Nodes that hold everything.
     pub(crate) fn nodes_up(&self) -> usize {
-        let up = |node: &&NodeReport| node.state == NodeHealth::Up;
-        self.nodes.iter().filter(up).count()
+        let whole = |node: &&NodeReport| node.state.state().is_whole();
+        self.nodes.iter().filter(whole).count()
     }
 }
 
@@ -277,12 +262,28 @@ impl From<&NodeStatus> for NodeReport {
             path: status.path.display().to_string(),
             state: status.state.into(),
             reason: status.reason.clone(),
+            action: status.action.clone(),
             scl: Some(status.scl.0),
             log: Some(status.log_bytes),
             live: Some(status.live_bytes),
             checksum_errors: Some(status.checksum_errors),
             damaged_blocks: Some(status.repairs.damaged_blocks),
             repaired_blocks: Some(status.repairs.repaired_blocks),
+            read_errors: Some(status.read_errors),
+            write_errors: Some(status.write_errors),
+            since_ms: None,
+            rebuild: status.rebuild.map(RebuildReport::from),
+            successor: status.successor.as_ref().map(SuccessorReport::from),
+        }
+    }
+}
+
+impl From<&SuccessorStatus> for SuccessorReport {
+    fn from(status: &SuccessorStatus) -> SuccessorReport {
+        SuccessorReport {
+            path: status.path.display().to_string(),
+            state: status.state.into(),
+            reason: status.reason.clone(),
             rebuild: status.rebuild.map(RebuildReport::from),
         }
     }
@@ -304,9 +305,12 @@ impl From<NodeState> for NodeHealth {
     fn from(state: NodeState) -> NodeHealth {
         match state {
             NodeState::Up => NodeHealth::Up,
+            NodeState::Slow => NodeHealth::Slow,
             NodeState::Lagging => NodeHealth::Lagging,
             NodeState::Rebuilding => NodeHealth::Rebuilding,
-            NodeState::Down => NodeHealth::Down,
+            NodeState::Full => NodeHealth::Full,
+            NodeState::Failed => NodeHealth::Failed,
+            NodeState::Missing => NodeHealth::Missing,
         }
     }
 }
@@ -314,8 +318,9 @@ impl From<NodeState> for NodeHealth {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::control::fault::FaultForm;
 
-    /// A mounted volume with one node down.
+    /// A mounted volume with one node missing.
     pub(crate) fn example() -> VolumeReport {
         let node = |index: usize| NodeReport {
             id: format!("{}{}", ["a", "b", "c"][index / 2], index % 2 + 1),
@@ -323,23 +328,31 @@ pub(crate) mod tests {
             path: format!("/v/demo/nodes/{index}"),
             state: NodeHealth::Up,
             reason: None,
+            action: None,
             scl: Some(184_467),
             log: Some(1 << 20),
             live: Some(1 << 19),
             checksum_errors: Some(0),
             damaged_blocks: Some(0),
             repaired_blocks: Some(0),
+            read_errors: Some(0),
+            write_errors: Some(0),
+            since_ms: None,
             rebuild: None,
+            successor: None,
         };
         let mut nodes: Vec<_> = (0..6).map(node).collect();
-        nodes[3].state = NodeHealth::Down;
+        nodes[3].state = NodeHealth::Missing;
         nodes[3].reason = Some("its directory is gone".into());
+        nodes[3].action = Some("bring it back".into());
+        nodes[3].write_errors = Some(4);
+        nodes[3].since_ms = Some(1_795_160_000_000);
         VolumeReport {
             id: "00112233445566778899aabbccddeeff".into(),
             path: "/v/demo".into(),
             size: 10 << 30,
             state: Health::Degraded,
-            status: Some("node b2 is down: its directory is gone.".into()),
+            status: Some("node b2 is missing: its directory is gone.".into()),
             action: Some("none needed.".into()),
             mountpoint: Some("/mnt/demo".into()),
             pid: Some(7),
@@ -350,13 +363,35 @@ pub(crate) mod tests {
             vdl: Some(184_467),
             recovery_ms: Some(12),
             nodes,
-            rebuild: None,
             space: SpaceReport {
                 written: Some(5 << 20),
                 live: Some(3 << 20),
                 log: Some(6 << 20),
             },
+            since_ms: Some(1_795_160_000_000),
+            faults: Vec::new(),
+            scrub: Some(ScrubReport::default()),
+            data_errors: Some(DataErrorsReport::default()),
         }
+    }
+
+    #[test]
+    fn nothing_is_to_be_done_about_what_was_asked_for() {
+        let fault = |node: &str| FaultReport {
+            id: 1,
+            fault: FaultForm::NodeDown,
+            nodes: vec![node.to_owned()],
+            left_ms: 1000,
+        };
+        let action = |faults: Vec<FaultReport>| {
+            let mut report = example();
+            report.action = Some("bring it back".into());
+            report.tell_faults(faults);
+            report.action.unwrap()
+        };
+        assert_eq!(action(Vec::new()), "bring it back");
+        assert_eq!(action(vec![fault("a1")]), "bring it back");
+        assert!(action(vec![fault("a1"), fault("b2")]).contains("ends by itself"));
     }
 
     #[test]
@@ -365,9 +400,10 @@ pub(crate) mod tests {
         for health in [Healthy, Degraded, ReadOnly, Unreadable, Offline].map(Health::from) {
             assert_eq!(serde_json::to_value(health).unwrap(), health.word());
         }
-        use NodeState::{Down, Lagging, Rebuilding, Up};
-        for health in [Up, Lagging, Rebuilding, Down].map(NodeHealth::from) {
-            assert_eq!(serde_json::to_value(health).unwrap(), health.word());
+        for state in NodeState::ALL {
+            let health = NodeHealth::from(state);
+            assert_eq!(serde_json::to_value(health).unwrap(), state.word());
+            assert_eq!(health.word(), state.word());
         }
     }
 }

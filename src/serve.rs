@@ -1,9 +1,12 @@
 //! What the process does that serves a disk: open, mount, wait, flush, close.
 
+use crate::control::ScrubOrder;
+use crate::control::fault::{FaultReply, FaultReport, FaultRequest};
 use crate::control::server::{Server, Service};
 use crate::disk::VolumeDisk;
 use crate::exit::{Exit, Refusal};
-use crate::report::{ScrubFindings, VolumeReport};
+use crate::report::VolumeReport;
+use crate::scrub_report::ScrubReport;
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use parking_lot::{Condvar, Mutex};
@@ -11,9 +14,11 @@ use redoubt_mount::mount_point;
 use redoubt_mount::options::{self, MountOptions};
 use redoubt_mount::session::{MountRequest, Mounted, Unmount, Unmounter, mount};
 use redoubt_volume::error::IoFailure;
-use redoubt_volume::volume::{CacheMode, OpenOptions, QuorumLoss, RebuildRate, Volume};
+use redoubt_volume::volume::{
+    CacheMode, FaultError, FaultTarget, OpenOptions, QuorumLoss, RebuildRate, ScrubPolicy, Volume,
+};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +119,7 @@ fn start_control(
     let service = ControlService {
         disk: Arc::clone(disk),
         shared: Arc::clone(shared),
+        allow_faults: request.options.allow_faults,
     };
     let started = Server::start(&request.volume, Arc::new(service));
     started
@@ -199,6 +205,10 @@ fn open_options(options: &MountOptions) -> OpenOptions {
             Some(rate) => RebuildRate::BytesPerSecond(rate),
             None => RebuildRate::Adaptive,
         },
+        scrub: ScrubPolicy {
+            interval: options.scrub_interval,
+            rate: NonZeroU64::new(options.scrub_rate),
+        },
         make_anew: true,
     }
 }
@@ -271,6 +281,39 @@ fn detach(unmounter: &Unmounter) {
 struct ControlService {
     disk: Arc<VolumeDisk>,
     shared: Arc<Shared>,
+    allow_faults: bool,
+}
+
+impl ControlService {
+    fn carry_out(&self, request: &FaultRequest) -> Result<FaultReply, FaultError> {
+        let volume = self.disk.volume();
+        let mut reply = FaultReply::default();
+        match request {
+            FaultRequest::Begin {
+                fault,
+                nodes,
+                az,
+                for_ms,
+            } => {
+                let target = az.map_or(FaultTarget::Nodes(nodes.clone()), FaultTarget::Zone);
+                let interval = Duration::from_millis(*for_ms);
+                let begun = volume.begin_fault((*fault).into(), &target, interval)?;
+                reply.faults.push(begun.into());
+            }
+            FaultRequest::Corrupt { node, blocks } => {
+                reply.corrupted = volume.corrupt(node, *blocks)?;
+            }
+            FaultRequest::List => {
+                let faults = volume.faults().into_iter();
+                reply.faults = faults.map(FaultReport::from).collect();
+            }
+            FaultRequest::Clear { id } => {
+                let faults = volume.end_faults(*id)?.into_iter();
+                reply.faults = faults.map(FaultReport::from).collect();
+            }
+        }
+        Ok(reply)
+    }
 }
 
 impl Service for ControlService {
@@ -282,15 +325,43 @@ impl Service for ControlService {
         Ok(self.disk.volume().resize(bytes)?)
     }
 
-    fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
-        match self.disk.volume().scrub(rate) {
-            Ok(report) => Ok(report.into()),
-            Err(IoFailure::TooManyWaiting) => Err(Refusal::error(
-                Exit::IN_USE,
-                "the volume is being scrubbed already; wait for the end of that scrub",
-            )),
-            Err(error) => Err(error.into()),
+    fn scrub(&self, order: ScrubOrder, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubReport> {
+        let volume = self.disk.volume();
+        let is_done = match order {
+            ScrubOrder::Status => true,
+            ScrubOrder::Start => start_scrub(volume, rate)?,
+            ScrubOrder::Pause => volume.pause_scrub(true),
+            ScrubOrder::Resume if rate.is_some() => {
+                volume.set_scrub_rate(rate) && volume.pause_scrub(false)
+            }
+            ScrubOrder::Resume => volume.pause_scrub(false),
+            ScrubOrder::Cancel => volume.cancel_scrub(),
+        };
+        if !is_done {
+            return Err(Refusal::error(
+                Exit::FAILURE,
+                "no scrub is under way, so nothing was changed; start one with 'redoubt scrub'",
+            ));
         }
+        Ok(ScrubReport::from(&volume.scrub_status()))
+    }
+
+    fn replace_node(&self, node: &str, directory: &Path) -> anyhow::Result<()> {
+        Ok(self.disk.volume().replace_node(node, directory)?)
+    }
+
+    fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf> {
+        Ok(self.disk.volume().abort_replacement(node)?)
+    }
+
+    fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
+        if !self.allow_faults {
+            return Err(Refusal::error(
+                Exit::FAILURE,
+                "faults do harm to a volume, and this mount does not allow them; mount it with --allow-faults",
+            ));
+        }
+        Ok(self.carry_out(request)?)
     }
 
     fn unmount(&self) -> anyhow::Result<()> {
@@ -298,6 +369,17 @@ impl Service for ControlService {
             unmounter.unmount(Unmount::IfUnused)?;
         }
         self.shared.wait_until_closed().map_err(anyhow::Error::msg)
+    }
+}
+
+fn start_scrub(volume: &Volume, rate: Option<NonZeroU64>) -> anyhow::Result<bool> {
+    match volume.start_scrub(rate) {
+        Ok(_) => Ok(true),
+        Err(IoFailure::TooManyWaiting) => Err(Refusal::error(
+            Exit::IN_USE,
+            "the volume is being scrubbed already; wait for the end of that scrub with --wait",
+        )),
+        Err(error) => Err(error.into()),
     }
 }
 

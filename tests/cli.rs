@@ -208,6 +208,7 @@ fn a_path_that_is_no_volume_is_told_by_every_verb() {
         }
         redoubt(folder.path(), &format!("mount {target} plain")).refused(10, "not a Redoubt");
         redoubt(folder.path(), &format!("resize {target} 1G")).refused(10, "not a Redoubt");
+        redoubt(folder.path(), &format!("fault {target} list")).refused(10, "not a Redoubt");
         redoubt(folder.path(), &format!("umount {target}")).refused(10, "not mounted");
     }
     assert_eq!(listing(folder.path()).len(), 2);
@@ -249,7 +250,7 @@ fn status_of_an_unmounted_volume_comes_from_its_files() {
     std::fs::remove_dir_all(folder.path().join("demo/nodes/b2")).unwrap();
     let run = redoubt(folder.path(), "status demo");
     assert!(run.stdout.contains("OFFLINE"), "{}", run.stdout);
-    assert!(run.stdout.contains("b2 DOWN"), "{}", run.stdout);
+    assert!(run.stdout.contains("b2    MISSING"), "{}", run.stdout);
     let before = listing(folder.path());
     redoubt(folder.path(), "status demo");
     assert_eq!(listing(folder.path()), before);

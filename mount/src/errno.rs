@@ -14,6 +14,7 @@ pub(crate) fn errno(failure: IoFailure) -> Errno {
         IoFailure::QuorumLost
         | IoFailure::Unreadable
         | IoFailure::TooManyWaiting
+        | IoFailure::Cancelled
         | IoFailure::Closed
         | IoFailure::OutOfBounds => Errno::EIO,
     }

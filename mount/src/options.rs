@@ -1,6 +1,6 @@
 //! Mount options: what follows `-o`.
 
-use redoubt_volume::limits::{INDEX_BYTES, QUORUM_WAIT};
+use redoubt_volume::limits::{INDEX_BYTES, QUORUM_WAIT, SCRUB_INTERVAL, SCRUB_RATE};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -35,8 +35,14 @@ pub struct MountOptions {
     pub cache: CacheMode,
     /// `on-quorum-loss=wait`, `=fail` or seconds.
     pub quorum_wait: QuorumWait,
+    /// `allow_faults`: others may ask for faults.
+    pub allow_faults: bool,
     /// `index-memory=SIZE`: bytes of memory for the block index of all nodes.
     pub index_bytes: usize,
+    /// `scrub=INTERVAL` or `scrub=off`: how often all copies are read and compared.
+    pub scrub_interval: Option<Duration>,
+    /// `scrub-rate=SIZE`: bytes a second that such a scrub reads at most.
+    pub scrub_rate: u64,
     /// `rebuild-rate=SIZE`: bytes a second that are copied to nodes that lack something, at most;
     /// none for `rebuild-rate=adaptive`, which yields to the user's requests.
     pub rebuild_rate: Option<NonZeroU64>,
@@ -48,9 +54,12 @@ impl Default for MountOptions {
             read_only: false,
             allow_other: false,
             direct_io: false,
+            allow_faults: false,
             cache: CacheMode::WriteBack,
             quorum_wait: QuorumWait::AtMost(QUORUM_WAIT),
             index_bytes: INDEX_BYTES,
+            scrub_interval: Some(SCRUB_INTERVAL),
+            scrub_rate: SCRUB_RATE,
             rebuild_rate: None,
         }
     }
@@ -74,9 +83,11 @@ pub enum OptionError {
     },
 }
 
-const KNOWN: &str = "ro, rw, sync, allow_other, direct_io, cache=writeback, cache=writethrough, \
-                     on-quorum-loss=wait, on-quorum-loss=fail, on-quorum-loss=SECONDS, \
-                     index-memory=SIZE, rebuild-rate=adaptive, rebuild-rate=SIZE";
+const KNOWN: &str = "ro, rw, sync, allow_other, direct_io, allow_faults, \
+                     cache=writeback, cache=writethrough, on-quorum-loss=wait, \
+                     on-quorum-loss=fail, on-quorum-loss=SECONDS, index-memory=SIZE, \
+                     scrub=INTERVAL, scrub=off, scrub-rate=SIZE, rebuild-rate=adaptive, \
+                     rebuild-rate=SIZE";
 
 /// Options of every mount that say nothing to this one, or that mount(8) and systemd act on. The
 /// mount is always nosuid and nodev; mount.fuse appends `dev,suid` on its own.
@@ -128,6 +139,8 @@ impl MountOptions {
             Some(("cache", value)) => self.cache = cache(value)?,
             Some(("on-quorum-loss", value)) => self.quorum_wait = quorum_wait(value)?,
             Some(("index-memory", value)) => self.index_bytes = index_bytes(value)?,
+            Some(("scrub", value)) => self.scrub_interval = scrub_interval(value)?,
+            Some(("scrub-rate", value)) => self.scrub_rate = scrub_rate(value)?,
             Some(("rebuild-rate", value)) => self.rebuild_rate = rebuild_rate(value)?,
             _ => return self.set_flag(option),
         }
@@ -140,6 +153,7 @@ impl MountOptions {
             "rw" => self.read_only = false,
             "allow_other" => self.allow_other = true,
             "direct_io" => self.direct_io = true,
+            "allow_faults" => self.allow_faults = true,
             // What mount(8) says of it: all I/O is done synchronously.
             "sync" => self.cache = CacheMode::WriteThrough,
             "" => {}
@@ -187,6 +201,15 @@ fn index_bytes(value: &str) -> Result<usize, OptionError> {
     })
 }
 
+fn scrub_rate(value: &str) -> Result<u64, OptionError> {
+    let size = size(value).map(NonZeroU64::get);
+    size.ok_or_else(|| OptionError::Value {
+        option: "scrub-rate",
+        value: value.to_owned(),
+        takes: "bytes a second, such as 64M",
+    })
+}
+
 fn rebuild_rate(value: &str) -> Result<Option<NonZeroU64>, OptionError> {
     let refused = || OptionError::Value {
         option: "rebuild-rate",
@@ -199,7 +222,7 @@ fn rebuild_rate(value: &str) -> Result<Option<NonZeroU64>, OptionError> {
     }
 }
 
-/// Sizes are powers of 1024: `64M`, `64MiB`, `1G`, or plain bytes.
+/// Sizes are powers of 1024: `64M`, `64MiB`, `1G`, or plain bytes; not zero.
 fn size(value: &str) -> Option<NonZeroU64> {
     let digits = value.trim_end_matches(|letter: char| !letter.is_ascii_digit());
     let shift = match value[digits.len()..].to_ascii_lowercase().as_str() {
@@ -211,6 +234,33 @@ fn size(value: &str) -> Option<NonZeroU64> {
     };
     let bytes = digits.parse::<u64>().ok()?.checked_mul(1 << shift)?;
     NonZeroU64::new(bytes)
+}
+
+/// Times are seconds, or have a unit: `7d`, `12h`, `30m`, `90s`, `2w`.
+fn scrub_interval(value: &str) -> Result<Option<Duration>, OptionError> {
+    if value == "off" {
+        return Ok(None);
+    }
+    let digits = value.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let seconds = match &value[digits.len()..] {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(24 * 3600),
+        "w" => Some(7 * 24 * 3600),
+        _ => None,
+    };
+    let interval = |unit: u64| {
+        let number: u32 = digits.parse().ok()?;
+        (number > 0).then(|| Duration::from_secs(u64::from(number) * unit))
+    };
+    let interval = seconds.and_then(interval);
+    let refused = || OptionError::Value {
+        option: "scrub",
+        value: value.to_owned(),
+        takes: "off, or a time such as 7d, 12h or 30m",
+    };
+    interval.map(Some).ok_or_else(refused)
 }
 
 #[cfg(test)]
@@ -232,24 +282,33 @@ mod tests {
     #[test]
     fn our_own_options_are_read_and_the_last_wins() {
         let options = MountOptions::parse([
-            "ro,allow_other,direct_io",
-            "cache=writethrough,on-quorum-loss=wait,on-quorum-loss=5,index-memory=128M,\
-             rebuild-rate=50M",
+            "ro,allow_other,direct_io,allow_faults",
+            "cache=writethrough,on-quorum-loss=wait,on-quorum-loss=5,index-memory=128M",
+            "scrub=12h,scrub-rate=50M,rebuild-rate=70M",
         ]);
         let expected = MountOptions {
             read_only: true,
             allow_other: true,
             direct_io: true,
+            allow_faults: true,
             cache: CacheMode::WriteThrough,
             quorum_wait: QuorumWait::AtMost(Duration::from_secs(5)),
             index_bytes: 128 << 20,
-            rebuild_rate: NonZeroU64::new(50 << 20),
+            scrub_interval: Some(Duration::from_secs(12 * 3600)),
+            scrub_rate: 50 << 20,
+            rebuild_rate: NonZeroU64::new(70 << 20),
         };
         assert_eq!(options, Ok(expected));
         assert!(!parse("ro,rw").unwrap().read_only);
         assert_eq!(parse("sync").unwrap().cache, CacheMode::WriteThrough);
         let fail = parse("on-quorum-loss=fail").unwrap().quorum_wait;
         assert_eq!(fail, QuorumWait::AtMost(Duration::ZERO));
+        let interval = |list: &str| parse(list).unwrap().scrub_interval;
+        assert_eq!(interval("scrub=off"), None);
+        for (text, seconds) in [("1w", 604_800), ("2d", 172_800), ("5m", 300), ("9", 9)] {
+            let expected = Some(Duration::from_secs(seconds));
+            assert_eq!(interval(&format!("scrub={text}")), expected);
+        }
     }
 
     #[test]
@@ -275,6 +334,17 @@ mod tests {
             "index-memory=5µ",
             "rebuild-rate=0",
             "rebuild-rate=fast",
+            "scrub=",
+            "scrub=0",
+            "scrub=0d",
+            "scrub=d",
+            "scrub=7 d",
+            "scrub=1y",
+            "scrub=4294967296s",
+            "scrub=never",
+            "scrub-rate=0",
+            "scrub-rate=fast",
+            "scrub-rate=99999999999G",
         ] {
             assert!(
                 matches!(parse(bad), Err(OptionError::Value { .. })),

@@ -1,8 +1,10 @@
 //! `redoubt fsck`: reads every copy of an unmounted volume, and says what does not check.
 
+use super::scrub_text;
 use crate::cli::{Fsck, Global};
 use crate::exit::Exit;
 use crate::output::{Color, Output, note};
+use crate::scrub_report::DataErrorsReport;
 use crate::size::iec;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use redoubt_volume::geometry::BLOCK_BYTES;
@@ -23,6 +25,7 @@ struct Checked<'a> {
     blocks: u64,
     copies_read: u64,
     damage: &'a [String],
+    data_errors: DataErrorsReport,
     missing_nodes: &'a [String],
 }
 
@@ -42,6 +45,7 @@ pub(crate) fn run(fsck: &Fsck, global: &Global, output: Output) -> anyhow::Resul
         blocks: report.blocks,
         copies_read: report.copies_read,
         damage: &report.damage,
+        data_errors: DataErrorsReport::from(&report.data_errors),
         missing_nodes: &report.missing_nodes,
     };
     output.json("fsck", &checked)?;
@@ -73,6 +77,9 @@ fn outcome(report: &VerifyReport) -> Exit {
 
 fn lines(name: &str, report: &VerifyReport, output: Output) -> Vec<String> {
     let mut lines: Vec<String> = report.damage.clone();
+    let lost = DataErrorsReport::from(&report.data_errors);
+    let lost = scrub_text::data_errors(&lost).map(|line| format!("redoubt: {name}: {line}"));
+    lines.extend(lost);
     if !report.missing_nodes.is_empty() {
         lines.push(format!(
             "redoubt: {} {}: not all six copies are there, so these were not compared; bring the directories back, or mount the volume to have them made again",

@@ -3,11 +3,15 @@
 mod create;
 mod destroy;
 mod doctor;
+mod events;
+mod fault;
 mod fsck;
 mod inspect;
 mod mount;
+mod node;
 mod resize;
 mod scrub;
+mod scrub_text;
 mod status;
 mod umount;
 
@@ -49,8 +53,11 @@ fn dispatch(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Mount(mount) => mount::run(&cli.global, mount, output),
         Command::Umount(umount) => umount::run(umount, output),
         Command::Status(status) => status::run(status, &cli.global, output),
+        Command::Events(events) => events::run(events, output),
         Command::Resize(resize) => resize::run(resize, output),
-        Command::Scrub(scrub) => scrub::run(scrub, output),
+        Command::Scrub(scrub) => scrub::run(scrub, &cli.global, output),
+        Command::Node(node) => node::run(node, output),
+        Command::Fault(fault) => fault::run(fault, output),
         Command::Fsck(fsck) => fsck::run(fsck, &cli.global, output),
         Command::Inspect(inspect) => inspect::run(inspect, output),
         Command::Destroy(destroy) => destroy::run(destroy, output),

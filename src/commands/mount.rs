@@ -53,6 +53,7 @@ fn in_background_process(mount: &Mount) -> Exit {
 
 fn request(mount: &Mount) -> anyhow::Result<ServeRequest> {
     let lists = mount.options.iter().map(String::as_str);
+    let lists = lists.chain(mount.allow_faults.then_some("allow_faults"));
     let place = &mount.mount_point;
     Ok(ServeRequest {
         volume: super::existing_volume(&mount.volume)?,
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn the_greeting_says_what_is_where_and_what_is_wrong() {
         let expected = "redoubt: demo is mounted at /mnt/demo (10 GiB, 5/6 nodes, recovered in 12 ms)\n\
-                        redoubt: node b2 is down: its directory is gone.";
+                        redoubt: node b2 is missing: its directory is gone.";
         assert_eq!(greeting(&example()), expected);
     }
 }

@@ -12,13 +12,14 @@ const ANSWER_BYTES: usize = 4 << 20;
 
 impl Request {
     /// How long the answer may take: flushing waits for the quorum.
-    fn patience(self) -> Duration {
+    fn patience(&self) -> Duration {
         match self {
-            Request::Status => Duration::from_secs(10),
-            Request::Resize { .. } => Duration::from_secs(90),
-            // Terabytes at a low rate; when the process ends, so does the wait.
-            Request::Scrub { .. } => Duration::from_secs(365 * 24 * 3600),
-            Request::Unmount => Duration::from_secs(600),
+            Request::Status | Request::Scrub { .. } => Duration::from_secs(10),
+            Request::Resize { .. }
+            | Request::ReplaceNode { .. }
+            | Request::AbortReplacement { .. } => Duration::from_secs(90),
+            // Corrupting the most blocks that may be: a look at the six copies of each.
+            Request::Fault(_) | Request::Unmount => Duration::from_secs(600),
         }
     }
 }

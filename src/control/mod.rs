@@ -6,18 +6,27 @@
 //! <- {"schema":1,"command":"status","volume":{...}}
 //! -> {"command":"resize","bytes":21474836480}
 //! <- {"schema":1,"command":"resize","size":21474836480}
-//! -> {"command":"scrub","rate":null}
-//! <- {"schema":1,"command":"scrub","blocks":640,...}  when every copy was read and compared
+//! -> {"command":"scrub","order":"start","rate":null}
+//! <- {"schema":1,"command":"scrub","running":{...},...}  at once: whoever waits asks again
+//! -> {"command":"replace-node","node":"b2","directory":"/disk9/node"}
+//! <- {"schema":1,"command":"replace-node","node":"b2","directory":"/disk9/node"}  it is being filled
+//! -> {"command":"abort-replacement","node":"b2"}
+//! <- {"schema":1,"command":"abort-replacement","node":"b2","directory":"/disk9/node"}
+//! -> {"command":"fault","action":"list"}               see `fault`
+//! <- {"schema":1,"command":"fault","faults":[],"corrupted":0}
 //! -> {"command":"unmount"}
 //! <- {"schema":1,"command":"unmount","pid":4711}      once everything is flushed and unmounted
 //! <- {"schema":1,"error":{"code":2,"message":"..."}}  to what cannot be done
 //! ```
 
 pub(crate) mod client;
+pub(crate) mod fault;
 pub(crate) mod server;
 
+use self::fault::{FaultReply, FaultRequest};
 use crate::exit::{Exit, Refusal};
-use crate::report::{SCHEMA, ScrubFindings, VolumeReport};
+use crate::report::{SCHEMA, VolumeReport};
+use crate::scrub_report::ScrubReport;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read};
 use std::num::NonZeroU64;
@@ -28,8 +37,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const SOCKET_NAME: &str = "control.sock";
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
 pub(crate) enum Request {
     /// How the volume is.
     Status,
@@ -38,18 +47,52 @@ pub(crate) enum Request {
         /// Bytes of the disk.
         bytes: u64,
     },
-    /// Read and compare every copy, and mend what is bad.
+    /// Read and compare every copy, and mend what is bad; or say how far that is.
     Scrub {
-        /// Bytes a second that are read at most.
+        /// What to do.
+        #[serde(default)]
+        order: ScrubOrder,
+        /// Bytes a second that are read at most; of a start and of going on.
         rate: Option<NonZeroU64>,
     },
+    /// Fill a new directory that is to take a node's place.
+    ReplaceNode {
+        /// The node's name.
+        node: String,
+        /// The directory, absolute.
+        directory: PathBuf,
+    },
+    /// Call that off.
+    AbortReplacement {
+        /// The node's name.
+        node: String,
+    },
+    /// Have something happen to nodes.
+    Fault(FaultRequest),
     /// Flush, unmount, end.
     Unmount,
 }
 
+/// What to do about scrubs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ScrubOrder {
+    /// Start one.
+    #[default]
+    Start,
+    /// Say how it is.
+    Status,
+    /// Have the one under way wait.
+    Pause,
+    /// Have it go on.
+    Resume,
+    /// End it where it is.
+    Cancel,
+}
+
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "lowercase")]
+#[serde(tag = "command", rename_all = "kebab-case")]
 pub(crate) enum Reply {
     /// How the volume is.
     Status {
@@ -61,8 +104,24 @@ pub(crate) enum Reply {
         /// Bytes of the disk.
         size: u64,
     },
-    /// Every copy was read and compared.
-    Scrub(ScrubFindings),
+    /// How the volume's scrubs are, now that it was done.
+    Scrub(Box<ScrubReport>),
+    /// The directory is being filled.
+    ReplaceNode {
+        /// The node's name.
+        node: String,
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// It was called off, and the directory removed.
+    AbortReplacement {
+        /// The node's name.
+        node: String,
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Faults were begun, named or ended.
+    Fault(FaultReply),
     /// Everything is flushed and unmounted; the process is about to end.
     Unmount {
         /// The process.

@@ -1,23 +1,25 @@
 //! The server's side of the control socket: a few threads that answer one client each.
 
-use super::{Answer, Reply, Request, SocketPath, read_line};
+use super::fault::{FaultReply, FaultRequest};
+use super::{Answer, Reply, Request, ScrubOrder, SocketPath, read_line};
 use crate::exit::{Exit, Refusal};
-use crate::report::{ScrubFindings, VolumeReport};
+use crate::report::VolumeReport;
+use crate::scrub_report::ScrubReport;
 use parking_lot::RwLock;
 use std::io::{self, BufRead, BufReader, Write};
 use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Bytes of a request; the longest real one has 48.
-const REQUEST_BYTES: usize = 1024;
+/// Bytes of a request: one with the longest path (PATH_MAX), and each of its bytes escaped.
+const REQUEST_BYTES: usize = 32 << 10;
 /// How long a client may be silent, or not read, before it is dropped: it holds one of the threads.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
-/// Clients that are answered at the same time: one that unmounts, one that scrubs, one that is
+/// Clients that are answered at the same time: one that unmounts, one that resizes, one that is
 /// slow, and two more.
 const THREADS: usize = 5;
 /// How long the end of the process waits for answers that are being sent.
@@ -34,11 +36,29 @@ pub(crate) trait Service: Send + Sync {
     /// Why it kept its size.
     fn resize(&self, bytes: u64) -> anyhow::Result<()>;
 
-    /// Reads and compares every copy; returns when that is done.
+    /// Starts to read and compare every copy, or does something about that; returns at once.
     ///
     /// # Errors
-    /// Why it was not begun, or not ended.
-    fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings>;
+    /// Why it was not done.
+    fn scrub(&self, order: ScrubOrder, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubReport>;
+
+    /// Begins to fill a directory that is to take a node's place.
+    ///
+    /// # Errors
+    /// Why it was not begun.
+    fn replace_node(&self, node: &str, directory: &Path) -> anyhow::Result<()>;
+
+    /// Calls that off; the directory that was removed.
+    ///
+    /// # Errors
+    /// Why it goes on.
+    fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf>;
+
+    /// Begins, names or ends faults.
+    ///
+    /// # Errors
+    /// Why that cannot be, or must not.
+    fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply>;
 
     /// Flushes and unmounts; returns when both are done.
     ///
@@ -148,7 +168,17 @@ fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {
         Request::Resize { bytes } => service
             .resize(bytes)
             .map(|()| Reply::Resize { size: bytes }),
-        Request::Scrub { rate } => service.scrub(rate).map(Reply::Scrub),
+        Request::Scrub { order, rate } => {
+            let done = service.scrub(order, rate);
+            done.map(|report| Reply::Scrub(Box::new(report)))
+        }
+        Request::ReplaceNode { node, directory } => service
+            .replace_node(&node, &directory)
+            .map(|()| Reply::ReplaceNode { node, directory }),
+        Request::AbortReplacement { node } => service
+            .abort_replacement(&node)
+            .map(|directory| Reply::AbortReplacement { node, directory }),
+        Request::Fault(request) => service.fault(&request).map(Reply::Fault),
         Request::Unmount => service.unmount().map(|()| Reply::Unmount {
             pid: std::process::id(),
         }),
@@ -182,12 +212,30 @@ mod tests {
             Ok(())
         }
 
-        fn scrub(&self, rate: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
-            anyhow::ensure!(rate.is_none(), "another scrub is under way");
-            Ok(ScrubFindings {
-                blocks: 640,
-                ..ScrubFindings::default()
+        fn scrub(
+            &self,
+            order: ScrubOrder,
+            rate: Option<NonZeroU64>,
+        ) -> anyhow::Result<ScrubReport> {
+            anyhow::ensure!(order == ScrubOrder::Status, "another scrub is under way");
+            Ok(ScrubReport {
+                next: rate.map(NonZeroU64::get),
+                ..ScrubReport::default()
             })
+        }
+
+        fn replace_node(&self, node: &str, _: &Path) -> anyhow::Result<()> {
+            anyhow::ensure!(node == "b2", "no such node");
+            Ok(())
+        }
+
+        fn abort_replacement(&self, _: &str) -> anyhow::Result<PathBuf> {
+            Ok(PathBuf::from("/new"))
+        }
+
+        fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
+            anyhow::ensure!(*request == FaultRequest::List, "not allowed");
+            Ok(FaultReply::default())
         }
 
         fn unmount(&self) -> anyhow::Result<()> {
@@ -232,17 +280,53 @@ mod tests {
     }
 
     #[test]
-    fn a_scrub_is_answered_with_what_it_found() {
+    fn an_order_about_scrubs_is_answered_at_once() {
         with_server(|volume| {
-            let rate = None;
-            let found = client::request(volume, Request::Scrub { rate }).unwrap();
-            let Some(Reply::Scrub(findings)) = found else {
+            let rate = NonZeroU64::new(7);
+            let order = ScrubOrder::Status;
+            let found = client::request(volume, Request::Scrub { order, rate }).unwrap();
+            let Some(Reply::Scrub(report)) = found else {
                 panic!("{found:?}");
             };
-            assert_eq!(findings.blocks, 640);
-            let rate = NonZeroU64::new(1 << 20);
-            let refused = client::request(volume, Request::Scrub { rate }).unwrap_err();
-            assert_eq!(refused.to_string(), "another scrub is under way");
+            assert_eq!(report.next, Some(7));
+            // As programs of before there were orders ask.
+            let refused = raw(volume, b"{\"command\":\"scrub\",\"rate\":null}");
+            assert!(refused.contains("another scrub is under way"), "{refused}");
+        });
+    }
+
+    #[test]
+    fn a_replacement_names_its_node_and_directory() {
+        with_server(|volume| {
+            let replace = |node: &str| Request::ReplaceNode {
+                node: node.to_owned(),
+                directory: PathBuf::from("/new"),
+            };
+            let (node, directory) = ("b2".to_owned(), PathBuf::from("/new"));
+            let begun = client::request(volume, replace("b2")).unwrap();
+            let expected = Reply::ReplaceNode { node, directory };
+            assert_eq!(begun, Some(expected));
+            let refused = client::request(volume, replace("b9")).unwrap_err();
+            assert_eq!(refused.to_string(), "no such node");
+            let answer = raw(
+                volume,
+                b"{\"command\":\"abort-replacement\",\"node\":\"b2\"}\n",
+            );
+            assert!(
+                answer.contains(r#""node":"b2","directory":"/new""#),
+                "{answer}"
+            );
+        });
+    }
+
+    #[test]
+    fn a_fault_is_asked_for_by_its_own_words() {
+        with_server(|volume| {
+            let ask = |request| client::request(volume, Request::Fault(request));
+            let listed = ask(FaultRequest::List).unwrap();
+            assert_eq!(listed, Some(Reply::Fault(FaultReply::default())));
+            let refused = ask(FaultRequest::Clear { id: Some(3) }).unwrap_err();
+            assert_eq!(refused.to_string(), "not allowed");
         });
     }
 
@@ -285,7 +369,7 @@ mod tests {
                 assert!(error.message.starts_with("the request is not understood"));
             }
             let refused = raw(volume, &vec![b'x'; REQUEST_BYTES + 1]);
-            assert!(refused.contains("longer than 1024 bytes"), "{refused}");
+            assert!(refused.contains("longer than 32768 bytes"), "{refused}");
             assert_eq!(raw(volume, b""), "");
             assert!(client::request(volume, Request::Status).unwrap().is_some());
         });

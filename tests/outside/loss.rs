@@ -1,8 +1,8 @@
 //! Nodes that go away under a mounted disk, and come back or are made again.
 
 use crate::support::{
-    LoopDevice, Mounted, TempVolume, await_that, fuse, pattern, read_direct, redoubt, root, shell,
-    temp_directory,
+    LoopDevice, Mounted, SetWhenDropped, TempVolume, await_that, fuse, pattern, read_direct,
+    redoubt, root, shell, temp_directory,
 };
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -74,15 +74,6 @@ fn the_nodes_that_returned_hold_everything() {
     volume.bring_back("zone-c/disk2");
     volume.await_healthy();
     write(&mounted, 3);
-}
-
-/// Ends the writing also where the test fails: the scope waits for its threads.
-struct SetWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for SetWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

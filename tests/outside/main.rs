@@ -8,13 +8,23 @@ mod access;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod file_systems;
+#[cfg(test)]
+mod full_node;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
 mod placement;
+#[cfg(test)]
+mod quorum;
+#[cfg(test)]
+mod replacement;
 #[cfg(test)]
 mod space;
 #[cfg(test)]

@@ -80,6 +80,21 @@ impl VolumeConfig {
         )
     }
 
+    /// The address of the directory that is being filled to take this node's place.
+    pub fn successor(&self, node: NodeId) -> NodeId {
+        NodeId(self.nodes.len() as u16 + node.0)
+    }
+
+    /// Whether this is the address of a successor.
+    pub fn is_successor(&self, node: NodeId) -> bool {
+        node.index() >= self.nodes.len()
+    }
+
+    /// The node whose place an address has, or is to take.
+    pub fn seat(&self, node: NodeId) -> NodeId {
+        NodeId(node.0 % self.nodes.len() as u16)
+    }
+
     fn nodes_in_zone(&self, zone: ZoneId) -> Vec<NodeId> {
         self.node_ids()
             .filter(|node| self.nodes[node.index()].zone == zone)

@@ -18,6 +18,8 @@ pub struct Outcome {
     pub completed: Vec<(Ticket, Result<Answer, IoFailure>)>,
     /// The recovery's end.
     pub opened: Option<Result<(), String>>,
+    /// Nodes whose successor has taken their place; neither is there any more.
+    pub seated: Vec<NodeId>,
 }
 
 /// Writer and nodes.
@@ -25,7 +27,7 @@ pub struct Outcome {
 pub struct Embedded {
     /// The writer.
     pub writer: Writer,
-    /// The nodes that are there, by id.
+    /// The nodes that are there, by id; behind them their successors, where there are any.
     pub nodes: Vec<Option<Node>>,
 }
 
@@ -33,7 +35,7 @@ impl Embedded {
     /// Gives disk completions to their nodes. Those of a node that is gone are dropped.
     pub fn on_disk(&mut self, now: Instant, completions: Vec<(NodeId, DiskCompletion)>) {
         for (node, completion) in completions {
-            if let Some(node) = &mut self.nodes[node.index()] {
+            if let Some(node) = self.nodes.get_mut(node.index()).and_then(Option::as_mut) {
                 node.on_disk(now, completion);
             }
         }
@@ -61,10 +63,16 @@ impl Embedded {
                         outcome.completed.push((ticket, result));
                     }
                     WriterEffect::Opened(result) => outcome.opened = Some(result),
+                    WriterEffect::Seated(node) => {
+                        self.remove_both(node);
+                        outcome.seated.push(node);
+                    }
                 }
             }
-            for node in self.nodes.iter_mut().flatten() {
-                let id = node.id();
+            for (index, node) in self.nodes.iter_mut().enumerate() {
+                // A successor has the name of the node whose place it is to take.
+                let id = NodeId(index as u16);
+                let Some(node) = node else { continue };
                 while let Some(effect) = node.poll() {
                     quiet = false;
                     match effect {
@@ -79,8 +87,18 @@ impl Embedded {
         }
     }
 
+    /// A node and its successor hear nothing any more: the successor is opened as the node.
+    fn remove_both(&mut self, node: NodeId) {
+        let successor = self.writer.config().successor(node);
+        for gone in [node, successor] {
+            if let Some(place) = self.nodes.get_mut(gone.index()) {
+                *place = None;
+            }
+        }
+    }
+
     fn pass_on(&mut self, now: Instant, to: NodeId, request: Request) {
-        if let Some(node) = &mut self.nodes[to.index()] {
+        if let Some(node) = self.nodes.get_mut(to.index()).and_then(Option::as_mut) {
             node.on_request(now, request);
         }
     }

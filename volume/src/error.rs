@@ -23,6 +23,9 @@ pub enum IoFailure {
     /// More requests wait than memory is given to ([`crate::limits::PARKED_BYTES`]).
     #[error("too many requests wait already")]
     TooManyWaiting,
+    /// It was ended before it was through, by whoever asked for that.
+    #[error("it was cancelled")]
+    Cancelled,
     /// The volume is being closed.
     #[error("the volume is closed")]
     Closed,

@@ -34,7 +34,7 @@ impl NodeId {
 pub struct ZoneId(pub u8);
 
 /// A protection group: a fixed share of the disk, kept by six segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(pub u32);
 
 /// A block of the disk, counted from its start.

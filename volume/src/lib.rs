@@ -8,6 +8,7 @@
 pub mod config;
 pub mod embedded;
 pub mod error;
+pub mod event;
 pub mod format;
 pub mod geometry;
 pub mod groups_of_range;

@@ -44,6 +44,33 @@ pub const COALESCE_QUEUE: usize = 1024;
 /// Leaves of nodes that wait to be mended; more are found again by a scrub.
 pub const REPAIR_QUEUE: usize = 1024;
 
+/// How often a volume is scrubbed by itself, unless the user chooses otherwise: more often than two
+/// copies of one block rot, and seldom enough that reading everything costs no disk its life.
+pub const SCRUB_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Bytes a second that a scrub by itself reads at most, of all copies together: a fraction of what
+/// one disk gives, and still 37 TiB in a week.
+pub const SCRUB_RATE: u64 = 64 << 20;
+
+/// What a scrub goes down to while the disk is in use, unless the user chose less. The rule: each
+/// [`SCRUB_BREATH`] in which requests were answered halves its rate ([`SCRUB_RATE`] where it has no
+/// cap), down to this; each one without doubles it, up to its cap.
+pub const SCRUB_FLOOR_RATE: u64 = 4 << 20;
+
+/// How often a scrub looks whether the disk is in use.
+pub const SCRUB_BREATH: Duration = Duration::from_millis(500);
+
+/// How long after the mount a scrub that is due begins at the earliest: what else begins with the
+/// machine comes first. As long again is the time over which the scrubs of many volumes are spread.
+pub const SCRUB_AFTER_OPEN: Duration = Duration::from_secs(300);
+
+/// How often is written down where a scrub is: what is read again after a crash.
+pub const SCRUB_NOTES: Duration = Duration::from_secs(30);
+
+/// Blocks without a provable copy that are named one by one; more are counted. A disk with so many
+/// needs another answer than a list.
+pub const DATA_ERRORS: usize = 128;
+
 /// Log bytes between two checkpoints of a node's index: bounds what an open has to scan.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 
@@ -95,6 +122,10 @@ pub const CHECKPOINTS_FEWER_WHEN_FILLED: u64 = 4;
 /// long all are left in peace when none could.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long an open that was outbid by another one waits at most before it bids more, the first time:
+/// about as long as a recovery takes.
+pub const OUTBID_WAIT: Duration = Duration::from_millis(20);
+
 /// How long an answer that must come may be missing before it is asked for again: messages can be
 /// lost. Longer than a healthy disk ever takes, and some of these fit into a recovery's stall.
 pub const REPLY_PATIENCE: Duration = Duration::from_secs(2);
@@ -118,6 +149,45 @@ pub const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// within a second).
 pub const DIRECTORY_CHECK: Duration = Duration::from_millis(400);
 
+/// Bytes of each of the two files of a volume's event history: some thousand events, which is weeks
+/// of ordinary use; reading them all takes a millisecond.
+pub const EVENT_FILE_BYTES: u64 = 256 << 10;
+
+/// Bytes of an event's line: paths in what went wrong are cut off behind it.
+pub const EVENT_LINE_BYTES: usize = 512;
+
+/// Events that wait to be written into the history: two for each of a hundred nodes that go at
+/// once. More are counted and dropped: a slow disk below the history must not hold up anything.
+pub const EVENT_QUEUE: usize = 256;
+
+/// How often the volume's figures are looked at for what is worth an event.
+pub const EVENT_LOOK: Duration = Duration::from_millis(100);
+
+/// How long errors and repairs of a node are gathered into one event after the first. It doubles,
+/// up to the second figure, as long as there are more, so that a bad disk does not fill the history.
+pub const EVENT_GATHERING: Duration = Duration::from_secs(10);
+
+/// The longest that they are gathered.
+pub const LONGEST_GATHERING: Duration = Duration::from_secs(3600);
+
+/// How long closing a volume waits for the last events to be written.
+pub const EVENT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Faults that may be active at a time: more than anybody can tell apart in a status.
+pub const FAULTS: usize = 64;
+
+/// The longest time that a fault may be asked for: one that is forgotten is over the next day.
+pub const LONGEST_FAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// What congestion may add to an access at most: longer than a disk's own error recovery takes.
+pub const LONGEST_CONGESTION: Duration = Duration::from_secs(60);
+
+/// Effects that congestion holds back at most, of all nodes together; more are not delayed.
+pub const HELD_EFFECTS: usize = 4096;
+
+/// Blocks of a node that are corrupted with one request at most: each costs a look at its six copies.
+pub const CORRUPTED_BLOCKS: u32 = 100_000;
+
 /// Numbers that only rise (LSNs, frames, versions) are read back up to this: at a million
 /// a second it lasts a hundred thousand years. What is higher was not counted up to, and could
 /// not be counted on from.
@@ -128,3 +198,55 @@ pub const LARGEST_EPOCH: u64 = LARGEST_NUMBER >> 20;
 
 /// The same for extents and their files, of which a process begins far fewer than are left.
 pub const LARGEST_EXTENT: u32 = u32::MAX - (1 << 28);
+
+/// A node is slow when it takes so many times as long as the others do at the median: disks of one
+/// kind differ by two or three, and what is busy with a checkpoint by more.
+pub const SLOW_FACTOR: u32 = 8;
+
+/// No node is slow below this: less than a read waits before a second node is asked, so that nobody
+/// would notice.
+pub const SLOW_FLOOR: Duration = Duration::from_millis(20);
+
+/// How long it must be so before the node is slow: longer than a disk's own hiccups.
+pub const SLOW_AFTER: Duration = Duration::from_secs(2);
+
+/// Answers that must have been measured meanwhile: one that was late proves nothing.
+pub const SLOW_SAMPLES: u32 = 4;
+
+/// A slow node is fit again below so many times the median, or half the floor: far enough below
+/// the other threshold that none is crossed by chance.
+pub const FIT_FACTOR: u32 = 3;
+
+/// How long it must be so: longer than becoming slow takes, so that a disk that is slow now and
+/// then counts as slow.
+pub const FIT_AFTER: Duration = Duration::from_secs(10);
+
+/// What was measured so long ago says nothing of now: a disk that nobody uses is not slow.
+pub const LATENCY_MEMORY: Duration = Duration::from_secs(15);
+
+/// How often a read is asked, too, of a node that is avoided, so that its recovery is noticed: a
+/// few of them fit into the time that a judgement takes.
+pub const PROBE_EVERY: Duration = Duration::from_millis(250);
+
+/// A request that was not answered for so long is stuck, and its node slow at once: no disk that
+/// works takes as long.
+pub const STUCK_AFTER: Duration = REPLY_PATIENCE;
+
+/// A frame that was not acknowledged for so long: the node is left behind, if four others go on
+/// without it. Longer than the error recovery of a disk, after which it would go on by itself.
+pub const STUCK_GIVEN_UP: Duration = Duration::from_secs(15);
+
+/// Reads of a node that did not check, in [`DAMAGE_WINDOW`]: as many are no bad sector, but a bad
+/// disk. Others are asked first until a scrub has looked at everything.
+pub const DAMAGE_LIMIT: usize = 16;
+
+/// The time in which [`DAMAGE_LIMIT`] counts.
+pub const DAMAGE_WINDOW: Duration = Duration::from_secs(60);
+
+/// How long a node that was left behind waits before it joins again when it was left behind a
+/// little earlier, too: doubled each time, up to [`REJOIN_AFTER_MOST`]. Joining costs the others
+/// what they copy to it.
+pub const REJOIN_AFTER: Duration = Duration::from_secs(1);
+
+/// See [`REJOIN_AFTER`]; also how often a node without space is tried all the same.
+pub const REJOIN_AFTER_MOST: Duration = Duration::from_secs(30);

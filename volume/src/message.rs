@@ -63,10 +63,21 @@ pub struct BlockDigest {
 pub struct LeafDigests {
     /// Last record of the group that the node's index had taken in.
     pub applied: Lsn,
+    /// The leaf's own page did not check where it lies: it is being written anew.
+    pub index_damaged: bool,
     /// Ascending by block.
     pub blocks: Vec<BlockDigest>,
     /// The next leaf of the group that the node has anything in.
     pub next_leaf: Option<u32>,
+}
+
+/// What a node found of its own metadata: superblock, checkpoint, directories of the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetadataDigest {
+    /// Pieces that were read.
+    pub pieces: u64,
+    /// Those that did not check, and are being written anew.
+    pub damaged: u64,
 }
 
 /// From the writer to a node.
@@ -85,6 +96,9 @@ pub enum Request {
         list: TruncationList,
         /// The volume's configuration.
         config: VolumeConfig,
+        /// The node is to take a place that another directory has by that configuration: it takes
+        /// frames all the same, from this writer, who counts them for nothing.
+        as_successor: bool,
     },
     /// Append, sync, acknowledge.
     Append {
@@ -174,6 +188,13 @@ pub enum Request {
         /// Everything up to here is durable: what the node has of it is taken in first.
         vdl: Lsn,
     },
+    /// Read what an open would read, and write anew what does not check.
+    ExamineMetadata {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// Named in the answer.
+        id: RequestId,
+    },
     /// Blocks with their versions, as of now, for a node whose own are damaged.
     FetchBlocks {
         /// Epoch of the writer.
@@ -254,6 +275,7 @@ impl Request {
             | Request::Fetch { epoch, .. }
             | Request::FetchLeaves { epoch, .. }
             | Request::Examine { epoch, .. }
+            | Request::ExamineMetadata { epoch, .. }
             | Request::FetchBlocks { epoch, .. }
             | Request::Repair { epoch, .. }
             | Request::BeginCatchUp { epoch, .. }
@@ -446,6 +468,13 @@ pub enum Reply {
         id: RequestId,
         /// What the leaf holds.
         result: Result<LeafDigests, NodeFailure>,
+    },
+    /// Answer to `ExamineMetadata`.
+    MetadataExamined {
+        /// Of the request.
+        id: RequestId,
+        /// What was found.
+        result: Result<MetadataDigest, NodeFailure>,
     },
     /// Answer to `FetchBlocks`: those of the blocks that exist here and check.
     Blocks {

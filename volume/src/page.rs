@@ -55,6 +55,22 @@ impl PageBuf {
         }
     }
 
+    /// Appends pages of zeros until there are `count`, if there are not.
+    pub fn grow_to(&mut self, count: usize) {
+        let count = count.max(self.pages.len());
+        self.pages.resize(count, Page::new_zeroed());
+    }
+
+    /// Appends whole pages.
+    pub fn extend_from_pages(&mut self, pages: &[Page]) {
+        self.pages.extend_from_slice(pages);
+    }
+
+    /// All pages.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
     /// Number of pages.
     pub fn page_count(&self) -> usize {
         self.pages.len()
@@ -106,9 +122,19 @@ impl Pages {
         self.count
     }
 
+    /// Pages of the memory that this run keeps from being given back.
+    pub fn kept_pages(&self) -> usize {
+        self.buffer.page_count()
+    }
+
+    /// The pages of the run.
+    pub fn pages(&self) -> &[Page] {
+        &self.buffer.pages[self.first..self.first + self.count]
+    }
+
     /// The bytes of the run.
     pub fn bytes(&self) -> &[u8] {
-        &self.buffer.bytes()[self.first * PAGE_BYTES..(self.first + self.count) * PAGE_BYTES]
+        self.pages().as_bytes()
     }
 
     /// `count` pages from `first` on, of the same memory.

@@ -35,6 +35,23 @@ impl PageRun {
         self.end().div_ceil(PAGES) - self.first_block().0
     }
 
+    /// The run cut where a block begins.
+    pub fn by_block(&self) -> impl Iterator<Item = PageRun> + use<> {
+        let (first, end) = (self.first, self.end());
+        let blocks = first / PAGES..end.div_ceil(PAGES);
+        blocks.map(move |block| {
+            let from = first.max(block * PAGES);
+            let pages = end.min((block + 1) * PAGES) - from;
+            PageRun { first: from, pages }
+        })
+    }
+
+    /// The blocks that the run asks for all of.
+    pub fn whole_blocks(&self) -> Range<u32> {
+        let first = self.first.div_ceil(PAGES);
+        first..(self.end() / PAGES).max(first)
+    }
+
     /// Whether the run lies in a group of so many blocks.
     pub fn is_inside(&self, group_blocks: u32) -> bool {
         let end = self.first.checked_add(self.pages);
@@ -86,6 +103,9 @@ mod tests {
     fn a_run_knows_its_bytes_of_each_block() {
         let run = PageRun { first: 6, pages: 8 };
         assert_eq!((run.first_block(), run.blocks()), (GroupBlock(1), 3));
+        assert_eq!(run.whole_blocks(), 2..3);
+        let cut: Vec<_> = run.by_block().map(|run| (run.first, run.pages)).collect();
+        assert_eq!(cut, [(6, 2), (8, 4), (12, 2)]);
         let bytes = [0, 1, 2, 3].map(|block| run.bytes_in(block));
         assert_eq!(bytes, [8192..16384, 0..16384, 0..8192, 0..0]);
         assert_eq!(run.position_of(0, 8192), 0);

@@ -85,6 +85,13 @@ bugs! {
             "A segment that lacks something, or has a damaged tail, counts in a recovery.",
         ConfigurationComesBack "configuration-comes-back"
             "A configuration that an earlier writer left unfinished counts at a later open.",
+        // Membership.
+        ExchangeTooEarly "exchange-too-early"
+            "A successor takes a node's place before it holds everything.",
+        ExchangeWithoutBoth "exchange-without-both"
+            "While a node is exchanged, what it alone holds counts.",
+        SuccessorCounts "successor-counts"
+            "What a successor holds counts for the node, before it has taken its place.",
         // What a node keeps.
         ChecksumNotVerified "checksum-not-verified"
             "Pages are given as they are read.",
@@ -116,6 +123,13 @@ bugs! {
             "Garbage collection frees what is live.",
         ReusedBeforeCheckpoint "reused-before-checkpoint"
             "A file is used again though the last checkpoint names it.",
+        // How nodes are judged.
+        SlowNodeAskedFirst "slow-node-asked-first"
+            "A node that is slow is asked as soon as any other.",
+        FullNodeThrownAway "full-node-thrown-away"
+            "A node whose file system is full gives itself up.",
+        NoHysteresis "no-hysteresis"
+            "A node is slow, and fit again, as soon as it seems so.",
         // What a node is given.
         RepairFromStalePeer "repair-from-stale-peer"
             "A segment is filled from a peer that does not have everything.",
@@ -123,6 +137,15 @@ bugs! {
             "A segment that is filled keeps what its peer does not have.",
         RepairIgnoresVersion "repair-ignores-version"
             "A node writes a copy anew whatever its own version is.",
+        // What a scrub looks at.
+        ScrubSkipsLastLeaf "scrub-skips-last-leaf"
+            "A scrub ends before the last leaf of a group.",
+        MetadataNotLookedAt "metadata-not-looked-at"
+            "A node says that its metadata checks without looking.",
+        AbsenceNotCompared "absence-not-compared"
+            "A scrub takes a block that a node does not have for one that it need not have.",
+        DamageNotMended "damage-not-mended"
+            "A scrub tells damage and has nothing written anew.",
         CompleteBeforeLastLeaf "complete-before-last-leaf"
             "A segment counts as filled when the first leaves are there.",
         FilledBeforeDurable "filled-before-durable"

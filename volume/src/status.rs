@@ -1,7 +1,10 @@
 //! What a running volume says of itself: plain data, for people and for JSON.
 
-use crate::ids::{VolumeEpoch, VolumeId};
+use crate::geometry::BLOCK_BYTES;
+use crate::ids::{DiskBlock, GroupId, VolumeEpoch, VolumeId};
+use crate::limits;
 use crate::lsn::Lsn;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,27 +36,88 @@ impl VolumeState {
     }
 }
 
-/// State of one node as the writer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// State of one node as the writer sees it. Where several are true it is the one that is told
+/// last here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodeState {
     /// Holds everything and is kept up to date.
     Up,
+    /// Holds everything, and answers far more slowly than the others.
+    Slow,
     /// Is behind and catching up from what it has.
     Lagging,
     /// Had nothing and is being filled.
     Rebuilding,
-    /// Not reachable, fenced or not admitted.
-    Down,
+    /// Its file system has no space: it takes no writes, and keeps what it has.
+    Full,
+    /// A write, a sync or what it holds failed: it counts nowhere until it is made anew.
+    Failed,
+    /// Its directory is not there, or cannot be reached.
+    Missing,
 }
 
 impl NodeState {
+    /// All of them.
+    pub const ALL: [NodeState; 7] = [
+        NodeState::Up,
+        NodeState::Slow,
+        NodeState::Lagging,
+        NodeState::Rebuilding,
+        NodeState::Full,
+        NodeState::Failed,
+        NodeState::Missing,
+    ];
+
     /// The state's word in status and JSON.
     pub fn word(self) -> &'static str {
         match self {
             NodeState::Up => "up",
+            NodeState::Slow => "slow",
             NodeState::Lagging => "lagging",
             NodeState::Rebuilding => "rebuilding",
-            NodeState::Down => "down",
+            NodeState::Full => "full",
+            NodeState::Failed => "failed",
+            NodeState::Missing => "missing",
+        }
+    }
+
+    /// Whether the node holds everything that is durable.
+    pub fn is_whole(self) -> bool {
+        matches!(self, NodeState::Up | NodeState::Slow)
+    }
+
+    /// What the state means where nothing more is known.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            NodeState::Up => "it holds everything",
+            NodeState::Slow => "it answers far more slowly than the others",
+            NodeState::Lagging => "it missed some writes and is given them by the others",
+            NodeState::Rebuilding => "it had nothing and is filled by the others",
+            NodeState::Full => "the file system of its directory is full",
+            NodeState::Failed => "its disk failed",
+            NodeState::Missing => "its directory is not there",
+        }
+    }
+
+    /// What to do about it, if there is anything to be done.
+    pub fn action(self) -> Option<&'static str> {
+        match self {
+            NodeState::Up | NodeState::Lagging | NodeState::Rebuilding => None,
+            NodeState::Slow => Some(
+                "none needed: reads go to the others and writes do not wait for it; if it stays \
+                 slow, look at its disk and at what else uses it",
+            ),
+            NodeState::Full => Some(
+                "make space on its file system, or discard data: it goes on by itself and keeps \
+                 what it has",
+            ),
+            NodeState::Failed => Some(
+                "look at its disk: it is made anew by itself where three others hold everything \
+                 and its disk can be written",
+            ),
+            NodeState::Missing => {
+                Some("bring the directory back, or its parent, so that it can be made anew there")
+            }
         }
     }
 }
@@ -100,6 +164,128 @@ pub struct ScrubReport {
     pub unresolved: u64,
     /// Blocks that could not be compared, since they were being changed.
     pub changing: u64,
+    /// Pieces of nodes' metadata that did not check: superblocks, and what an open reads of the log.
+    pub metadata_damaged: u64,
+    /// Of these, those that are right now.
+    pub metadata_repaired: u64,
+}
+
+/// Where a scrub is: the leaf that it looks at next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubPlace {
+    /// The group.
+    pub group: GroupId,
+    /// The leaf.
+    pub leaf: u32,
+}
+
+/// How a scrub begins, or goes on in another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubStart {
+    /// Where.
+    pub place: ScrubPlace,
+    /// What was found before that.
+    pub report: ScrubReport,
+    /// Bytes a second that are read at most, of all copies together.
+    pub rate: Option<NonZeroU64>,
+    /// Whether it waits until it is told to go on.
+    pub is_paused: bool,
+}
+
+/// A scrub under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubProgress {
+    /// Where it is and what it has found: another process can go on with it.
+    pub at: ScrubStart,
+    /// Groups that it is through with.
+    pub groups_done: u64,
+    /// Groups that have anything in them.
+    pub groups: u64,
+    /// Bytes a second that it allows itself now; `None`: as many as the disks give.
+    pub allowance: Option<u64>,
+}
+
+/// A scrub that has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubResult {
+    /// Which of this process: they are counted from 1. Zero: of an earlier process.
+    pub number: u64,
+    /// When, in seconds since 1970.
+    pub ended_s: u64,
+    /// What it found.
+    pub report: ScrubReport,
+}
+
+/// What is known of a volume's scrubs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ScrubStatus {
+    /// The number of the one that began last in this process.
+    pub number: u64,
+    /// The one under way.
+    pub running: Option<ScrubProgress>,
+    /// When that began, in seconds since 1970.
+    pub began_s: u64,
+    /// Bytes of copies that it has read.
+    pub read_bytes: u64,
+    /// Bytes of copies that there are to read, about.
+    pub expected_bytes: u64,
+    /// Bytes a second that it read lately.
+    pub rate: u64,
+    /// The last one that ended.
+    pub last: Option<ScrubResult>,
+    /// When the next one begins by itself, in seconds since 1970.
+    pub next_s: Option<u64>,
+}
+
+impl ScrubStatus {
+    /// Percent that the one under way is through with: 100 only when it has ended.
+    pub fn percent(&self) -> u64 {
+        let done = self.read_bytes.saturating_mul(100) / self.expected_bytes.max(1);
+        done.min(99)
+    }
+
+    /// How long the one under way takes from now on at its present rate.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.expected_bytes.saturating_sub(self.read_bytes);
+        let is_going = self.running.is_some_and(|running| !running.at.is_paused);
+        (is_going && self.rate > 0).then(|| Duration::from_secs(left.div_ceil(self.rate)))
+    }
+}
+
+/// Bytes of the disk of which no copy can be proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataError {
+    /// First byte on the disk.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// The known blocks of which no copy can be proved: reading them fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataErrors {
+    /// Ascending; neighbours are one.
+    pub known: Vec<DataError>,
+    /// Blocks that were met beyond those, since the last scrub began.
+    pub more: u64,
+}
+
+impl DataErrors {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.more == 0
+    }
+
+    /// Notes a block, behind those that are known.
+    pub fn add(&mut self, block: DiskBlock) {
+        let (offset, length) = (block.0 * BLOCK_BYTES as u64, BLOCK_BYTES as u64);
+        let room = limits::DATA_ERRORS - self.known.len().min(limits::DATA_ERRORS);
+        match self.known.last_mut() {
+            Some(last) if last.offset + last.length == offset => last.length += length,
+            _ if room > 0 => self.known.push(DataError { offset, length }),
+            _ => self.more += 1,
+        }
+    }
 }
 
 /// One node.
@@ -115,16 +301,37 @@ pub struct NodeStatus {
     pub state: NodeState,
     /// What is wrong with it, if anything: one sentence.
     pub reason: Option<String>,
+    /// What to do about it, if there is anything to be done.
+    pub action: Option<String>,
     /// The highest SCL of its segments.
     pub scl: Lsn,
     /// Bytes of log files on its disk.
     pub log_bytes: u64,
     /// Bytes of its log that are needed.
     pub live_bytes: u64,
-    /// Pages that did not check since the volume was opened.
+    /// Reads of its disk that failed since the volume was opened.
+    pub read_errors: u64,
+    /// Writes and syncs of its disk that failed since then.
+    pub write_errors: u64,
+    /// Pages that did not check since then.
     pub checksum_errors: u64,
     /// What was mended of its copies.
     pub repairs: RepairFigures,
+    /// How far it is filled, while it is.
+    pub rebuild: Option<RebuildFigures>,
+    /// The directory that is to take its place.
+    pub successor: Option<SuccessorStatus>,
+}
+
+/// A directory that is being filled to take a node's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuccessorStatus {
+    /// The directory.
+    pub path: PathBuf,
+    /// Its state.
+    pub state: NodeState,
+    /// What is wrong with it, if anything: one sentence.
+    pub reason: Option<String>,
     /// How far it is filled, while it is.
     pub rebuild: Option<RebuildFigures>,
 }
@@ -140,7 +347,7 @@ pub struct VolumeStatus {
     pub disk_bytes: u64,
     /// Health.
     pub state: VolumeState,
-    /// What the state means and what to do, when it is not healthy: one sentence each.
+    /// What is wrong and what to do, when not every node is up: one sentence each.
     pub explanation: Option<(String, String)>,
     /// The writer's epoch.
     pub epoch: VolumeEpoch,
@@ -160,4 +367,8 @@ pub struct VolumeStatus {
     pub log_bytes: u64,
     /// The nodes.
     pub nodes: Vec<NodeStatus>,
+    /// Its scrubs.
+    pub scrub: ScrubStatus,
+    /// What cannot be read any more.
+    pub data_errors: DataErrors,
 }

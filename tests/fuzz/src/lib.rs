@@ -18,9 +18,15 @@ mod control;
 #[path = "../../../src/exit.rs"]
 #[allow(dead_code, reason = "what the control socket needs of the command")]
 mod exit;
+#[path = "../../../src/rebuild_report.rs"]
+#[allow(dead_code, reason = "what the control socket needs of the command")]
+mod rebuild_report;
 #[path = "../../../src/report.rs"]
 #[allow(dead_code, reason = "what the control socket needs of the command")]
 mod report;
+#[path = "../../../src/scrub_report.rs"]
+#[allow(dead_code, reason = "what the control socket needs of the command")]
+mod scrub_report;
 #[path = "../../../src/size.rs"]
 mod size;
 

@@ -1,14 +1,17 @@
 //! What users and other processes write: requests of the control socket, mount options, sizes.
 
+use crate::control::fault::{FaultReply, FaultRequest};
 use crate::control::server::{Service, converse};
-use crate::control::{Answer, Reply};
+use crate::control::{Answer, Reply, ScrubOrder};
 use crate::exit::{Exit, Refusal};
-use crate::report::{Health, ScrubFindings, SpaceReport, VolumeReport};
+use crate::report::{Health, SpaceReport, VolumeReport};
+use crate::scrub_report::ScrubReport;
 use crate::size::{iec, parse_bytes, parse_disk_size, parse_new_size};
 use parking_lot::RwLock;
 use redoubt_mount::options::MountOptions;
 use redoubt_volume::geometry::MAX_DISK_BYTES;
 use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 
 /// A volume that does what it is asked, but unmount.
 struct Example;
@@ -32,6 +35,10 @@ impl Service for Example {
             recovery_ms: Some(1),
             nodes: Vec::new(),
             space: SpaceReport::default(),
+            since_ms: None,
+            faults: Vec::new(),
+            scrub: None,
+            data_errors: None,
         }
     }
 
@@ -40,8 +47,27 @@ impl Service for Example {
         Ok(())
     }
 
-    fn scrub(&self, _: Option<NonZeroU64>) -> anyhow::Result<ScrubFindings> {
-        Ok(ScrubFindings::default())
+    fn scrub(&self, _: ScrubOrder, _: Option<NonZeroU64>) -> anyhow::Result<ScrubReport> {
+        Ok(ScrubReport::default())
+    }
+
+    fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
+        let corrupted = match request {
+            FaultRequest::Corrupt { blocks, .. } => *blocks,
+            _ => 0,
+        };
+        let faults = Vec::new();
+        Ok(FaultReply { faults, corrupted })
+    }
+
+    fn replace_node(&self, node: &str, directory: &Path) -> anyhow::Result<()> {
+        anyhow::ensure!(node == "a1" && directory.is_absolute(), "not this one");
+        Ok(())
+    }
+
+    fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf> {
+        anyhow::ensure!(node == "a1", "not this one");
+        Ok(PathBuf::from("/new"))
     }
 
     fn unmount(&self) -> anyhow::Result<()> {
@@ -63,7 +89,12 @@ pub fn control_socket(input: &[u8]) {
         match serde_json::from_slice(line).expect("an answer is JSON") {
             Answer::Error { error, .. } => assert!(!error.message.is_empty()),
             Answer::Done { reply, .. } => match reply {
-                Reply::Scrub(found) => assert_eq!(found, ScrubFindings::default()),
+                Reply::Scrub(found) => assert_eq!(*found, ScrubReport::default()),
+                Reply::Fault(reply) => assert!(reply.faults.is_empty()),
+                Reply::ReplaceNode { node, directory } => {
+                    assert!(node == "a1" && directory.is_absolute());
+                }
+                Reply::AbortReplacement { node, .. } => assert_eq!(node, "a1"),
                 Reply::Resize { size } => assert!(size <= MAX_DISK_BYTES),
                 Reply::Unmount { .. } => panic!("unmounted a disk in use"),
                 Reply::Status { volume } => assert_eq!(*volume, Example.status()),

@@ -12,10 +12,20 @@ pub(crate) use shell::{redoubt, script, shell};
 pub(crate) use turn::{fuse, fuse_alone, root, root_alone};
 pub(crate) use volume::{Mounted, TempVolume, disk_usage, remove_mount, temp_directory};
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes of a MiB.
 pub(crate) const MIB: u64 = 1 << 20;
+
+/// Ends the writing of a test's threads also where the test fails: a scope waits for its threads.
+pub(crate) struct SetWhenDropped<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Waits until `reached` is true; panics with `what` after `seconds`.
 pub(crate) fn await_that(what: &str, seconds: u64, mut reached: impl FnMut() -> bool) {

@@ -137,12 +137,12 @@ impl TempVolume {
         self.await_status(word, |status| status["state"] == word);
     }
 
-    /// Waits until it is healthy, all nodes up.
+    /// Waits until it is healthy and all nodes hold everything, also if one is slow.
     pub(crate) fn await_healthy(&self) {
-        let up = |node: &Value| node["state"] == "up";
-        let all_up = |status: &Value| status["nodes"].as_array().unwrap().iter().all(up);
-        self.await_status("healthy, all nodes up", |status| {
-            status["state"] == "healthy" && all_up(status)
+        let whole = |node: &Value| node["state"] == "up" || node["state"] == "slow";
+        let all = |status: &Value| status["nodes"].as_array().unwrap().iter().all(whole);
+        self.await_status("healthy, all nodes whole", |status| {
+            status["state"] == "healthy" && all(status)
         });
     }
 

@@ -290,6 +290,15 @@ impl Disk {
                 let result = self.read(slot, offset, pages);
                 DiskCompletion::Read { operation, result }
             }
+            NodeEffect::ReadSuperblock { operation } => {
+                let image = self.disk.view().named(Name::Superblock);
+                let mut both = PageBuf::zeroed(SLOTS * SLOT_BYTES / PAGE_BYTES);
+                let result = image.ok_or(DiskError::Failed).map(|image| {
+                    copy_pages(image, 0, both.bytes_mut());
+                    both
+                });
+                DiskCompletion::Read { operation, result }
+            }
             NodeEffect::Materialize { operation, plan } => {
                 let result = materialize::assemble(&plan, |slot, page, target| {
                     let image = self.disk.view().named(Name::Extent(slot));

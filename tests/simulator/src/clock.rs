@@ -9,7 +9,8 @@ use std::time::Duration;
 struct Entry<E> {
     at: Instant,
     sequence: u64,
-    event: E,
+    /// Events are large, and the queue moves its entries about.
+    event: Box<E>,
 }
 
 impl<E> PartialEq for Entry<E> {
@@ -64,7 +65,7 @@ impl<E> Clock<E> {
         self.queue.push(Reverse(Entry {
             at,
             sequence,
-            event,
+            event: Box::new(event),
         }));
     }
 
@@ -87,7 +88,7 @@ impl<E> Clock<E> {
     pub fn next_event(&mut self) -> Option<E> {
         let Reverse(entry) = self.queue.pop()?;
         self.now = self.now.max(entry.at);
-        Some(entry.event)
+        Some(*entry.event)
     }
 }
 

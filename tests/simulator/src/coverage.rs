@@ -92,9 +92,16 @@ marks! {
     Resized "the disk grew",
     NodeUnopenable "a node could not be opened from its directory",
     NodeRebuilt "a node's directory was made anew",
+    SuccessorSeated "a new directory took the place of a node",
+    ReplacementCalledOff "a replacement was called off",
+    NodeSlow "a node was far slower than the others",
+    NodeFull "the writer knew that a node has no space",
     ScrubMended "a scrub mended copies",
     ScrubRefilled "a scrub had a segment filled anew",
     ScrubUndecided "a scrub met blocks that were being changed",
+    MetadataExamined "a node looked at its own metadata",
+    MetadataDamaged "a node found its own metadata damaged",
+    IndexPageDamaged "an examination found a page of the index damaged",
 }
 
 /// How often each mark was reached.
@@ -186,9 +193,16 @@ impl Coverage {
             Reply::Leaves { result: Err(_), .. } => self.reach(Mark::CatchUpSourceFailed),
             Reply::Examined { result, .. } => {
                 self.reach_if(result.is_ok(), Mark::LeafExamined);
+                let index_damaged = result.as_ref().is_ok_and(|leaf| leaf.index_damaged);
+                self.reach_if(index_damaged, Mark::IndexPageDamaged);
                 let is_damaged =
                     |leaf: &LeafDigests| leaf.blocks.iter().any(|block| block.content.is_none());
                 self.reach_if(result.as_ref().is_ok_and(is_damaged), Mark::DamageExamined);
+            }
+            Reply::MetadataExamined { result, .. } => {
+                self.reach_if(result.is_ok(), Mark::MetadataExamined);
+                let is_damaged = result.is_ok_and(|digest| digest.damaged > 0);
+                self.reach_if(is_damaged, Mark::MetadataDamaged);
             }
             Reply::Blocks { result, .. } => {
                 let is_empty = result.as_ref().map_or(true, Vec::is_empty);

@@ -1,5 +1,6 @@
 //! A number that stands for everything that happened: two runs of one seed must have the same.
 
+use crate::oracle::state::State;
 use crate::random::mix;
 
 /// The running digest of a run's events.
@@ -12,16 +13,12 @@ impl Digest {
         self.0 = mix(self.0 ^ number);
     }
 
-    /// Takes bytes in.
-    pub fn add_bytes(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        let mut sum = bytes.len() as u64;
-        for word in words {
+    /// Takes the bytes of a disk in.
+    pub fn add_state(&mut self, state: &State) {
+        let mut sum = state.bytes() as u64;
+        for word in state.units().flat_map(|unit| unit.as_chunks::<8>().0) {
             sum = (sum ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             sum ^= sum >> 29;
-        }
-        for byte in rest {
-            sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
         self.add(sum);
     }

@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, WriterProcess};
 use crate::coverage::Mark;
 use crate::mix::Mix;
 use crate::network::WriterId;
+use crate::oracle::health_laws::Judgements;
 use crate::oracle::history::{History, LastRecord, ReadCheck};
 use crate::oracle::writer_laws::Watermarks;
 use crate::pattern;
@@ -93,6 +94,8 @@ pub struct Client {
     pub history: History,
     /// What its writer has shown.
     pub watermarks: Watermarks,
+    /// How its writer has judged its nodes.
+    judgements: Judgements,
     /// Bytes of the disk as it knows them, and as it has asked for.
     pub disk_bytes: u64,
     /// The same, asked for and not answered.
@@ -108,6 +111,7 @@ impl Client {
             stage: Stage::Opening,
             history,
             watermarks: Watermarks::default(),
+            judgements: Judgements::default(),
             disk_bytes,
             wanted_bytes: disk_bytes,
             requests: BTreeMap::new(),
@@ -146,15 +150,21 @@ impl Client {
         };
         let said = Said::take(process);
         let news = self.hear(cluster, said)?;
-        if let Some(process) = cluster.writer(self.writer)
+        let now = cluster.now();
+        let mut writers = cluster.writers.iter_mut();
+        if let Some(process) = writers.find(|process| process.id == self.writer)
             && process.writer.is_open()
         {
+            let arrived = std::mem::take(&mut process.arrived);
             let before = self.watermarks.vdl;
             self.watermarks.look(&process.writer)?;
             if before.is_some() && before < self.watermarks.vdl {
                 cluster.laws.segments.check_durable(&process.writer)?;
             }
             self.history.on_vdl(self.watermarks.vdl)?;
+            let coverage = &mut cluster.coverage;
+            self.judgements.forget(&arrived);
+            self.judgements.look(now, &process.writer, coverage)?;
         }
         Ok(opened.map(News::Opened).or(news))
     }
@@ -219,7 +229,10 @@ impl Client {
             }
             (Request::Resize(_), Err(_)) => self.wanted_bytes = self.disk_bytes,
             (Request::Survey, Ok(Answer::Bytes(bytes))) => {
-                return Ok(Some(News::Surveyed(bytes.as_ref().to_vec())));
+                // As much as the history knows of: what is behind the disk's end will be added.
+                let mut found = Vec::with_capacity(self.history.current().bytes());
+                found.extend_from_slice(bytes.as_ref());
+                return Ok(Some(News::Surveyed(found)));
             }
             (Request::Survey, Err(_)) => return Ok(Some(News::SurveyFailed)),
             (Request::Read(_), Err(IoFailure::Unreadable)) => {
@@ -386,7 +399,7 @@ impl Client {
     /// Makes the disk larger, unless it is as large as it may be.
     pub fn resize(&mut self, cluster: &mut Cluster, random: &mut Random) {
         let bytes = self.disk_bytes + random.between(1, 3) * (64 << 10);
-        if bytes > self.history.current().len() as u64 || self.wanted_bytes != self.disk_bytes {
+        if bytes > self.history.current().bytes() as u64 || self.wanted_bytes != self.disk_bytes {
             return;
         }
         self.wanted_bytes = bytes;

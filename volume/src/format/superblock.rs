@@ -234,10 +234,11 @@ impl Superblock {
         }
         head.body_bytes = (body.len() as u32).into();
         head.checksum = head.computed_checksum(&body).into();
-        let mut bytes = head.as_bytes().to_vec();
-        bytes.extend_from_slice(&body);
-        bytes.resize(SLOT_BYTES, 0);
-        PageBuf::from_bytes(&bytes)
+        let mut slot = PageBuf::zeroed(SLOT_BYTES / PAGE_BYTES);
+        let (head_bytes, rest) = slot.bytes_mut().split_at_mut(size_of::<SuperblockHead>());
+        head_bytes.copy_from_slice(head.as_bytes());
+        rest[..body.len()].copy_from_slice(&body);
+        slot
     }
 
     fn head(&self) -> SuperblockHead {
@@ -269,7 +270,16 @@ impl Superblock {
     /// # Errors
     /// [`SuperblockError`] when no slot counts.
     pub fn newest(file: &[u8]) -> Result<Superblock, SuperblockError> {
-        let slots = file.chunks(SLOT_BYTES).take(SLOTS).map(Superblock::decode);
+        Superblock::newest_of(file.chunks(SLOT_BYTES).take(SLOTS).map(Superblock::decode))
+    }
+
+    /// The newer of slots that were decoded.
+    ///
+    /// # Errors
+    /// [`SuperblockError`] when no slot counts.
+    pub fn newest_of(
+        slots: impl Iterator<Item = Result<Superblock, SuperblockError>>,
+    ) -> Result<Superblock, SuperblockError> {
         let (mut newest, mut failure) = (None::<Superblock>, SuperblockError::Damaged);
         for slot in slots {
             match slot {

@@ -4,6 +4,7 @@
 //! redoubt-volume 1
 //! id <volume, 32 hex digits>
 //! node <index> <zone letter> <file system, hex> <path>
+//! successor <index> <zone letter> <file system, hex> <path>
 //! ```
 //!
 //! It only helps to find the nodes; what counts is in their superblocks. A path is relative to
@@ -14,8 +15,9 @@ use super::recorder::{self, Action};
 use super::volume_directory::open_parent;
 use crate::error::VolumeError;
 use crate::format::superblock::MAX_NODES;
-use crate::ids::{VolumeId, ZoneId};
+use crate::ids::{NodeId, VolumeId, ZoneId};
 use crate::planted::{Bug, is_planted};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -38,6 +40,8 @@ pub struct AddressBook {
     pub volume: VolumeId,
     /// Its nodes, in order of their ids.
     pub nodes: Vec<Address>,
+    /// Directories that are to take the place of a node, by that node's id.
+    pub successors: BTreeMap<NodeId, Address>,
 }
 
 /// Where a node is.
@@ -93,13 +97,28 @@ impl AddressBook {
         let mut book = AddressBook {
             volume: id.ok_or_else(|| damaged(volume, 2))?,
             nodes: Vec::new(),
+            successors: BTreeMap::new(),
         };
         for (number, line) in lines.enumerate().filter(|(_, line)| !line.is_empty()) {
-            let node = parse_node(line, book.nodes.len());
-            book.nodes
-                .push(node.ok_or_else(|| damaged(volume, number + 3))?);
+            book.take_line(line)
+                .ok_or_else(|| damaged(volume, number + 3))?;
         }
         Ok(book)
+    }
+
+    /// A node behind those that are known, or the successor of one of them.
+    fn take_line(&mut self, line: &[u8]) -> Option<()> {
+        let (word, index, address) = parse_node(line)?;
+        match word {
+            "node" if index == self.nodes.len() => self.nodes.push(address),
+            "successor" if index < self.nodes.len() => {
+                let node = NodeId(u16::try_from(index).ok()?);
+                let former = self.successors.insert(node, address);
+                return former.is_none().then_some(());
+            }
+            _ => return None,
+        }
+        Some(())
     }
 
     /// Writes the book into a volume's directory, in one step and on stable storage.
@@ -121,13 +140,26 @@ impl AddressBook {
             .collect()
     }
 
+    /// Where the directory with this address is: a node's, or behind those a successor's.
+    pub fn place(&self, node: NodeId) -> Option<&Address> {
+        let successor = || {
+            let seat = node.index().checked_sub(self.nodes.len())?;
+            self.successors.get(&NodeId(u16::try_from(seat).ok()?))
+        };
+        self.nodes.get(node.index()).or_else(successor)
+    }
+
     /// The text of the book of the volume in this directory.
     ///
     /// # Errors
     /// When a path has a line break.
     pub fn encode(&self, volume: &Path) -> Result<Vec<u8>, VolumeError> {
         let mut text = format!("redoubt-volume {VERSION}\nid {}\n", self.volume).into_bytes();
-        for (index, node) in self.nodes.iter().enumerate() {
+        let nodes = self.nodes.iter().enumerate();
+        let nodes = nodes.map(|(index, node)| ("node", index, node));
+        let successors = self.successors.iter();
+        let successors = successors.map(|(node, address)| ("successor", node.index(), address));
+        for (word, index, node) in nodes.chain(successors) {
             let zone = char::from(b'a' + node.zone.0);
             let inside = node.path.strip_prefix(volume).ok();
             // The volume's own directory is nothing, relative to itself: no path at all.
@@ -139,7 +171,7 @@ impl AddressBook {
                 )));
             }
             text.extend_from_slice(
-                format!("node {index} {zone} {:016x} ", node.file_system).as_bytes(),
+                format!("{word} {index} {zone} {:016x} ", node.file_system).as_bytes(),
             );
             text.extend_from_slice(path.as_os_str().as_bytes());
             text.push(b'\n');
@@ -199,7 +231,8 @@ fn parse_id(line: &[u8]) -> Option<VolumeId> {
     hex.then_some(VolumeId(id))
 }
 
-fn parse_node(line: &[u8], expected: usize) -> Option<Address> {
+/// The word of a node's line, the node's id, and where it is.
+fn parse_node(line: &[u8]) -> Option<(&str, usize, Address)> {
     let mut fields = line.splitn(5, |byte| *byte == b' ');
     let mut text = || std::str::from_utf8(fields.next()?).ok();
     let (word, index, zone, file_system) = (text()?, text()?, text()?, text()?);
@@ -208,12 +241,13 @@ fn parse_node(line: &[u8], expected: usize) -> Option<Address> {
         return None;
     };
     let zone = zone.is_ascii_lowercase().then(|| ZoneId(zone - b'a'))?;
-    let known = word == "node" && index.parse() == Ok(expected) && expected < MAX_NODES;
-    known.then_some(Address {
+    let index = index.parse().ok().filter(|index| *index < MAX_NODES)?;
+    let address = Address {
         zone,
         file_system: u64::from_str_radix(file_system, 16).ok()?,
         path: PathBuf::from(OsStr::from_bytes(path)),
-    })
+    };
+    Some((word, index, address))
 }
 
 #[cfg(test)]
@@ -229,6 +263,7 @@ mod tests {
         AddressBook {
             volume: VolumeId([0xab; 16]),
             nodes: paths.iter().enumerate().map(address).collect(),
+            successors: BTreeMap::new(),
         }
     }
 
@@ -265,6 +300,22 @@ mod tests {
         let written = book(&[b"/volume", b"/volume/a2"]);
         let read = AddressBook::parse(&written.encode(volume).unwrap(), volume).unwrap();
         assert_eq!(read.paths(volume), written.paths(volume));
+    }
+
+    #[test]
+    fn successors_come_back_and_there_is_one_of_a_node_at_most() {
+        let volume = Path::new("/volume");
+        let mut written = book(&[b"/a1", b"/a2"]);
+        let address = book(&[b"/new disk"]).nodes.remove(0);
+        written.successors.insert(NodeId(1), address);
+        let text = written.encode(volume).unwrap();
+        assert_eq!(AddressBook::parse(&text, volume).unwrap(), written);
+        let line = text.split(|byte| *byte == b'\n').nth(4).unwrap();
+        let twice = [&text[..], line, b"\n"].concat();
+        assert!(AddressBook::parse(&twice, volume).is_err());
+        let of_nobody = String::from_utf8(text).unwrap();
+        let of_nobody = of_nobody.replace("successor 1", "successor 2");
+        assert!(AddressBook::parse(of_nobody.as_bytes(), volume).is_err());
     }
 
     #[test]

@@ -34,6 +34,11 @@ enum SpaceWork {
         node: NodeId,
         slot: ExtentSlot,
     },
+    /// Seldom, and no page of the log: not for the pool that reads those.
+    ReadSuperblock {
+        node: NodeId,
+        operation: OperationId,
+    },
 }
 
 impl DiskThread {
@@ -118,6 +123,9 @@ impl SpaceWork {
                 bytes,
             }),
             NodeEffect::Remove { slot } => Ok(SpaceWork::Remove { node, slot }),
+            NodeEffect::ReadSuperblock { operation } => {
+                Ok(SpaceWork::ReadSuperblock { node, operation })
+            }
             other => Err(other),
         }
     }
@@ -153,6 +161,14 @@ impl SpaceWork {
                 let directory = directories.get(node).ok_or(DiskError::Failed);
                 let result = directory.and_then(|directory| directory.allocate(slot, bytes));
                 Some((node, DiskCompletion::Done { operation, result }))
+            }
+            SpaceWork::ReadSuperblock { node, operation } => {
+                let directory = directories.get(node).ok_or(DiskError::Failed);
+                let result = directory.and_then(|directory| {
+                    let slots = directory.read_superblock_slots();
+                    slots.map_err(|_| DiskError::Failed)
+                });
+                Some((node, DiskCompletion::Read { operation, result }))
             }
             SpaceWork::Remove { node, slot } => {
                 let removed = directories

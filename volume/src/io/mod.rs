@@ -3,17 +3,23 @@
 //! Nothing in here knows a node or a writer: effects come in
 //! ([`NodeEffect`](crate::segment::effect::NodeEffect)), completions go out through [`Deliver`].
 //! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`],
-//! [`node_remains`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
-//! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads.
+//! [`node_remains`], [`scrub_record`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
+//! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads;
+//! [`event_history`] — what happened; [`faults`], [`hold_back`], [`rot`] — what a user has them do to
+//! see how the volume takes it.
 //!
 //! Whatever changes or syncs a file or a folder says so to `recorder`, so that a test can build the
-//! states that a power cut could have left. Two things do not: the lock, which holds nothing that
-//! counts, and the removal of empty folders and of the address book. A release has no recorder.
+//! states that a power cut could have left. Four things do not: the lock, the event history and the
+//! record of scrubs, which hold nothing that counts, and the removal of empty folders and of the
+//! address book. A release has no recorder.
 
 pub mod address_book;
 pub mod device;
 pub mod disk_thread;
+pub mod event_history;
 pub mod extent_file;
+pub mod faults;
+pub mod hold_back;
 pub mod node_directory;
 pub mod node_lock;
 pub mod node_remains;
@@ -24,6 +30,8 @@ mod recorder;
 #[cfg(not(feature = "recorder"))]
 #[path = "unrecorded.rs"]
 mod recorder;
+pub mod rot;
+pub mod scrub_record;
 mod thread_start;
 pub mod transfer;
 pub mod uring;

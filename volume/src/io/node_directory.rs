@@ -111,6 +111,14 @@ impl NodeDirectory {
         newest_slot(self.superblock.file())
     }
 
+    /// Both slots of the superblock, as they are.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn read_superblock_slots(&self) -> io::Result<PageBuf> {
+        both_slots(self.superblock.file())
+    }
+
     /// The superblock of the node directory at `path`, if there is a file of that name.
     ///
     /// # Errors
@@ -287,13 +295,17 @@ impl NodeDirectory {
 
 /// The superblock that counts.
 fn newest_slot(file: &Arc<File>) -> io::Result<Result<Superblock, SuperblockError>> {
-    let mut both = Vec::with_capacity(SLOTS * SLOT_BYTES);
+    Ok(Superblock::newest(both_slots(file)?.bytes()))
+}
+
+fn both_slots(file: &Arc<File>) -> io::Result<PageBuf> {
+    let mut both = PageBuf::default();
     for slot in 0..SLOTS {
         let offset = (slot * SLOT_BYTES) as u64;
         let pages = uring::read_blocking(file, offset, SLOT_BYTES / PAGE_BYTES)?;
-        both.extend_from_slice(pages.bytes());
+        both.extend_padded(pages.bytes());
     }
-    Ok(Superblock::newest(&both))
+    Ok(both)
 }
 
 pub(super) fn open_path(path: &Path) -> io::Result<File> {

@@ -1,14 +1,17 @@
 //! Making and removing a volume's directories.
 
 use super::address_book::{Address, AddressBook, BOOK_NAME};
+use super::event_history;
 use super::node_directory::{NodeDirectory, sync_folder};
 use super::node_lock::lock_all;
 use super::node_remains;
 use super::recorder::{self, Action};
+use super::scrub_record::ScrubRecord;
 use crate::error::VolumeError;
 use crate::format::superblock::{Superblock, SuperblockError};
 use crate::planted::{Bug, is_planted};
 use nix::sys::statvfs::statvfs;
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,7 +74,10 @@ pub fn create(volume: &Path, layout: &CreateLayout) -> Result<(), VolumeError> {
 pub fn destroy(volume: &Path) -> Result<(), VolumeError> {
     let book = AddressBook::read(volume)?;
     let mut nodes = Vec::new();
-    for path in book.paths(volume) {
+    let mut paths = places(volume, &book);
+    let replaced = former_nodes(volume).filter(|path| !paths.contains(path));
+    paths.extend(replaced.collect::<Vec<_>>());
+    for path in paths {
         if belongs_to(&path, volume, &book)? {
             nodes.push(path);
         } else {
@@ -84,6 +90,16 @@ pub fn destroy(volume: &Path) -> Result<(), VolumeError> {
             .and_then(|()| remove_if_empty(path))
             .map_err(|error| cannot("remove", path, error))?;
     }
+    for path in event_history::files(volume) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(cannot("remove", &path, error));
+            }
+            _ => {}
+        }
+    }
+    ScrubRecord::remove(volume)
+        .map_err(|error| cannot("remove what scrubs left in", volume, error))?;
     let book_path = volume.join(BOOK_NAME);
     std::fs::remove_file(&book_path).map_err(|error| cannot("remove", &book_path, error))?;
     for folder in [volume.join(NODES_NAME), volume.to_path_buf()] {
@@ -124,6 +140,35 @@ pub fn file_system_of_node(directory: &Path) -> io::Result<u64> {
     }
 }
 
+/// Checks that a directory may be made into a node's beside those that are there.
+///
+/// # Errors
+/// [`VolumeError::Exists`] when there is something in it, [`VolumeError::Invalid`] when a node or the
+/// volume lies there.
+pub fn check_new_node(volume: &Path, book: &AddressBook, path: &Path) -> Result<(), VolumeError> {
+    let mut paths = places(volume, book);
+    paths.push(path.to_path_buf());
+    check_apart(volume, &paths)?;
+    match is_free(path)? {
+        true => Ok(()),
+        false => Err(VolumeError::Exists(path.to_path_buf())),
+    }
+}
+
+/// The directories of nodes, and those that are to take their places.
+fn places(volume: &Path, book: &AddressBook) -> Vec<PathBuf> {
+    let successors = book.successors.values();
+    let successors = successors.map(|address| volume.join(&address.path));
+    book.paths(volume).into_iter().chain(successors).collect()
+}
+
+/// What is where nodes are made by default: also those whose place another directory has taken.
+fn former_nodes(volume: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(volume.join(NODES_NAME));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
 /// Whether nothing is there, or an empty directory.
 fn is_free(path: &Path) -> Result<bool, VolumeError> {
     // No entry has an empty name.
@@ -146,7 +191,10 @@ pub(super) fn holds_at_most(path: &Path, name: &str) -> Result<bool, VolumeError
 }
 
 /// Removes a directory unless something is in it, or mounted on it, or it is gone.
-pub(super) fn remove_if_empty(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What else the operating system says.
+pub fn remove_if_empty(path: &Path) -> io::Result<()> {
     use io::ErrorKind::{DirectoryNotEmpty, NotFound, ResourceBusy};
     match std::fs::remove_dir(path) {
         Err(error) if matches!(error.kind(), DirectoryNotEmpty | NotFound | ResourceBusy) => Ok(()),
@@ -236,6 +284,7 @@ fn address_book(layout: &CreateLayout, paths: &[PathBuf]) -> Result<AddressBook,
         nodes: (paths.iter().zip(&layout.nodes))
             .map(address)
             .collect::<Result<_, VolumeError>>()?,
+        successors: BTreeMap::new(),
     })
 }
 

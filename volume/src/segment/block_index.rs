@@ -242,6 +242,12 @@ impl BlockIndex {
         found.map(|(page, _)| page.at)
     }
 
+    /// The page of a leaf, if it lies anywhere.
+    pub fn leaf_page(&self, group: GroupId, leaf: u32) -> Option<PageRef> {
+        let found = self.directories.find(LeafId { group, leaf });
+        found.map(|(page, _)| page)
+    }
+
     /// The fragments that `count` blocks from `block` on are built from, ascending by block, then
     /// oldest first, each with its block counted from `block`. A block without fragments is zeros.
     ///

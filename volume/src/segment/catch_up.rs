@@ -47,6 +47,7 @@ impl FilledMark {
 struct Put {
     id: RequestId,
     mark: FilledMark,
+    first_leaf: u32,
     /// What is not yet in a frame.
     parts: VecDeque<(RecordHeader, Pages)>,
 }
@@ -125,12 +126,22 @@ impl Node {
             // Of a copy that is over.
             return;
         }
+        let first_leaf = leaves.first_leaf;
         let parts = self.records_of_copy(mark.group, mark.base, leaves);
         if parts.is_empty() {
             return self.send(Reply::LeavesHeld { id });
         }
+        // Whoever gives it again waits for the first no longer; both would take memory while there
+        // is no room for either.
+        let is_other = |put: &Put| put.mark.group != mark.group || put.first_leaf != first_leaf;
+        self.puts.waiting.retain(is_other);
         let parts = parts.into();
-        self.puts.waiting.push_back(Put { id, mark, parts });
+        self.puts.waiting.push_back(Put {
+            id,
+            mark,
+            first_leaf,
+            parts,
+        });
     }
 
     fn is_copying(&self, mark: &FilledMark) -> bool {

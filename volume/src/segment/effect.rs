@@ -62,6 +62,11 @@ pub enum NodeEffect {
         /// Pages to read; reading past the end of the file gives zeros.
         pages: usize,
     },
+    /// Read both slots of the superblock file.
+    ReadSuperblock {
+        /// Named in the completion.
+        operation: OperationId,
+    },
     /// Read and materialize pages.
     Materialize {
         /// Named in the completion.
@@ -137,7 +142,7 @@ pub enum DiskCompletion {
         /// How it went.
         result: Result<(), DiskError>,
     },
-    /// Of `Read`.
+    /// Of `Read` and `ReadSuperblock`.
     Read {
         /// Of the effect.
         operation: OperationId,

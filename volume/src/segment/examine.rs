@@ -28,6 +28,7 @@ enum Purpose {
     Digest {
         applied: Lsn,
         next_leaf: Option<u32>,
+        index_damaged: bool,
     },
     /// Its content.
     Copy,
@@ -46,9 +47,14 @@ pub(super) struct Look {
 impl Look {
     fn answer(self, id: RequestId) -> Reply {
         match self.purpose {
-            Purpose::Digest { applied, next_leaf } => {
+            Purpose::Digest {
+                applied,
+                next_leaf,
+                index_damaged,
+            } => {
                 let result = Ok(LeafDigests {
                     applied,
+                    index_damaged,
                     blocks: self.blocks.iter().map(digest).collect(),
                     next_leaf,
                 });
@@ -85,12 +91,13 @@ fn digest(block: &CopiedBlock) -> BlockDigest {
 }
 
 impl Node {
-    /// Reads every block of a leaf.
+    /// Reads every block of a leaf, whose own page did not check if `index_damaged`.
     pub(super) fn examine(
         &mut self,
         id: RequestId,
         group: GroupId,
         leaf: u32,
+        index_damaged: bool,
     ) -> Result<(), MissingLeaf> {
         let leaves = self.config().geometry.group_blocks / LEAF_BLOCKS;
         let segment = self.segments.get(&group).filter(|segment| segment.complete);
@@ -103,7 +110,11 @@ impl Node {
         let found = self.index.lookup(group, first, LEAF_BLOCKS)?;
         let next_leaf = self.index.next_leaf(group, leaf + 1);
         let look = Look {
-            purpose: Purpose::Digest { applied, next_leaf },
+            purpose: Purpose::Digest {
+                applied,
+                next_leaf,
+                index_damaged,
+            },
             blocks: blocks_of(first, &found),
             open: 0,
         };

@@ -5,12 +5,13 @@ use crate::format::checksum::checksum;
 use crate::format::index_page::Fragment;
 use crate::geometry::PAGES_PER_BLOCK;
 use crate::ids::{ExtentSequence, ExtentSlot};
-use crate::page::{PAGE_BYTES, PageBuf};
+use crate::page::{PAGE_BYTES, Page, PageBuf, pages_for};
 use crate::page_run::PageRun;
 use crate::planted::{Bug, is_planted};
 use crate::segment::coverage::{Uncovered, byte_range, recency};
 use crate::segment::effect::{DiskError, PlanPiece, ReadPlan};
 use std::ops::Range;
+use zerocopy::FromZeros;
 
 const PAGE: u32 = PAGE_BYTES as u32;
 
@@ -141,19 +142,22 @@ pub fn assemble(
     plan: &ReadPlan,
     mut read: impl FnMut(ExtentSlot, u32, &mut [u8]) -> Result<(), DiskError>,
 ) -> Result<PageBuf, DiskError> {
-    let mut result = PageBuf::zeroed(plan.pages as usize);
-    let mut scratch = PageBuf::zeroed(PAGES_PER_BLOCK);
+    // It grows piece by piece: the zeros before a piece are hot when its bytes replace them.
+    let mut result = PageBuf::with_capacity(plan.pages as usize);
+    let mut scratch = Page::new_zeroed();
     for piece in &plan.pieces {
+        result.grow_to(pages_for(piece.end as usize));
         if piece.gives_whole_pages() {
             let in_place = &mut result.bytes_mut()[piece.start as usize..piece.end as usize];
             read(piece.slot, piece.file_page, in_place)?;
             check(piece, in_place)?;
         } else {
-            let pages = &mut scratch.bytes_mut()[..piece.pages as usize * PAGE_BYTES];
-            read(piece.slot, piece.file_page, pages)?;
-            place(piece, pages, result.bytes_mut())?;
+            // A part of one page: the check refuses any more.
+            read(piece.slot, piece.file_page, &mut scratch.0)?;
+            place(piece, &scratch.0, result.bytes_mut())?;
         }
     }
+    result.grow_to(plan.pages as usize);
     Ok(result)
 }
 

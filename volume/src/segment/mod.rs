@@ -18,6 +18,7 @@ pub mod leaf_cache;
 pub mod leaf_directory;
 pub mod lsn_chain;
 pub mod materialize;
+mod metadata;
 pub mod node;
 mod plausible;
 mod promise;

@@ -5,17 +5,17 @@
 //! foreground steps (receive, persist, acknowledge) are in `append`; gaps and SCL in
 //! `lsn_chain`; the way into the index in `apply`; folding in `coalesce`; collection in `garbage`; the index's way to disk in
 //! `checkpoint`; what peers are given and given by them in `serve` and `catch_up`; what is damaged, and
-//! written anew, in `examine`.
+//! written anew, in `examine` and `metadata`.
 //!
 //! Everything that a node says is decided by its own directory: it shares nothing with others.
 
 use crate::config::VolumeConfig;
-use crate::format::index_page::{IndexIdentity, Location};
+use crate::format::index_page::{IndexIdentity, Location, PageRef};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::format::superblock::Superblock;
-use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId};
+use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
-use crate::message::{NodeFailure, Reply, Request, Space};
+use crate::message::{NodeFailure, Reply, Request, RequestId, Space};
 use crate::page::Pages;
 use crate::planted::{Bug, is_planted};
 use crate::segment::append::{AppendQueue, Then};
@@ -29,6 +29,7 @@ use crate::segment::extent_usage::ExtentUsage;
 use crate::segment::garbage::Cleaning;
 use crate::segment::hot_log::HotLog;
 use crate::segment::lsn_chain::Segment;
+use crate::segment::metadata::{Piece, Survey};
 use crate::segment::plausible;
 use crate::segment::promise::SuperblockWriter;
 use crate::segment::serve::Serving;
@@ -44,6 +45,9 @@ pub(super) enum Operation {
     Allocate,
     LoadLeaf(MissingLeaf),
     LoadOrphan(MissingLeaf),
+    Survey(RequestId, Piece),
+    /// Of a leaf that is to be examined.
+    ProveLeaf(Box<Request>, PageRef),
     Serve(Serving),
     Fold {
         group: GroupId,
@@ -82,11 +86,14 @@ pub struct Node {
     pub(super) folding: Folding,
     pub(super) looks: Looks,
     pub(super) puts: Puts,
+    pub(super) survey: Option<Survey>,
     /// Folds, moves and repairs under way: their content could be overtaken by a discard.
     pub(super) rewrites_in_flight: usize,
     pub(super) tail_damaged: bool,
     pub(super) replay_low: Lsn,
     pub(super) fenced: bool,
+    /// The epoch of the writer that has it filled to take another directory's place.
+    succeeds_in: Option<VolumeEpoch>,
     /// What the writer was told last of the node's space.
     pub(super) told_space: Space,
     pub(super) now: Instant,
@@ -131,10 +138,12 @@ impl Node {
             folding: Folding::default(),
             looks: Looks::default(),
             puts: Puts::default(),
+            survey: None,
             rewrites_in_flight: 0,
             tail_damaged: false,
             replay_low: Lsn::MAX,
             fenced: false,
+            succeeds_in: None,
             told_space: Space::default(),
             now: Instant::default(),
             operations: HashMap::new(),
@@ -210,12 +219,16 @@ impl Node {
                     Some(Operation::LoadLeaf(leaf)) => self.on_leaf(leaf, result),
                     Some(Operation::LoadOrphan(orphan)) => self.on_orphan(orphan, result),
                     Some(Operation::CleaningChunk) => self.on_cleaning_chunk(result),
+                    Some(Operation::Survey(id, piece)) => self.on_piece(id, &piece, result),
+                    Some(Operation::ProveLeaf(request, page)) => {
+                        self.on_leaf_page(*request, page, result);
+                    }
                     _ => {}
                 }
             }
             DiskCompletion::Materialized { operation, result } => {
                 self.unpin(operation);
-                if result.is_err() {
+                if matches!(result, Err(DiskError::Damaged)) {
                     self.checksum_errors += 1;
                 }
                 match self.operations.remove(&operation) {
@@ -259,7 +272,11 @@ impl Node {
             }
             (Some(Operation::Superblock), Ok(())) => self.on_superblock_written(),
             (Some(Operation::Allocate), Ok(())) => self.on_allocated(true),
-            (Some(Operation::Allocate), Err(DiskError::Full)) => self.on_allocated(false),
+            (Some(Operation::Allocate), Err(DiskError::Full))
+                if !is_planted(Bug::FullNodeThrownAway) =>
+            {
+                self.on_allocated(false);
+            }
             (Some(_), Err(_)) => self.fence(),
             _ => {}
         }
@@ -309,6 +326,12 @@ impl Node {
                     result: Err(failure),
                 });
             }
+            Request::ExamineMetadata { id, .. } => {
+                self.send(Reply::MetadataExamined {
+                    id: *id,
+                    result: Err(failure),
+                });
+            }
             Request::FetchBlocks { id, .. } => {
                 self.send(Reply::Blocks {
                     id: *id,
@@ -319,28 +342,39 @@ impl Node {
         }
     }
 
+    /// Whether the request may be handled: its epoch is the promised one, and until the node holds
+    /// its writer's list, what it has may be annulled.
+    fn is_due(&self, request: &Request) -> bool {
+        let promised = self.superblock.promised;
+        let is_of_list = matches!(
+            request,
+            Request::HoldList { .. } | Request::Configure { .. }
+        );
+        (request.epoch() == promised || is_planted(Bug::StaleEpochAccepted))
+            && (is_of_list || self.superblock.list.epoch == promised)
+    }
+
     /// Handles a request whose epoch is the promised one; an older writer is refused, and told.
     pub(super) fn handle(&mut self, request: Request) {
         if let Request::Promise { epoch } = request {
             return self.on_promise(epoch);
         }
-        let promised = self.superblock.promised;
-        if request.epoch() != promised && !is_planted(Bug::StaleEpochAccepted) {
-            let refused = Reply::Refused { promised };
-            return self.refuse(&request, NodeFailure::Behind, refused);
-        }
-        // Until it holds its writer's list, what it has may be annulled.
-        let needs_list = !matches!(
-            request,
-            Request::HoldList { .. } | Request::Configure { .. }
-        );
-        if needs_list && self.superblock.list.epoch != promised {
+        if !self.is_due(&request) {
+            let promised = self.superblock.promised;
             let refused = Reply::Refused { promised };
             return self.refuse(&request, NodeFailure::Behind, refused);
         }
         match request {
             Request::Promise { .. } => {}
-            Request::HoldList { list, config, .. } => self.on_hold_list(list, config),
+            Request::HoldList {
+                list,
+                config,
+                as_successor,
+                ..
+            } => {
+                self.succeeds_in = as_successor.then_some(list.epoch);
+                self.on_hold_list(list, config);
+            }
             Request::Append { frame } => self.on_append(frame),
             Request::Announce { vdl, .. } => {
                 self.announce(vdl);
@@ -374,9 +408,13 @@ impl Node {
             | Request::Presence { .. }
             | Request::Fetch { .. }
             | Request::FetchLeaves { .. }
-            | Request::Examine { .. }
             | Request::FetchBlocks { .. }
             | Request::Repair { .. } => self.serve(request),
+            Request::Examine { vdl, .. } => {
+                self.announce(vdl);
+                self.examine_with_page(request);
+            }
+            Request::ExamineMetadata { id, .. } => self.examine_metadata(id),
         }
     }
 
@@ -393,10 +431,11 @@ impl Node {
         &self.superblock.config
     }
 
-    /// Whether the directory's present life is the admitted one.
+    /// Whether the directory's present life is the admitted one, or is to be.
     pub(super) fn is_admitted(&self) -> bool {
         let entry = &self.config().nodes[self.superblock.node.index()];
         entry.incarnation == self.superblock.incarnation
+            || self.succeeds_in == Some(self.superblock.promised)
     }
 
     pub(super) fn send(&mut self, reply: Reply) {

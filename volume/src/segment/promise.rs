@@ -18,6 +18,10 @@ pub(super) enum Answer {
     Configured(u64),
     CatchUpBegun(RequestId, Vec<(GroupId, Kept)>),
     Checkpointed,
+    /// Nobody waits for it.
+    Nobody,
+    /// It is to be written once more, to the other slot.
+    WrittenTwice,
 }
 
 /// Superblock writes: one at a time; what comes meanwhile shares the next.
@@ -28,6 +32,13 @@ pub(super) struct SuperblockWriter {
     writing: bool,
     /// A promise that waits for the append under way: its report must say what the log holds.
     pub(super) postponed_promise: Option<VolumeEpoch>,
+}
+
+impl SuperblockWriter {
+    /// Whether a superblock is being written, or is about to be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.writing || !self.waiting.is_empty()
+    }
 }
 
 impl Node {
@@ -72,6 +83,8 @@ impl Node {
                     self.send(Reply::CatchUpBegun { copy, kept });
                 }
                 Answer::Checkpointed => self.on_checkpoint_durable(),
+                Answer::Nobody => {}
+                Answer::WrittenTwice => self.superblock_writer.waiting.push(Answer::Nobody),
             }
         }
         self.write_next_superblock();

@@ -83,16 +83,6 @@ impl Node {
                 base,
                 ..
             } => self.serve_leaf(*id, *group, *leaf, *since, *base),
-            Request::Examine {
-                id,
-                group,
-                leaf,
-                vdl,
-                ..
-            } => {
-                self.announce(*vdl);
-                self.examine(*id, *group, *leaf)
-            }
             Request::FetchBlocks {
                 id, group, blocks, ..
             } => self.serve_blocks(*id, *group, blocks),
@@ -160,6 +150,14 @@ impl Node {
         extents.dedup();
         self.pin(operation, extents);
         self.push_effect(NodeEffect::Materialize { operation, plan });
+    }
+
+    /// How a block would be read now: which pages of the log give its content. `None` when nothing
+    /// does, or its leaf is not in memory.
+    pub fn plan_of(&mut self, group: GroupId, block: GroupBlock) -> Option<ReadPlan> {
+        let found = self.index.lookup(group, block, 1).ok()?;
+        let run = PageRun::of_blocks(block, 1);
+        materialize::plan(run, &found, |extent| self.log.slot_of(extent))
     }
 
     pub(super) fn on_served(&mut self, serving: Serving, result: Result<PageBuf, DiskError>) {

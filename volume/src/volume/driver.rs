@@ -5,20 +5,25 @@
 //! read that is alone is carried out by its own thread, without a hand-off.
 
 use super::Done;
+use super::events::Events;
+use super::replace::status_of;
+use super::scrubbing::{self, Scrubs};
 use crate::embedded::Embedded;
 use crate::error::IoFailure;
 use crate::ids::{NodeId, VolumeId};
 use crate::io::address_book::AddressBook;
 use crate::io::device::Device;
 use crate::io::disk_thread::DiskThread;
+use crate::io::faults::Faults;
+use crate::io::hold_back::{Due, Release};
 use crate::io::node_lock::NodeLock;
 use crate::io::read_pool::{ReadPool, execute_inline};
 use crate::io::{Deliver, Directories};
-use crate::segment::effect::{DiskCompletion, NodeEffect};
+use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect};
 use crate::status::{NodeState, NodeStatus};
 use crate::time::Instant;
 use crate::writer::{Answer, ReadBytes, Ticket, Writer, WriterFigures};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -79,19 +84,33 @@ pub(super) struct Driver {
     /// For the callbacks of the threads: they must not keep the driver alive.
     this: Weak<Driver>,
     path: PathBuf,
-    pub(super) book: AddressBook,
+    volume_id: VolumeId,
+    pub(super) book: RwLock<AddressBook>,
     pub(super) locks: Mutex<HashMap<NodeId, NodeLock>>,
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
-    pub(super) reasons: Mutex<HashMap<NodeId, String>>,
     /// Nodes whose write or sync failed, until they are back.
     pub(super) failed: Mutex<HashSet<NodeId>>,
+    pub(super) events: Events,
+    /// What the disk of each node could not do since the volume was opened.
+    disk_errors: Vec<DiskErrors>,
+    pub(super) faults: Faults,
+    /// Held by whoever corrupts blocks.
+    pub(super) corrupting: Mutex<()>,
     reads_under_way: AtomicUsize,
     disk_bytes: AtomicU64,
     live_bytes: AtomicU64,
     closed: AtomicBool,
     started: std::time::Instant,
     recovery: OnceLock<Duration>,
+    pub(super) scrubs: Scrubs,
+}
+
+/// What the disk of a node could not do.
+#[derive(Default)]
+struct DiskErrors {
+    reads: AtomicU64,
+    writes: AtomicU64,
 }
 
 /// What a driver is made of.
@@ -101,10 +120,22 @@ pub(super) struct Parts {
     pub(super) path: PathBuf,
     pub(super) book: AddressBook,
     pub(super) locks: HashMap<NodeId, NodeLock>,
-    pub(super) reasons: HashMap<NodeId, String>,
     pub(super) index_bytes_per_node: usize,
     pub(super) make_anew: bool,
     pub(super) started: std::time::Instant,
+    /// A number that nobody knows.
+    pub(super) random: u64,
+    pub(super) scrubs: Scrubs,
+}
+
+/// Where effects go that were held back.
+fn release_to(driver: &Weak<Driver>) -> Release {
+    let driver = driver.clone();
+    Arc::new(move |due| {
+        if let Some(driver) = driver.upgrade() {
+            driver.go_on(due);
+        }
+    })
 }
 
 impl Driver {
@@ -117,6 +148,8 @@ impl Driver {
             opened: None,
             under_way: HashMap::new(),
         };
+        let events = Events::start(&parts.path)?;
+        let count = parts.book.nodes.len();
         let driver = Arc::new_cyclic(|this| Driver {
             core: Mutex::new(core),
             opened: Condvar::new(),
@@ -125,18 +158,24 @@ impl Driver {
             pool: OnceLock::new(),
             this: this.clone(),
             path: parts.path,
-            book: parts.book,
+            volume_id: parts.book.volume,
+            book: RwLock::new(parts.book),
             locks: Mutex::new(parts.locks),
             index_bytes_per_node: parts.index_bytes_per_node,
             make_anew: parts.make_anew,
-            reasons: Mutex::new(parts.reasons),
             failed: Mutex::default(),
+            events,
+            // Those of successors behind them.
+            disk_errors: (0..2 * count).map(|_| DiskErrors::default()).collect(),
+            faults: Faults::new(parts.random, release_to(this)),
+            corrupting: Mutex::default(),
             reads_under_way: AtomicUsize::new(0),
             disk_bytes,
             live_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             started: parts.started,
             recovery: OnceLock::new(),
+            scrubs: parts.scrubs,
         });
         let pool = ReadPool::start(driver.directories.clone(), driver.deliver())?;
         // Nobody else has the driver yet.
@@ -153,12 +192,17 @@ impl Driver {
         })
     }
 
+    /// For what must not keep the driver alive.
+    pub(super) fn weak(&self) -> Weak<Driver> {
+        self.this.clone()
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     pub(super) fn volume_id(&self) -> VolumeId {
-        self.book.volume
+        self.volume_id
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
@@ -238,6 +282,7 @@ impl Driver {
             .filter(|(_, completion)| matches!(completion, DiskCompletion::Materialized { .. }))
             .count();
         self.reads_under_way.fetch_sub(reads, Ordering::Relaxed);
+        self.count_errors(&completions);
         self.with_core(|core, now| {
             for (node, _) in &completions {
                 if let Some(count) = core.under_way.get_mut(node) {
@@ -246,6 +291,32 @@ impl Driver {
             }
             core.embedded.on_disk(now, completions);
         });
+    }
+
+    /// Counts what the disks could not do. What is asked of a directory that is gone fails too, and
+    /// says nothing of a disk.
+    fn count_errors(&self, completions: &[(NodeId, DiskCompletion)]) {
+        for (node, completion) in completions {
+            let errors = &self.disk_errors[node.index()];
+            let count = match completion {
+                DiskCompletion::Done {
+                    result: Err(DiskError::Failed),
+                    ..
+                } => &errors.writes,
+                DiskCompletion::Read {
+                    result: Err(DiskError::Failed),
+                    ..
+                }
+                | DiskCompletion::Materialized {
+                    result: Err(DiskError::Failed),
+                    ..
+                } => &errors.reads,
+                _ => continue,
+            };
+            if self.directories.get(*node).is_some() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Whether nothing is under way any more on the disk of a node. Until then its directory must
@@ -274,6 +345,9 @@ impl Driver {
             }
         }
         drop(core);
+        for node in outcome.seated {
+            self.on_seated(node);
+        }
         let inline = self.start_effects(outcome.disk, caller);
         for (callback, result) in callbacks {
             callback.call(result);
@@ -283,8 +357,8 @@ impl Driver {
         }
     }
 
-    /// Hands disk effects to their threads. A read that is the only one under way is returned to
-    /// a caller that may block.
+    /// Has disk effects carried out. A read that is the only one under way is returned to a caller
+    /// that may block.
     fn start_effects(
         &self,
         effects: Vec<(NodeId, NodeEffect)>,
@@ -297,6 +371,30 @@ impl Driver {
         let reads = effects.iter().filter(|(_, effect)| is_read(effect)).count();
         let under_way = self.reads_under_way.fetch_add(reads, Ordering::Relaxed);
         let alone = caller == Caller::MayBlock && reads == 1 && under_way == 0;
+        self.hand_out(self.faults.pass(effects), alone)
+    }
+
+    /// Carries out, or fails, what a fault had held back.
+    fn go_on(&self, due: Vec<Due>) {
+        let (mut failed, mut effects) = (Vec::new(), Vec::new());
+        for due in due {
+            match due.failed() {
+                Ok(completion) => failed.push(completion),
+                Err(effect) => effects.push(effect),
+            }
+        }
+        if !failed.is_empty() {
+            self.on_disk(failed);
+        }
+        self.hand_out(effects, false);
+    }
+
+    /// Hands disk effects to their threads; with `alone`, the one read among them is returned.
+    fn hand_out(
+        &self,
+        effects: Vec<(NodeId, NodeEffect)>,
+        alone: bool,
+    ) -> Option<(NodeId, NodeEffect)> {
         let mut inline = None;
         let mut by_device: HashMap<u64, Vec<(NodeId, NodeEffect)>> = HashMap::new();
         let mut pooled = Vec::new();
@@ -374,7 +472,7 @@ impl Driver {
             let directory = self.directories.get(node);
             let result = match directory {
                 Some(directory) => execute_inline(&directory, plan),
-                None => Err(crate::segment::effect::DiskError::Failed),
+                None => Err(DiskError::Failed),
             };
             self.on_disk(vec![(
                 node,
@@ -399,21 +497,23 @@ impl Driver {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let wall_time_ns = wall.map_or(0, |since| since.as_nanos() as u64);
         self.with_core(|core, now| core.embedded.on_tick(now, wall_time_ns));
+        self.end_due_faults();
         self.refresh();
+        self.look_for_events();
     }
 
     /// Figures that are asked for without the lock.
     pub(super) fn refresh(&self) {
         let core = self.core.lock();
-        let nodes = core.embedded.nodes.iter().flatten();
+        let all = core.embedded.writer.config().nodes.len();
+        let nodes = core.embedded.nodes.iter().take(all).flatten();
         let (count, live) = nodes.fold((0, 0), |(count, live), node| {
             (count + 1, live + node.figures().live_bytes)
         });
-        let all = core.embedded.nodes.len() as u64;
         let copies = crate::config::SEGMENTS as u64;
         let disk_bytes = core.embedded.writer.disk_bytes();
         drop(core);
-        let live = live * all / (u64::max(count, 1) * copies);
+        let live = live * all as u64 / (u64::max(count, 1) * copies);
         self.live_bytes
             .store(live.min(disk_bytes), Ordering::Relaxed);
         self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
@@ -424,27 +524,35 @@ impl Driver {
     }
 
     pub(super) fn node_statuses(&self, figures: &WriterFigures) -> Vec<NodeStatus> {
-        let paths = self.book.paths(&self.path);
+        let book = self.book.read().clone();
+        let paths = book.paths(&self.path);
         let core = self.core.lock();
         let config = core.embedded.writer.config();
-        let reasons = self.reasons.lock();
-        let (repairs, rebuilds) = (&figures.repairs, &figures.rebuilds);
         let status = |(node, (state, reason)): (NodeId, &(NodeState, Option<String>))| {
             let there = core.embedded.nodes[node.index()].as_ref();
-            let figures = there.map(|node| node.figures()).unwrap_or_default();
+            let own = there.map(|node| node.figures()).unwrap_or_default();
             let zone = config.nodes[node.index()].zone;
             NodeStatus {
                 name: config.node_name(node),
                 zone: char::from(b'a' + zone.0),
                 path: paths[node.index()].clone(),
                 state: *state,
-                reason: reason.clone().or_else(|| reasons.get(&node).cloned()),
-                scl: figures.scl,
-                log_bytes: figures.log_bytes,
-                live_bytes: figures.live_bytes,
-                checksum_errors: figures.checksum_errors,
-                repairs: repairs[node.index()],
-                rebuild: rebuilds[node.index()],
+                reason: reason.clone(),
+                action: state
+                    .action()
+                    .or_else(|| figures.scrub_due[node.index()].then_some("scrub the volume"))
+                    .map(str::to_owned),
+                scl: own.scl,
+                log_bytes: own.log_bytes,
+                live_bytes: own.live_bytes,
+                checksum_errors: own.checksum_errors,
+                read_errors: self.disk_errors[node.index()].reads.load(Ordering::Relaxed),
+                write_errors: self.disk_errors[node.index()]
+                    .writes
+                    .load(Ordering::Relaxed),
+                repairs: figures.repairs[node.index()],
+                rebuild: figures.rebuilds[node.index()],
+                successor: status_of(node, &book, &self.path, figures),
             }
         };
         config.node_ids().zip(&figures.nodes).map(status).collect()
@@ -455,6 +563,8 @@ impl Driver {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.faults.end(|_| true);
+        scrubbing::close(self);
         self.with_core(|core, now| {
             for node in core.embedded.nodes.iter_mut().flatten() {
                 node.want_checkpoint();
@@ -468,6 +578,7 @@ impl Driver {
         let disks: Vec<DiskThread> = self.disks.lock().drain().map(|(_, disk)| disk).collect();
         disks.into_iter().for_each(DiskThread::stop);
         self.fail_waiting();
+        self.end_events();
         self.locks.lock().clear();
     }
 

@@ -1,29 +1,43 @@
 //! The handle that callers use: a volume of this machine, opened from its directories.
 //!
 //! `layout` — creating and removing; `open` — opening; `driver` — the lock around writer and
-//! nodes, and what is done outside it; `watch` — directories that vanish and come back; `seek`
-//! and `verify` — looking for data, comparing copies.
+//! nodes, and what is done outside it; `explain` — what status says; `watch` — directories that
+//! vanish and come back; `replace` — others that take their place; `seek` and `verify` — looking for
+//! data, comparing copies; `changes` and `events` — what is told to the event history, and how;
+//! `faults` and `corrupt` — faults on demand; `scrubbing` — when copies are read and mended while the
+//! volume is used.
 
+mod changes;
+mod corrupt;
 mod driver;
+mod events;
+mod explain;
+mod faults;
 mod layout;
 mod open;
+mod replace;
+mod scrubbing;
 mod seek;
 mod verify;
 mod watch;
 
+pub use crate::io::faults::FaultKind;
 pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes, RebuildRate};
+pub use faults::{FaultError, FaultStatus, FaultTarget};
 pub use layout::{CreateOptions, create, destroy};
+pub use scrubbing::ScrubPolicy;
 pub use verify::VerifyReport;
 
 use crate::error::{IoFailure, VolumeError};
+use crate::event::{Event, EventKind};
 use crate::geometry::MAX_DISK_BYTES;
 use crate::limits;
-use crate::status::{NodeState, NodeStatus, ScrubReport, VolumeState, VolumeStatus};
+use crate::status::{NodeState, NodeStatus, ScrubReport, ScrubStatus, VolumeStatus};
+use crate::writer::Answer;
 use crate::writer::payload::cut;
-use crate::writer::{Answer, WriterFigures};
 use driver::{Callback, Caller, Driver};
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -41,6 +55,8 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// How fast nodes are filled.
     pub rebuild_rate: RebuildRate,
+    /// When it is scrubbed by itself. Never where writes are refused.
+    pub scrub: ScrubPolicy,
     /// Node directories that are gone or damaged are made anew and filled. Without it a node that
     /// is not there stays away, and nothing is erased.
     pub make_anew: bool,
@@ -54,6 +70,7 @@ impl Default for OpenOptions {
             index_bytes: limits::INDEX_BYTES,
             read_only: false,
             rebuild_rate: RebuildRate::Adaptive,
+            scrub: ScrubPolicy::OFF,
             make_anew: true,
         }
     }
@@ -203,13 +220,60 @@ impl Volume {
     /// [`IoFailure::TooManyWaiting`] while another one is under way, [`IoFailure::Closed`] when the
     /// volume is closed meanwhile.
     pub fn scrub(&self, bytes_per_second: Option<NonZeroU64>) -> Result<ScrubReport, IoFailure> {
-        let answer = self
-            .driver
-            .ask(|writer, now, ticket| writer.scrub(now, ticket, bytes_per_second));
-        match answer? {
-            Answer::Scrubbed(report) => Ok(report),
-            _ => Err(IoFailure::Unreadable),
-        }
+        let (sender, receiver) = channel();
+        scrubbing::start(&self.driver, bytes_per_second, move |result| {
+            // The receiver waits below until this is called or dropped.
+            let _ = sender.send(result);
+        })?;
+        receiver.recv().unwrap_or(Err(IoFailure::Closed))
+    }
+
+    /// The same without waiting for the end: the scrub's number, which its result names.
+    ///
+    /// # Errors
+    /// As [`Volume::scrub`].
+    pub fn start_scrub(&self, bytes_per_second: Option<NonZeroU64>) -> Result<u64, IoFailure> {
+        scrubbing::start(&self.driver, bytes_per_second, |_| {})
+    }
+
+    /// Has the scrub under way wait, or go on. `false`: there is none.
+    pub fn pause_scrub(&self, is_paused: bool) -> bool {
+        scrubbing::change(&self.driver, |writer| writer.pause_scrub(is_paused))
+    }
+
+    /// Changes how many bytes a second the scrub under way reads at most. `false`: there is none.
+    pub fn set_scrub_rate(&self, bytes_per_second: Option<NonZeroU64>) -> bool {
+        scrubbing::change(&self.driver, |writer| {
+            writer.set_scrub_rate(bytes_per_second)
+        })
+    }
+
+    /// Ends the scrub under way where it is. `false`: there is none.
+    pub fn cancel_scrub(&self) -> bool {
+        scrubbing::change(&self.driver, crate::writer::Writer::cancel_scrub)
+    }
+
+    /// What is known of the volume's scrubs.
+    pub fn scrub_status(&self) -> ScrubStatus {
+        scrubbing::status(&self.driver)
+    }
+
+    /// Begins to fill a new directory that is to take the place of the node with this name. The
+    /// node serves on until it has everything; it can be called off until then.
+    ///
+    /// # Errors
+    /// [`VolumeError`] when there is no such node, it is being replaced already, or the directory
+    /// cannot be made.
+    pub fn replace_node(&self, name: &str, directory: &Path) -> Result<(), VolumeError> {
+        self.driver.replace_node(name, directory)
+    }
+
+    /// Calls the replacement of a node off; the directory that is removed.
+    ///
+    /// # Errors
+    /// [`VolumeError::Invalid`] when the node is not being replaced, or it is too late.
+    pub fn abort_replacement(&self, name: &str) -> Result<PathBuf, VolumeError> {
+        self.driver.abort_replacement(name)
     }
 
     /// How the volume is.
@@ -221,7 +285,7 @@ impl Volume {
             path: self.driver.path().to_path_buf(),
             disk_bytes: self.disk_bytes(),
             state: figures.state,
-            explanation: explain(&figures, &nodes),
+            explanation: explain::explain(&figures, &nodes),
             epoch: figures.epoch,
             groups: figures.groups,
             vcl: figures.vcl,
@@ -231,6 +295,8 @@ impl Volume {
             live_bytes: self.live_bytes(),
             log_bytes: nodes.iter().map(|node| node.log_bytes).sum(),
             nodes,
+            scrub: self.scrub_status(),
+            data_errors: figures.data_errors,
         }
     }
 
@@ -256,37 +322,14 @@ impl Volume {
                 RecvTimeoutError::Disconnected => IoFailure::Closed,
             })
         });
+        if let Err(failure) = flushed {
+            let text = format!("not everything that was written is durable: {failure}");
+            self.driver
+                .events
+                .note(Event::new(EventKind::NotDurable, text));
+        }
         self.driver.close();
         Ok(flushed?)
-    }
-}
-
-/// What a state that is not healthy means, and what to do.
-fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(String, String)> {
-    let not_up = nodes.iter().filter(|node| node.state != NodeState::Up);
-    let names: Vec<&str> = not_up.map(|node| node.name.as_str()).collect();
-    let names = names.join(", ");
-    let filling = nodes
-        .iter()
-        .any(|node| matches!(node.state, NodeState::Rebuilding | NodeState::Lagging));
-    match figures.state {
-        VolumeState::Healthy => None,
-        VolumeState::Degraded if filling => Some((
-            format!("{names}: being filled from the other nodes; reads and writes go on"),
-            "none needed".to_owned(),
-        )),
-        VolumeState::Degraded => Some((
-            format!("{names}: not there; reads and writes go on"),
-            "bring the directory back, or its parent, so that it can be made again".to_owned(),
-        )),
-        VolumeState::ReadOnly => Some((
-            format!("only three copies are left ({names} missing); reads go on, writes wait"),
-            "bring one more directory back: writes go on by themselves".to_owned(),
-        )),
-        VolumeState::Unreadable | VolumeState::Offline => Some((
-            format!("fewer than three copies are left of some data ({names} missing)"),
-            "bring the directories back".to_owned(),
-        )),
     }
 }
 

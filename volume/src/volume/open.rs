@@ -3,6 +3,8 @@
 use super::OpenOptions;
 use super::driver::{Driver, Parts};
 use super::layout::random_u64;
+use super::replace;
+use super::scrubbing::{self, Scrubs};
 use super::watch;
 use crate::embedded::Embedded;
 use crate::error::VolumeError;
@@ -17,9 +19,11 @@ use crate::page::PageBuf;
 use crate::segment::effect::DiskError;
 use crate::segment::node::Node;
 use crate::segment::recovery::LogReader;
+use crate::status::NodeState;
 use crate::writer::{Writer, WriterPolicy};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,13 +89,36 @@ pub(super) enum Unusable {
     Foreign(String),
 }
 
+impl Unusable {
+    /// Whether the node is lost until it is made anew, and not merely away.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self, Unusable::Damaged(_))
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Fatal(error) => error.fmt(f),
+            Unusable::Missing => f.write_str(NodeState::Missing.meaning()),
+            Unusable::Unreachable(reason)
+            | Unusable::Damaged(reason)
+            | Unusable::Foreign(reason) => f.write_str(reason),
+        }
+    }
+}
+
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, VolumeError> {
     let started = std::time::Instant::now();
-    let book = AddressBook::read(path)?;
+    let mut book = AddressBook::read(path)?;
+    if !book.successors.is_empty() {
+        replace::seat_what_is_configured(path, &mut book, options.make_anew);
+    }
     let count = book.nodes.len();
     let index_bytes_per_node = options.index_bytes / count.max(1);
     let results = open_nodes(path, &book, index_bytes_per_node);
-    let mut nodes: Vec<Option<Node>> = (0..count).map(|_| None).collect();
+    // Their successors' places behind them.
+    let mut nodes: Vec<Option<Node>> = (0..2 * count).map(|_| None).collect();
     let (mut locks, mut reasons, mut directories) = (HashMap::new(), HashMap::new(), Vec::new());
     for (index, result) in results.into_iter().enumerate() {
         let id = NodeId(index as u16);
@@ -102,15 +129,8 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
                 locks.insert(id, open.lock);
             }
             Err(Unusable::Fatal(error)) => return Err(error),
-            Err(Unusable::Missing) => {
-                reasons.insert(id, "its directory is not there".to_owned());
-            }
-            Err(
-                Unusable::Unreachable(reason)
-                | Unusable::Damaged(reason)
-                | Unusable::Foreign(reason),
-            ) => {
-                reasons.insert(id, reason);
+            Err(unusable) => {
+                reasons.insert(id, (unusable.is_failure(), unusable.to_string()));
             }
         }
     }
@@ -122,38 +142,53 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         let reason = "no node directory can be opened".to_owned();
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
-    let policy = WriterPolicy {
-        cache: options.cache,
-        on_quorum_loss: options.on_quorum_loss,
-        read_only: options.read_only,
-        rebuild_rate: options.rebuild_rate,
-    };
-    let writer = Writer::new(config, random_u64()?, policy);
+    let mut writer = Writer::new(config, random_u64()?, policy(options));
+    for (node, (has_failed, reason)) in &reasons {
+        writer.node_unusable(*node, *has_failed, reason);
+    }
     let driver = Driver::new(Parts {
         embedded: Embedded { writer, nodes },
         directories: directories.into_iter().collect::<Directories>(),
         path: path.to_path_buf(),
         book,
         locks,
-        reasons,
         index_bytes_per_node,
         make_anew: options.make_anew,
         started,
+        random: random_u64()?,
+        scrubs: Scrubs::of_volume(path, options.scrub, options.read_only),
     })
     .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     recover(&driver).map_err(|reason| {
         driver.close();
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
+    driver.begin_events();
+    let looking = match options.make_anew {
+        true => replace::look_after_all(&driver),
+        false => Ok(()),
+    };
     watch::start_watching(&driver)
+        .and(looking)
+        .and_then(|()| scrubbing::start_looking(&driver))
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
+}
+
+fn policy(options: &OpenOptions) -> WriterPolicy {
+    WriterPolicy {
+        cache: options.cache,
+        on_quorum_loss: options.on_quorum_loss,
+        read_only: options.read_only,
+        rebuild_rate: options.rebuild_rate,
+    }
 }
 
 fn recover(driver: &Arc<Driver>) -> Result<(), String> {
     watch::start_ticking(driver).map_err(|error| error.to_string())?;
     driver.with_core(|core, now| {
-        let present: Vec<NodeId> = core.embedded.nodes.iter().flatten().map(Node::id).collect();
+        let nodes = core.embedded.nodes.iter().flatten();
+        let present: Vec<NodeId> = nodes.map(Node::id).collect();
         present
             .into_iter()
             .for_each(|node| core.embedded.writer.node_up(now, node));
@@ -173,10 +208,10 @@ fn with_directories(reason: String, directories: &str) -> String {
     }
 }
 
-fn list_reasons(reasons: &HashMap<NodeId, String>, book: &AddressBook) -> String {
+fn list_reasons(reasons: &HashMap<NodeId, (bool, String)>, book: &AddressBook) -> String {
     let mut rows: Vec<_> = reasons.iter().collect();
     rows.sort();
-    let row = |(node, reason): (&NodeId, &String)| {
+    let row = |(node, (_, reason)): (&NodeId, &(bool, String))| {
         format!("{}: {reason}", book.nodes[node.index()].path.display())
     };
     rows.into_iter().map(row).collect::<Vec<_>>().join("; ")
@@ -219,7 +254,7 @@ pub(super) fn open_node(
     index_bytes: usize,
     trust: Trust,
 ) -> Result<OpenNode, Unusable> {
-    let path = book.paths(volume).swap_remove(id.index());
+    let path = volume.join(&book.place(id).ok_or(Unusable::Missing)?.path);
     match std::fs::metadata(&path) {
         Err(error) if is_absence(&error) => return Err(Unusable::Missing),
         Err(error) => return Err(judge(&error)),
@@ -264,7 +299,8 @@ fn read_superblock(
         }),
         SuperblockError::Damaged => Unusable::Damaged("its superblock is damaged".to_owned()),
     })?;
-    if superblock.config.volume != book.volume || superblock.node != id {
+    let seat = id.index() % book.nodes.len();
+    if superblock.config.volume != book.volume || superblock.node.index() != seat {
         return Err(Unusable::Foreign(
             "its directory belongs to another volume or node".into(),
         ));

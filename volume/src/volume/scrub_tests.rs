@@ -1,6 +1,6 @@
-use super::{CreateOptions, OpenOptions, Volume, create};
+use super::{CreateOptions, OpenOptions, ScrubPolicy, Volume, create};
 use crate::ids::NodeId;
-use crate::status::ScrubReport;
+use crate::status::{ScrubReport, ScrubStatus};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -107,5 +107,140 @@ fn a_scrub_keeps_to_its_rate() {
     assert_eq!((found.blocks, found.unresolved), (5, 0));
     // 24 copies of 16 KiB at 1 MiB a second.
     assert!(began.elapsed() >= Duration::from_millis(370));
+    volume.close().unwrap();
+}
+
+/// Another leaf than the first, which [`filled`] has written.
+fn write_second_leaf(volume: &Volume) {
+    let (sender, receiver) = channel();
+    let done = Box::new(move |result| sender.send(result).unwrap());
+    volume.write(8 << 20, &[9; BLOCK], true, done);
+    receiver.recv().unwrap().unwrap();
+}
+
+fn await_status(volume: &Volume, done: impl Fn(&ScrubStatus) -> bool) -> ScrubStatus {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let status = volume.scrub_status();
+        if done(&status) {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_scrub_goes_on_where_it_was_when_the_volume_is_opened_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("v");
+    let volume = filled(&path);
+    write_second_leaf(&volume);
+    // The first leaf is read at once, the second one an hour later.
+    let number = volume.start_scrub(NonZeroU64::new(100)).unwrap();
+    let is_second = |status: &ScrubStatus| {
+        let running = status.running;
+        // Nodes count what is to be read when they are told that it is durable.
+        running.is_some_and(|at| at.at.place.leaf > 0) && (20..99).contains(&status.percent())
+    };
+    let status = await_status(&volume, is_second);
+    assert_eq!((number, status.number), (1, 1));
+    assert!(volume.start_scrub(None).is_err());
+    assert!(volume.pause_scrub(true));
+    volume.close().unwrap();
+
+    let volume = Volume::open(&path, OpenOptions::default()).unwrap();
+    let status = await_status(&volume, |status| status.running.is_some());
+    let at = status.running.unwrap().at;
+    assert_eq!(
+        (at.is_paused, at.report.blocks, at.rate),
+        (true, 4, NonZeroU64::new(100))
+    );
+    assert!(at.place.leaf > 0);
+    assert!(volume.set_scrub_rate(None) && volume.pause_scrub(false));
+    let last = await_status(&volume, |status| status.last.is_some())
+        .last
+        .unwrap();
+    assert_eq!(
+        (last.number, last.report.blocks, last.report.unresolved),
+        (1, 5, 0)
+    );
+    // Written down within a round, also when the process dies then.
+    std::thread::sleep(Duration::from_millis(2500));
+    volume.close().unwrap();
+
+    let volume = Volume::open(&path, OpenOptions::default()).unwrap();
+    let status = volume.scrub_status();
+    assert_eq!(status.last.map(|last| last.report), Some(last.report));
+    assert_eq!((status.last.unwrap().number, status.running), (0, None));
+    volume.close().unwrap();
+}
+
+#[test]
+fn a_scrub_begins_by_itself_and_not_where_nothing_may_be_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("v");
+    filled(&path).close().unwrap();
+    let scrub = ScrubPolicy {
+        interval: Some(Duration::from_secs(1)),
+        rate: NonZeroU64::new(1 << 30),
+    };
+    let options = OpenOptions {
+        scrub,
+        ..OpenOptions::default()
+    };
+    let volume = Volume::open(&path, options).unwrap();
+    assert!(volume.scrub_status().next_s.is_some());
+    let last = await_status(&volume, |status| status.last.is_some()).last;
+    assert_eq!(last.map(|last| last.report.blocks), Some(4));
+    volume.close().unwrap();
+
+    let read_only = OpenOptions {
+        read_only: true,
+        ..options
+    };
+    let volume = Volume::open(&path, read_only).unwrap();
+    assert_eq!(volume.scrub_status().next_s, None);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(volume.scrub_status().number, 0);
+    volume.close().unwrap();
+}
+
+#[test]
+fn a_cancelled_scrub_is_forgotten() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("v");
+    let volume = filled(&path);
+    write_second_leaf(&volume);
+    assert!(!volume.cancel_scrub());
+    volume.start_scrub(NonZeroU64::new(100)).unwrap();
+    assert!(volume.cancel_scrub());
+    volume.close().unwrap();
+    let volume = Volume::open(&path, OpenOptions::default()).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let status = volume.scrub_status();
+    assert_eq!((status.running, status.last), (None, None));
+    volume.close().unwrap();
+}
+
+#[test]
+fn a_superblock_that_rots_under_a_running_node_is_written_anew() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("v");
+    let volume = filled(&path);
+    volume.scrub(None).unwrap();
+    let file = path.join("nodes/b1/superblock");
+    std::fs::write(&file, vec![0xee; 128 << 10]).unwrap();
+    std::fs::File::open(&file).unwrap().sync_all().unwrap();
+    let report = volume.scrub(None).unwrap();
+    assert_eq!((report.metadata_damaged, report.metadata_repaired), (2, 2));
+    assert_eq!((report.damaged, report.unresolved), (0, 0));
+    let bytes = std::fs::read(&file).unwrap();
+    for slot in bytes.chunks(64 << 10) {
+        crate::format::superblock::Superblock::decode(slot).unwrap();
+    }
+    volume.close().unwrap();
+    let volume = Volume::open(&path, OpenOptions::default()).unwrap();
+    assert_eq!(volume.status().state, crate::status::VolumeState::Healthy);
     volume.close().unwrap();
 }

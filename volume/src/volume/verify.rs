@@ -6,7 +6,7 @@ use crate::error::{IoFailure, VolumeError};
 use crate::format::index_page::LEAF_BLOCKS;
 use crate::geometry::BLOCK_BYTES;
 use crate::ids::{GroupBlock, GroupId, NodeId};
-use crate::status::NodeState;
+use crate::status::{DataErrors, NodeState, NodeStatus};
 use crate::writer::{Answer, ReadBytes};
 
 /// What a verification found.
@@ -18,6 +18,8 @@ pub struct VerifyReport {
     pub copies_read: u64,
     /// What is wrong: one sentence each.
     pub damage: Vec<String>,
+    /// Blocks that no copy can be read of.
+    pub data_errors: DataErrors,
     /// Nodes that could not be compared.
     pub missing_nodes: Vec<String>,
 }
@@ -29,19 +31,27 @@ pub(super) fn verify(
     driver.ask(|writer, now, ticket| writer.flush(now, ticket))?;
     let figures = driver.figures();
     let statuses = driver.node_statuses(&figures);
-    let missing = statuses.iter().filter(|node| node.state != NodeState::Up);
+    let comparable: Vec<bool> = driver.with_core(|core, _| {
+        let nodes = core.embedded.writer.config().node_ids().zip(&statuses);
+        // One without space may lack nothing all the same.
+        let may = |(node, status): (NodeId, &NodeStatus)| match status.state {
+            NodeState::Full => core.embedded.writer.holds_everything(node),
+            state => state.is_whole(),
+        };
+        nodes.map(may).collect()
+    });
+    let missing = statuses.iter().zip(&comparable).filter(|(_, may)| !**may);
     let mut report = VerifyReport {
-        missing_nodes: missing.map(|node| node.name.clone()).collect(),
+        missing_nodes: missing.map(|(node, _)| node.name.clone()).collect(),
         ..VerifyReport::default()
     };
     let groups = driver.with_core(|core, _| core.embedded.writer.existing_groups());
     let expected = driver.live_bytes() / BLOCK_BYTES as u64;
     for group in groups {
         let members = driver.with_core(|core, _| core.embedded.writer.config().members(group));
-        let up = |node: &NodeId| statuses[node.index()].state == NodeState::Up;
         let mut nodes: Vec<(NodeId, String)> = members
             .into_iter()
-            .filter(up)
+            .filter(|node| comparable[node.index()])
             .map(|node| (node, statuses[node.index()].name.clone()))
             .collect();
         let mut leaf = Some(0);
@@ -100,12 +110,17 @@ fn compare_leaf(
 ) {
     let first = GroupBlock(leaf * LEAF_BLOCKS);
     let mut copies: Vec<(&str, ReadBytes)> = Vec::new();
+    let mut readable = 0;
     for (node, name) in nodes {
         match read_copy(driver, *node, group, first, LEAF_BLOCKS) {
-            Ok(bytes) => copies.push((name, bytes)),
-            Err(_) => name_bad_blocks(driver, (*node, name), group, first, report),
+            Ok(bytes) => {
+                copies.push((name, bytes));
+                readable = u64::MAX;
+            }
+            Err(_) => readable |= name_bad_blocks(driver, (*node, name), group, first, report),
         }
     }
+    name_lost(driver, group, first, bits & !readable, report);
     for offset in 0..LEAF_BLOCKS {
         let at = offset as usize * BLOCK_BYTES..(offset as usize + 1) * BLOCK_BYTES;
         let of_block: Vec<(&str, &[u8])> = copies
@@ -119,7 +134,8 @@ fn compare_leaf(
     }
 }
 
-fn read_copy(
+/// One node's copy of some blocks.
+pub(super) fn read_copy(
     driver: &Driver,
     node: NodeId,
     group: GroupId,
@@ -135,24 +151,45 @@ fn read_copy(
     }
 }
 
-/// A node could not give a whole leaf: which of its blocks are bad.
+/// Names the blocks of a leaf that nobody can give.
+fn name_lost(
+    driver: &Driver,
+    group: GroupId,
+    first: GroupBlock,
+    lost: u64,
+    report: &mut VerifyReport,
+) {
+    let geometry = driver.with_core(|core, _| core.embedded.writer.config().geometry);
+    for offset in (0..LEAF_BLOCKS).filter(|offset| lost >> offset & 1 == 1) {
+        let block = geometry.disk_block(group, GroupBlock(first.0 + offset));
+        report.data_errors.add(block);
+    }
+}
+
+/// A node could not give a whole leaf: names which of its blocks are bad, and tells which are not,
+/// a bit each.
 fn name_bad_blocks(
     driver: &Driver,
     (node, name): (NodeId, &str),
     group: GroupId,
     first: GroupBlock,
     report: &mut VerifyReport,
-) {
+) -> u64 {
+    let mut readable = 0;
     for offset in 0..LEAF_BLOCKS {
         let block = GroupBlock(first.0 + offset);
         match read_copy(driver, node, group, block, 1) {
-            Ok(_) => report.copies_read += 1,
+            Ok(_) => {
+                report.copies_read += 1;
+                readable |= 1 << offset;
+            }
             Err(_) => report.damage.push(format!(
                 "node {name}: block {} of group {} does not check",
                 block.0, group.0
             )),
         }
     }
+    readable
 }
 
 /// Names the copies that differ from what most have.

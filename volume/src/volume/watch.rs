@@ -3,14 +3,17 @@
 
 use super::driver::{Driver, TICK};
 use super::layout::{new_superblock, random_u64};
-use super::open::{Trust, Unusable, open_node};
+use super::open::{OpenNode, Trust, Unusable, open_node};
 use crate::error::VolumeError;
+use crate::event::{Event, EventKind};
 use crate::ids::{Incarnation, NodeId};
 use crate::io::node_directory::NodeDirectory;
 use crate::io::node_remains;
 use crate::io::volume_directory::file_system_of_node;
 use crate::limits;
-use crate::status::{NodeState, VolumeState};
+use crate::status::VolumeState;
+use crate::time::Instant;
+use crate::writer::Writer;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -29,7 +32,8 @@ fn start_looking(
     driver: &Arc<Driver>,
     look: impl Fn(&Driver, NodeId) + Copy + Send + 'static,
 ) -> std::io::Result<()> {
-    (0..driver.book.nodes.len()).try_for_each(|index| {
+    let count = driver.book.read().nodes.len();
+    (0..count).try_for_each(|index| {
         let node = NodeId(index as u16);
         start(
             driver,
@@ -40,7 +44,7 @@ fn start_looking(
     })
 }
 
-fn start(
+pub(super) fn start(
     driver: &Arc<Driver>,
     name: &str,
     pause: std::time::Duration,
@@ -65,14 +69,22 @@ fn start(
 /// One round of a node: it is given up if its directory is gone, and opened or made again if it
 /// can be.
 fn look_at_node(driver: &Driver, node: NodeId) {
-    match driver.directories.get(node) {
+    let directory = driver.directories.get(node);
+    if let Some(reason) = driver.switched_off(node) {
+        if directory.is_some() {
+            give_up(driver, node, Writer::node_down, &reason);
+        }
+        return;
+    }
+    match directory {
         Some(directory) if !directory.still_there() => {
             let reason = "its directory was deleted, replaced or unmounted";
-            give_up(driver, node, reason);
+            give_up(driver, node, Writer::node_down, reason);
         }
         Some(directory) => look_after(driver, node, &directory),
         // A late write would land in what is opened now.
-        None if !driver.is_quiet(node) => {}
+        None if !driver.is_quiet(node) || !driver.is_quiet(driver.successor(node)) => {}
+        None if driver.faults.fails_opening(node) => {}
         None if driver.failed.lock().contains(&node) => bring_back_failed(driver, node),
         None => bring_back(driver, node, Trust::AsFound),
     }
@@ -83,14 +95,12 @@ fn look_after(driver: &Driver, node: NodeId, directory: &NodeDirectory) {
         Fitness::Fit => forget_former_life(driver, node, directory),
         Fitness::Failed => {
             driver.failed.lock().insert(node);
-            give_up(
-                driver,
-                node,
-                "its disk failed, or what it holds was annulled",
-            );
+            let reason = "its disk failed, or what it holds was annulled";
+            give_up(driver, node, Writer::node_failed, reason);
         }
         Fitness::Replaced => {
-            give_up(driver, node, "its directory is of an earlier life");
+            let reason = "its directory is of an earlier life";
+            give_up(driver, node, Writer::node_failed, reason);
             if driver.is_quiet(node) {
                 rebuild(driver, node);
             }
@@ -100,17 +110,18 @@ fn look_after(driver: &Driver, node: NodeId, directory: &NodeDirectory) {
 
 /// Takes a node out of service. Its directory is opened again, or made anew, in a later round:
 /// what was still asked of the old one has failed by then.
-fn give_up(driver: &Driver, node: NodeId, reason: &str) {
-    log::warn!(
-        "node {}: {reason}",
-        driver.book.nodes[node.index()].path.display()
-    );
+pub(super) fn give_up(
+    driver: &Driver,
+    node: NodeId,
+    tell: fn(&mut Writer, Instant, NodeId, &str),
+    reason: &str,
+) {
+    log::warn!("node {}: {reason}", driver.path_of(node).display());
     driver.directories.remove(node);
     driver.locks.lock().remove(&node);
-    driver.reasons.lock().insert(node, reason.to_owned());
     driver.with_core(|core, now| {
         core.embedded.nodes[node.index()] = None;
-        core.embedded.writer.node_down(now, node, reason);
+        tell(&mut core.embedded.writer, now, node, reason);
     });
 }
 
@@ -146,7 +157,7 @@ fn forget_former_life(driver: &Driver, node: NodeId, directory: &NodeDirectory) 
         let writer = &core.embedded.writer;
         (writer.figures(), writer.is_full(node))
     });
-    let filled = figures.nodes[node.index()].0 == NodeState::Up;
+    let filled = figures.nodes[node.index()].0.is_whole();
     if !(filled || full && figures.state == VolumeState::Degraded) {
         return;
     }
@@ -178,30 +189,34 @@ fn others_suffice(driver: &Driver, node: NodeId) -> bool {
 /// Opens a node whose directory is there again; makes it anew where that is safe.
 fn bring_back(driver: &Driver, node: NodeId, trust: Trust) {
     let index_bytes = driver.index_bytes_per_node;
-    match open_node(driver.path(), &driver.book, node, index_bytes, trust) {
-        Ok(open) => {
-            driver.locks.lock().insert(node, open.lock);
-            driver.reasons.lock().remove(&node);
-            driver.directories.insert(node, open.directory);
-            driver.with_core(|core, now| {
-                core.embedded.nodes[node.index()] = Some(open.node);
-                core.embedded.writer.node_up(now, node);
-            });
-        }
-        Err(Unusable::Missing) => {
-            rebuild(driver, node);
-        }
-        Err(Unusable::Damaged(reason)) => {
-            driver.reasons.lock().insert(node, reason);
-            rebuild(driver, node);
-        }
-        Err(Unusable::Unreachable(reason) | Unusable::Foreign(reason)) => {
-            driver.reasons.lock().insert(node, reason);
-        }
-        Err(Unusable::Fatal(error)) => {
-            driver.reasons.lock().insert(node, error.to_string());
+    let book = driver.book.read().clone();
+    match open_node(driver.path(), &book, node, index_bytes, trust) {
+        Ok(open) => take_in(driver, node, open),
+        Err(unusable) => {
+            note(driver, node, unusable.is_failure(), &unusable.to_string());
+            if matches!(unusable, Unusable::Missing | Unusable::Damaged(_)) {
+                rebuild(driver, node);
+            }
         }
     }
+}
+
+/// A node that was opened is there for the core.
+pub(super) fn take_in(driver: &Driver, node: NodeId, open: OpenNode) {
+    driver.locks.lock().insert(node, open.lock);
+    driver.directories.insert(node, open.directory);
+    driver.with_core(|core, now| {
+        core.embedded.nodes[node.index()] = Some(open.node);
+        core.embedded.writer.node_up(now, node);
+    });
+}
+
+/// Status says why a node is not back.
+pub(super) fn note(driver: &Driver, node: NodeId, has_failed: bool, reason: &str) {
+    driver.with_core(|core, _| {
+        let writer = &mut core.embedded.writer;
+        writer.node_unusable(node, has_failed, reason);
+    });
 }
 
 /// Makes a node's directory anew, if that would be on the file system that it was on: a disk that
@@ -212,17 +227,17 @@ fn rebuild(driver: &Driver, node: NodeId) -> bool {
     if !driver.make_anew || !others_suffice(driver, node) {
         return false;
     }
-    let address = &driver.book.nodes[node.index()];
-    let path = driver.book.paths(driver.path()).swap_remove(node.index());
-    if file_system_of_node(&path).ok() != Some(address.file_system) {
+    let path = driver.path_of(node);
+    let file_system = driver.book.read().nodes[node.index()].file_system;
+    if file_system_of_node(&path).ok() != Some(file_system) {
         let reason = "its parent is missing, or the disk that it was on is not mounted there";
-        driver.reasons.lock().insert(node, reason.to_owned());
+        note(driver, node, false, reason);
         return false;
     }
     let made = make_anew(driver, node, &path);
     if let Err(error) = &made {
         log::warn!("node {}: cannot be made anew: {error}", path.display());
-        driver.reasons.lock().insert(node, error.to_string());
+        note(driver, node, false, &error.to_string());
     }
     made.is_ok()
 }
@@ -234,7 +249,11 @@ fn make_anew(driver: &Driver, node: NodeId, path: &Path) -> Result<(), VolumeErr
         node_remains::set_aside(path)
             .map_err(|error| VolumeError::io(format!("cannot empty {}", path.display()), error))?;
     }
-    NodeDirectory::create(path, &new_superblock(&config, node, true))
+    NodeDirectory::create(path, &new_superblock(&config, node, true))?;
+    let text = format!("{} is a new, empty directory", path.display());
+    let event = Event::new(EventKind::MadeAnew, text);
+    driver.events.note(event.of_node(&config.node_name(node)));
+    Ok(())
 }
 
 #[cfg(test)]

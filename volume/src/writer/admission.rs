@@ -1,7 +1,7 @@
 //! What may enter the volatile cache. A request that may not is parked, never a blocked thread;
 //! what was admitted is never dropped (law 9).
 
-use super::membership::NodeView;
+use super::node_view::NodeView;
 use super::payload::{Piece, cut};
 use super::pending::PendingRecord;
 use super::{Answer, CacheMode, QuorumLoss, Ticket, Writer};
@@ -271,6 +271,11 @@ impl Writer {
         for (mut record, pages) in records {
             self.give_out_lsn(&mut record);
             self.written_bytes += u64::from(record.end - record.start);
+            match record.kind {
+                RecordKind::Image => self.unprovable.clear_blocks(&record, 1),
+                RecordKind::Discard => self.unprovable.clear_blocks(&record, record.blocks),
+                _ => {}
+            }
             self.pending.push(PendingRecord { record, pages });
         }
         if change.durable && self.vdl < self.last_lsn {

@@ -10,6 +10,7 @@ use super::repair::Expected;
 use crate::ids::{GroupBlock, NodeId};
 use crate::lsn::Lsn;
 use crate::message::{BlockDigest, LeafDigests};
+use crate::planted::{Bug, is_planted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// As many copies must agree before one of the others is called wrong.
@@ -32,6 +33,8 @@ pub(super) struct Verdict {
     pub(super) split: BTreeSet<GroupBlock>,
     /// Blocks that could not be compared, since they are being changed.
     pub(super) changing: BTreeSet<GroupBlock>,
+    /// Nodes whose page of the index did not check.
+    pub(super) index_damaged: BTreeSet<NodeId>,
     /// What the damaged and differing ones should hold.
     pub(super) expected: Expected,
 }
@@ -74,6 +77,10 @@ impl Copy {
                 _ => Relation::Agree,
             };
         }
+        let is_absent = late.block.is_none() || early.block.is_none();
+        if is_absent && is_planted(Bug::AbsenceNotCompared) {
+            return Relation::Agree;
+        }
         let is_due = match late.version() {
             Some(version) => version <= early.applied,
             None => late.applied == early.applied,
@@ -93,6 +100,9 @@ pub(super) fn compare(copies: &BTreeMap<NodeId, LeafDigests>, floor: Lsn) -> Ver
     let mut verdict = Verdict::default();
     let mut by_block: BTreeMap<GroupBlock, BTreeMap<NodeId, BlockDigest>> = BTreeMap::new();
     for (node, leaf) in copies {
+        if leaf.index_damaged {
+            verdict.index_damaged.insert(*node);
+        }
         for block in &leaf.blocks {
             by_block
                 .entry(block.block)
@@ -122,6 +132,7 @@ impl Verdict {
             && self.lost.is_empty()
             && self.split.is_empty()
             && self.changing.is_empty()
+            && self.index_damaged.is_empty()
     }
 
     fn judge(&mut self, block: GroupBlock, copies: &[Copy], floor: Lsn) {
@@ -196,6 +207,7 @@ mod tests {
                     .filter(|b| b.lsn.is_some())
                     .collect(),
                 next_leaf: None,
+                index_damaged: false,
             };
             (NodeId(node), leaf)
         };

@@ -60,6 +60,9 @@ impl Writer {
         let Some(group) = self.groups.get(&lack.group) else {
             return false;
         };
+        if !self.nodes[lack.node.index()].can_be_filled() {
+            return false;
+        }
         let reachable = |node: NodeId| self.nodes[node.index()].is_reachable();
         let others: Vec<NodeId> = group.complete_others(lack.node, reachable).collect();
         others.len() >= READ_QUORUM && others.iter().any(|node| group.is_current(*node))
@@ -159,13 +162,15 @@ impl Writer {
     }
 
     /// A recovery waits for what it fills, and nobody uses the disk yet. When requests wait for the
-    /// quorum, they wait for what is filled.
+    /// quorum, they wait for what is filled. What a node without room is given waits there.
     fn may_fetch(&self, now: Instant, node: NodeId) -> bool {
         let (of_node, of_all) = self.catch_up.under_way(node);
-        match self.is_open() && self.writable {
-            true => self.catch_up.pace.may_begin(now, of_node, of_all),
-            false => of_node < limits::COPY_RUNS,
-        }
+        let has_room = self.nodes[node.index()].can_be_filled() || of_node == 0;
+        has_room
+            && match self.is_open() && self.writable {
+                true => self.catch_up.pace.may_begin(now, of_node, of_all),
+                false => of_node < limits::COPY_RUNS,
+            }
     }
 
     /// Asks a peer for the next leaf of a segment; `false` when there is none to be asked.
@@ -174,7 +179,7 @@ impl Writer {
         let Some(leaf) = leaf.and_then(|task| task.runs.next_leaf()) else {
             return false;
         };
-        let source = self.source_for(key, leaf);
+        let source = self.source_for(now, key, leaf);
         let (id, epoch) = (self.new_request(), self.epoch);
         let Some(task) = self.catch_up.tasks.get_mut(&key) else {
             return false;
@@ -201,9 +206,9 @@ impl Writer {
         true
     }
 
-    /// Of the peers that have everything the one that was asked for fewest leaves; each has its
-    /// turn.
-    fn source_for(&self, key: Key, leaf: u32) -> Option<NodeId> {
+    /// Of the peers that have everything one that is fit, and of these the one that was asked for
+    /// fewest leaves; each has its turn.
+    fn source_for(&self, now: Instant, key: Key, leaf: u32) -> Option<NodeId> {
         let group = self.groups.get(&key.1)?;
         let task = self.catch_up.tasks.get(&key)?;
         let able = |node: &NodeId| {
@@ -217,8 +222,8 @@ impl Writer {
         let turn = key.1.0 as usize + usize::from(key.0.0) + leaf as usize;
         let in_turn = (0..members.len()).map(|step| members[(turn + step) % members.len()]);
         let load = |node: &NodeId| {
-            let latency = self.nodes[node.index()].latency_class();
-            (latency, self.catch_up.asked_of(*node))
+            let reluctance = self.health.reluctance(now, *node);
+            (reluctance, self.catch_up.asked_of(*node))
         };
         in_turn.filter(able).min_by_key(load)
     }

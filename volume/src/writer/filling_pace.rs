@@ -131,11 +131,10 @@ mod tests {
 
     #[test]
     fn alone_it_takes_all_and_beside_the_user_a_sixth() {
-        let mut pace = Pace::default();
-        let alone = bytes_of_ten_seconds(&mut pace, false);
+        let alone = bytes_of_ten_seconds(&mut Pace::default(), false);
         assert_eq!(alone >> 20, limits::COPY_RUNS as u64 * 999);
-        let beside = bytes_of_ten_seconds(&mut pace, true);
-        assert_eq!(beside >> 20, 10_000 / 60);
+        let beside = bytes_of_ten_seconds(&mut Pace::default(), true);
+        assert_eq!(beside >> 20, 10_000_u64.div_ceil(60));
     }
 
     #[test]

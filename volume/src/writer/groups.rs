@@ -6,15 +6,23 @@ use crate::lsn::Lsn;
 use crate::planted::{Bug, is_planted};
 use crate::quorum::{WRITE_QUORUM, group_complete};
 
+/// The segments of the members, and behind them those of their successors.
+const PLACES: usize = 2 * SEGMENTS;
+
 /// One protection group.
 #[derive(Clone, Debug)]
 pub(super) struct ProtectionGroup {
     pub(super) members: [NodeId; SEGMENTS],
-    /// What each member's segment has proved, while it is complete.
-    scls: [Lsn; SEGMENTS],
-    complete: [bool; SEGMENTS],
-    /// What the members had proved, and the last record, when it was last looked for laggards.
-    looked: ([Lsn; SEGMENTS], Lsn),
+    /// Who is being filled to take a member's place. It counts for nothing.
+    successors: [Option<NodeId>; SEGMENTS],
+    /// The member is being exchanged since the PGCL was this: what counts for it is what its
+    /// successor holds, too.
+    joint: [Option<Lsn>; SEGMENTS],
+    /// What each segment has proved, while it is complete.
+    scls: [Lsn; PLACES],
+    complete: [bool; PLACES],
+    /// What they had proved, and the last record, when it was last looked for laggards.
+    looked: ([Lsn; PLACES], Lsn),
     /// What four members must hold before the group takes writes: its last record when the
     /// volume was opened; none when four did. An open on three settles on three.
     unsettled: Option<Lsn>,
@@ -31,9 +39,11 @@ impl ProtectionGroup {
     pub(super) fn new(members: [NodeId; SEGMENTS], tip: Lsn) -> ProtectionGroup {
         ProtectionGroup {
             members,
-            scls: [Lsn::NONE; SEGMENTS],
-            complete: [!tip.is_some(); SEGMENTS],
-            looked: ([Lsn::NONE; SEGMENTS], Lsn::NONE),
+            successors: [None; SEGMENTS],
+            joint: [None; SEGMENTS],
+            scls: [Lsn::NONE; PLACES],
+            complete: [!tip.is_some(); PLACES],
+            looked: ([Lsn::NONE; PLACES], Lsn::NONE),
             unsettled: Some(tip).filter(|tip| tip.is_some()),
             last: tip,
             tip,
@@ -42,7 +52,70 @@ impl ProtectionGroup {
     }
 
     fn place(&self, node: NodeId) -> Option<usize> {
-        self.members.iter().position(|member| *member == node)
+        let member = self.members.iter().position(|member| *member == node);
+        let behind = || {
+            let mut successors = self.successors.iter();
+            successors.position(|successor| *successor == Some(node))
+        };
+        member.or_else(|| Some(behind()? + SEGMENTS))
+    }
+
+    /// Whether the node's segment is one of the group's, or is to become one.
+    pub(super) fn is_held_by(&self, node: NodeId) -> bool {
+        self.place(node).is_some()
+    }
+
+    /// A directory is to be filled to take a member's place.
+    pub(super) fn add_successor(&mut self, member: NodeId, successor: NodeId) {
+        if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
+            self.successors[place] = Some(successor);
+        }
+    }
+
+    /// Nobody is to take the member's place any more.
+    pub(super) fn drop_successor(&mut self, member: NodeId) {
+        if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
+            self.successors[place] = None;
+            self.joint[place] = None;
+        }
+    }
+
+    /// From here on the member counts for what its successor holds, too: four of the six that are,
+    /// and four of the six that will be (SIGMOD'18 §4.1: both sets share five).
+    pub(super) fn join_successor(&mut self, member: NodeId) {
+        if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
+            self.joint[place] = Some(self.pgcl);
+        }
+    }
+
+    /// The member counts for itself again.
+    pub(super) fn part_successor(&mut self, member: NodeId) {
+        if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
+            self.joint[place] = None;
+        }
+    }
+
+    /// Whether the member's successor holds all that counted as durable before both had to hold it.
+    pub(super) fn may_take_over(&self, member: NodeId) -> bool {
+        let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) else {
+            return true;
+        };
+        let (before, holds) = (self.joint[place], self.scls[place + SEGMENTS]);
+        let has_all = before.is_some_and(|before| holds >= before);
+        self.complete[place + SEGMENTS] && (has_all || is_planted(Bug::ExchangeTooEarly))
+    }
+
+    /// What the six places count for.
+    fn counted(&self) -> [Lsn; SEGMENTS] {
+        std::array::from_fn(|place| {
+            let (own, successors) = (self.scls[place], self.scls[place + SEGMENTS]);
+            match self.joint[place] {
+                Some(_) if is_planted(Bug::ExchangeWithoutBoth) => own,
+                Some(_) => own.min(successors),
+                None if is_planted(Bug::SuccessorCounts) => own.max(successors),
+                None => own,
+            }
+        })
     }
 
     /// The segment is complete, and has proved this SCL.
@@ -61,7 +134,7 @@ impl ProtectionGroup {
             return false;
         };
         self.scls[place] = scl;
-        let held_by_four = group_complete(self.scls);
+        let held_by_four = group_complete(self.counted());
         self.pgcl = self.pgcl.max(held_by_four);
         self.unsettled = self.unsettled.filter(|tip| held_by_four < *tip);
         true
@@ -74,8 +147,15 @@ impl ProtectionGroup {
         let stands = |place: &usize| {
             self.complete[*place] && self.scls[*place] < last && self.scls[*place] == scls[*place]
         };
-        let places = (0..SEGMENTS).filter(stands);
-        places.map(|place| self.members[place]).collect()
+        let places = (0..PLACES).filter(stands);
+        places.filter_map(|place| self.node_at(place)).collect()
+    }
+
+    fn node_at(&self, place: usize) -> Option<NodeId> {
+        match place.checked_sub(SEGMENTS) {
+            None => Some(self.members[place]),
+            Some(member) => self.successors[member],
+        }
     }
 
     /// The segment is gone, or being filled: it proves nothing any more. What was durable stays
@@ -125,10 +205,20 @@ impl ProtectionGroup {
 
     /// Whether four members that `usable` accepts are complete: writes can become durable.
     pub(super) fn can_write(&self, usable: impl Fn(NodeId) -> bool) -> bool {
-        let able = self
-            .members
-            .iter()
-            .filter(|node| usable(**node) && self.is_complete(**node));
-        self.is_settled() && able.count() >= WRITE_QUORUM
+        self.is_settled() && self.able(usable) >= WRITE_QUORUM
+    }
+
+    /// The members that can count for what is written now, of those that `usable` accepts.
+    pub(super) fn able(&self, usable: impl Fn(NodeId) -> bool) -> usize {
+        let is_able = |node: NodeId| usable(node) && self.is_complete(node);
+        let places = (0..SEGMENTS).filter(|place| {
+            let both = self.successors[*place].filter(|_| self.joint[*place].is_some());
+            is_able(self.members[*place]) && both.is_none_or(is_able)
+        });
+        places.count()
     }
 }
+
+#[cfg(test)]
+#[path = "groups_tests.rs"]
+mod tests;

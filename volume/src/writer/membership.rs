@@ -3,139 +3,72 @@
 
 use super::catch_up::Lack;
 use super::groups::ProtectionGroup;
+use super::node_view::{NodeView, Phase};
 use super::{Answer, Ticket, Writer};
 use crate::config::{SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
-use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
+use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
-use crate::message::{Report, Request, RequestId, Room, Space};
+use crate::message::{Report, Request, RequestId};
 use crate::planted::{Bug, is_planted};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
 use std::collections::BTreeSet;
-use std::time::Duration;
-
-/// Why a node takes nothing, or soon takes nothing any more.
-const NO_SPACE: &str = "the file system of its directory is full";
-
-/// How far a node has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Not there.
-    #[default]
-    Down,
-    /// Asked to promise.
-    Promising,
-    /// Has promised; its new directory waits to be admitted by the others.
-    Admitting,
-    /// Asked to hold the list.
-    Listing,
-    /// Asked to mark what it lacks.
-    Marking,
-    /// Takes frames.
-    Streaming,
-    /// Had too much outstanding: takes no frames until it has worked that off.
-    Behind,
-}
-
-/// A node as the writer sees it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct NodeView {
-    pub(super) phase: Phase,
-    pub(super) incarnation: Option<Incarnation>,
-    /// What it can surely append.
-    pub(super) room: Room,
-    /// Frame bytes sent and not acknowledged.
-    pub(super) outstanding_bytes: u64,
-    pub(super) fresh: bool,
-    /// Segments that lacked something when it reported itself.
-    pub(super) incomplete: BTreeSet<GroupId>,
-    /// All that it named then.
-    named: BTreeSet<GroupId>,
-    /// Groups that it did not name it has never seen: it has everything up to nothing.
-    tail_was_whole: bool,
-    /// It was asked what it has while it takes frames, and has not answered.
-    pub(super) is_examined: bool,
-    /// The copy that begins with its marks.
-    marking: Option<RequestId>,
-    reason: Option<String>,
-    latency_ns: u64,
-}
-
-impl NodeView {
-    /// Notes what a report says of segments.
-    pub(super) fn heard(&mut self, report: &Report) {
-        let groups = report.segments.iter().map(|segment| segment.group);
-        let lacking = report.segments.iter().filter(|segment| !segment.complete);
-        self.named = groups.collect();
-        self.incomplete = lacking.map(|segment| segment.group).collect();
-        self.tail_was_whole = !report.fresh && !report.tail_damaged;
-    }
-
-    /// Whether it had never seen a group when it reported itself.
-    pub(super) fn had_not_seen(&self, group: GroupId) -> bool {
-        self.tail_was_whole && !self.named.contains(&group)
-    }
-
-    pub(super) fn is_streaming(&self) -> bool {
-        self.phase == Phase::Streaming
-    }
-
-    /// Whether it can be asked at all.
-    pub(super) fn is_reachable(&self) -> bool {
-        matches!(self.phase, Phase::Streaming | Phase::Behind)
-    }
-
-    /// Smoothed latency of its reads.
-    pub(super) fn on_latency(&mut self, latency: Duration) {
-        let sample = latency.as_nanos() as u64;
-        self.latency_ns = self.latency_ns - self.latency_ns / 8 + sample / 8;
-    }
-
-    /// Latency as a rough class: only a node that is far slower than others is avoided.
-    pub(super) fn latency_class(&self) -> u32 {
-        (self.latency_ns / 4_000_000)
-            .checked_ilog2()
-            .map_or(0, |log| log + 1)
-    }
-}
 
 /// A change of the configuration on its way to four nodes.
 #[derive(Debug)]
 pub(super) struct Reconfiguration {
-    config: VolumeConfig,
+    pub(super) config: VolumeConfig,
     pub(super) held_by: BTreeSet<NodeId>,
     pub(super) asked: BTreeSet<NodeId>,
     then: AfterReconfiguration,
 }
 
 #[derive(Debug)]
-enum AfterReconfiguration {
+pub(super) enum AfterReconfiguration {
     Answer(Ticket),
     Admit(NodeId),
+    /// The successor of this node takes its place.
+    Seat(NodeId),
+    /// The successor of this node does not take its place after all.
+    TakeBack(NodeId),
 }
 
 impl Writer {
     /// A node can be reached: its directory is there, or is there again, or was made anew.
     pub fn node_up(&mut self, _now: Instant, node: NodeId) {
-        let view = &mut self.nodes[node.index()];
-        *view = NodeView {
-            phase: Phase::Promising,
-            ..NodeView::default()
-        };
+        self.nodes[node.index()] = NodeView::joining();
+        self.health.forget(node);
+        if self.config.is_successor(node) {
+            self.begin_replacement(self.config.seat(node));
+        }
         if self.epoch.number > 0 {
             let epoch = self.epoch;
             self.send(node, Request::Promise { epoch });
         }
     }
 
-    /// A node is gone, or has fenced itself: what it said no longer counts.
+    /// A node has fenced itself, or what it holds cannot be used any more: it is gone until it is
+    /// made anew.
+    pub fn node_failed(&mut self, now: Instant, node: NodeId, reason: &str) {
+        self.node_down(now, node, reason);
+        self.nodes[node.index()].has_failed = true;
+    }
+
+    /// Why a node that is gone cannot be brought back now: whether because of what it holds.
+    pub fn node_unusable(&mut self, node: NodeId, has_failed: bool, reason: &str) {
+        let view = &mut self.nodes[node.index()];
+        if view.phase == Phase::Down {
+            view.has_failed |= has_failed;
+            view.reason = Some(reason.to_owned());
+        }
+    }
+
+    /// A node is gone: what it said no longer counts.
     pub fn node_down(&mut self, now: Instant, node: NodeId, reason: &str) {
-        self.nodes[node.index()] = NodeView {
-            reason: Some(reason.to_owned()),
-            ..NodeView::default()
-        };
+        self.nodes[node.index()] = NodeView::gone(reason);
+        self.health.forget(node);
         self.groups
             .values_mut()
             .for_each(|group| group.forget(node));
@@ -154,19 +87,21 @@ impl Writer {
     pub(super) fn leave_behind(&mut self, node: NodeId) {
         let view = &mut self.nodes[node.index()];
         view.phase = Phase::Behind;
-        let reason = match view.room.space {
-            Space::Ample => "its disk is slower than the others",
-            Space::Short | Space::Full => NO_SPACE,
+        let reason = match view.is_full {
+            true => NodeState::Full.meaning(),
+            false => "it took so long that it was left behind, and is to catch up",
         };
         view.reason = Some(reason.to_owned());
+        self.health.left_behind(self.now, node);
         self.review(self.now);
     }
 
     /// Lets a node that was left behind join again when it has worked off what it had.
     pub(super) fn rejoin_nodes(&mut self) {
-        for node in self.config.node_ids() {
+        for node in self.addresses() {
             let view = &self.nodes[node.index()];
-            if view.phase == Phase::Behind && view.outstanding_bytes == 0 {
+            let is_done = view.phase == Phase::Behind && view.outstanding_bytes == 0;
+            if is_done && self.has_rested(node) {
                 self.ask_to_join(node);
             }
         }
@@ -194,12 +129,14 @@ impl Writer {
         view.incarnation = Some(report.incarnation);
         view.fresh = report.fresh;
         view.heard(report);
-        if self.config.nodes[node.index()].incarnation == report.incarnation {
+        if self.config.is_successor(node) {
+            self.join_to_succeed(node, report);
+        } else if self.config.nodes[node.index()].incarnation == report.incarnation {
             self.hold_list(node);
         } else if !report.fresh {
             // It was replaced while it was away, and what was annulled since may be in its log.
             let now = self.now;
-            self.node_down(now, node, "its directory is of an earlier life");
+            self.node_failed(now, node, "its directory is of an earlier life");
         } else {
             self.nodes[node.index()].phase = Phase::Admitting;
             self.admit_incarnation(node);
@@ -213,12 +150,14 @@ impl Writer {
 
     pub(super) fn send_list(&mut self, node: NodeId) {
         let (epoch, list, config) = (self.epoch, self.list.clone(), self.config.clone());
+        let as_successor = self.config.is_successor(node);
         self.send(
             node,
             Request::HoldList {
                 epoch,
                 list,
                 config,
+                as_successor,
             },
         );
     }
@@ -250,7 +189,7 @@ impl Writer {
         self.reconfigure(config, AfterReconfiguration::Answer(ticket));
     }
 
-    fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
+    pub(super) fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
         config.version += 1;
         let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
         let epoch = self.epoch;
@@ -310,7 +249,7 @@ impl Writer {
         let enough = self
             .reconfiguring
             .as_ref()
-            .is_some_and(|change| self.config_is_held(&change.held_by, &change.asked));
+            .is_some_and(|change| self.config_is_held(change));
         if let Some(change) = enough.then(|| self.reconfiguring.take()).flatten() {
             self.set_config(change.config);
             match change.then {
@@ -320,17 +259,30 @@ impl Writer {
                         self.hold_list(node);
                     }
                 }
+                AfterReconfiguration::Seat(node) => self.seat_successor(now, node),
+                AfterReconfiguration::TakeBack(node) => self.part_both(node),
             }
             self.review(now);
         }
     }
 
     /// Whether four members of every placement hold a configuration, or all three that are left.
-    fn config_is_held(&self, held_by: &BTreeSet<NodeId>, asked: &BTreeSet<NodeId>) -> bool {
+    /// Where a node is exchanged it counts with its successor, and it takes four.
+    fn config_is_held(&self, change: &Reconfiguration) -> bool {
+        let holds = |node: NodeId| {
+            let both = self.is_exchanged(node);
+            let both = both.then(|| self.config.successor(node));
+            let mut needed = [Some(node), both].into_iter().flatten();
+            needed.all(|node| change.held_by.contains(&node))
+        };
+        let is_exchange = matches!(
+            change.then,
+            AfterReconfiguration::Seat(_) | AfterReconfiguration::TakeBack(_)
+        );
         self.placements.iter().all(|members| {
-            let held = members.iter().filter(|node| held_by.contains(node)).count();
-            let able = members.iter().filter(|node| asked.contains(node)).count();
-            held >= WRITE_QUORUM || (held == able && held >= READ_QUORUM)
+            let held = members.iter().filter(|node| holds(**node)).count();
+            let able = members.iter().filter(|node| change.asked.contains(node));
+            held >= WRITE_QUORUM || !is_exchange && held == able.count() && held >= READ_QUORUM
         })
     }
 
@@ -388,8 +340,8 @@ impl Writer {
     /// A group begins to exist. Its members have everything up to nothing, but for those whose
     /// segment was being filled when the group was annulled as a whole.
     pub(super) fn begin_group(&mut self, group: GroupId) {
-        let members = self.config.members(group);
-        let view = ProtectionGroup::new(members, Lsn::NONE);
+        let view = self.new_group(group, Lsn::NONE);
+        let members = view.members;
         self.groups.insert(group, view);
         for node in members {
             if self.nodes[node.index()].incomplete.contains(&group) {
@@ -455,6 +407,7 @@ impl Writer {
         view.phase = Phase::Streaming;
         view.reason = None;
         view.outstanding_bytes = 0;
+        self.health.frames_dropped(node);
         // What it reads of its own log it may take into its index only up to here; when all nodes
         // come back there is nobody else to tell it.
         let (epoch, vdl) = (self.epoch, self.vdl);
@@ -463,16 +416,13 @@ impl Writer {
     }
 
     fn groups_of(&self, node: NodeId) -> Vec<GroupId> {
-        let held = self
-            .groups
-            .iter()
-            .filter(|(_, view)| view.members.contains(&node));
+        let held = self.groups.iter().filter(|(_, view)| view.is_held_by(node));
         held.map(|(group, _)| *group).collect()
     }
 
     pub(super) fn streaming_nodes(&self) -> Vec<NodeId> {
         let streaming = |node: &NodeId| self.nodes[node.index()].is_streaming();
-        self.config.node_ids().filter(streaming).collect()
+        self.addresses().into_iter().filter(streaming).collect()
     }
 
     /// How many members of a placement are accepted, where they are fewest.
@@ -512,9 +462,10 @@ impl Writer {
             let able = group.members.iter().filter(|node| {
                 self.nodes[node.index()].is_streaming() && group.is_complete(**node)
             });
+            let able = able.count();
             match group.is_settled() {
-                true => able.count(),
-                false => able.count().min(READ_QUORUM),
+                true => able,
+                false => able.min(READ_QUORUM),
             }
         };
         let placed = self.fewest_of_a_placement(|node| self.nodes[node.index()].is_streaming());
@@ -549,24 +500,29 @@ impl Writer {
 
     /// Whether a node's file system has no room left for its log.
     pub fn is_full(&self, node: NodeId) -> bool {
-        self.nodes[node.index()].room.space == Space::Full
+        self.nodes[node.index()].is_full
     }
 
     pub(super) fn node_state(&self, node: NodeId) -> (NodeState, Option<String>) {
         let view = &self.nodes[node.index()];
         let state = match view.phase {
-            Phase::Down => NodeState::Down,
-            Phase::Behind => NodeState::Lagging,
+            Phase::Down if view.has_failed => NodeState::Failed,
+            Phase::Down => NodeState::Missing,
+            _ if view.is_full => NodeState::Full,
             Phase::Streaming if self.catch_up.is_busy_with(node) => self.catch_up.state(node),
+            Phase::Streaming if self.health.is_slow(node) => NodeState::Slow,
             Phase::Streaming => NodeState::Up,
-            _ => NodeState::Rebuilding,
+            _ if view.fresh => NodeState::Rebuilding,
+            _ => NodeState::Lagging,
         };
-        let is_full = view.is_streaming() && view.room.space == Space::Full;
         let reason = view.reason.clone();
-        (
-            state,
-            reason.or_else(|| is_full.then(|| NO_SPACE.to_owned())),
-        )
+        (state, reason.or_else(|| self.reason_of(node, state)))
+    }
+
+    /// Whether a node has everything up to the VDL of every group that it is a member of.
+    pub fn holds_everything(&self, node: NodeId) -> bool {
+        let mut held = (self.groups.values()).filter(|group| group.members.contains(&node));
+        held.all(|group| group.is_current(node))
     }
 
     pub(super) fn on_segment_damaged(&mut self, from: NodeId, group: GroupId) {

@@ -3,27 +3,39 @@
 //! go in, [`WriterEffect`]s come out.
 //!
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
-//! `sending` — frames and acknowledgements; `reads` — one segment, never a quorum; `recovery` —
-//! every open; `membership` — nodes that come and go; `catch_up`, `filling`, `runs`, `filling_pace` and
-//! `progress` — filling what they lack; `repair` — mending what was damaged at rest; `scrub` and `compare` — looking for it;
-//! `patience` — asking again.
+//! `sending` — frames and acknowledgements; `reads` and `presence` — one segment, never a quorum;
+//! `recovery` — every open; `outbidding` — two at a time; `membership` and `node_view` — nodes that
+//! come and go; `replacement` — another directory takes a node's place; `catch_up`, `filling`, `runs`,
+//! `filling_pace` and `progress` — filling what they lack; `repair` — mending what was damaged at
+//! rest; `scrub`, `scrub_metadata`, `compare` and `pace` — looking for it; `data_errors` — what nobody
+//! can prove any more; `health` and `judging` — nodes that are slow, stuck or doubtful; `patience` —
+//! asking again.
 
 mod admission;
 mod catch_up;
 mod compare;
+mod data_errors;
 mod filling;
-mod groups;
-mod membership;
 mod filling_pace;
+mod groups;
+mod health;
+mod judging;
+mod membership;
+mod node_view;
+mod outbidding;
+mod pace;
 mod patience;
 pub mod payload;
 mod pending;
+mod presence;
 mod progress;
 mod reads;
 mod recovery;
 mod repair;
+mod replacement;
 mod runs;
 mod scrub;
+mod scrub_metadata;
 mod sending;
 mod settling;
 
@@ -37,13 +49,19 @@ use crate::lsn::{Lsn, TruncationList};
 use crate::message::{Reply, Request, RequestId};
 use crate::page::PageBuf;
 use crate::planted::{Bug, is_planted};
-use crate::status::{NodeState, RebuildFigures, RepairFigures, ScrubReport, VolumeState};
+use crate::status::{
+    DataErrors, NodeState, RebuildFigures, RepairFigures, ScrubReport, VolumeState,
+};
 use crate::time::Instant;
 use admission::Parked;
 use catch_up::CatchUp;
+use data_errors::Unprovable;
 use groups::ProtectionGroup;
-use membership::NodeView;
+use health::Health;
+use node_view::NodeView;
+use outbidding::Outbidding;
 use pending::Pending;
+use presence::PresenceQuery;
 use reads::Reads;
 use recovery::Recovery;
 use repair::Repairs;
@@ -135,6 +153,9 @@ pub enum WriterEffect {
     },
     /// The recovery is over: the volume serves, or cannot, and why.
     Opened(Result<(), String>),
+    /// The successor of this node has taken its place, durably: from now on the node's directory
+    /// is that of its successor, and its own is of no use any more.
+    Seated(NodeId),
 }
 
 /// The writer; see the module's page.
@@ -147,6 +168,7 @@ pub struct Writer {
     epoch: VolumeEpoch,
     list: TruncationList,
     nodes: Vec<NodeView>,
+    health: Health,
     groups: BTreeMap<GroupId, ProtectionGroup>,
     last_lsn: Lsn,
     next_lsn: Lsn,
@@ -163,11 +185,18 @@ pub struct Writer {
     /// Since when a request waits for room, and none was admitted.
     short_since: Option<Instant>,
     reads: Reads,
+    presence_queries: BTreeMap<RequestId, PresenceQuery>,
     recovery: Option<Recovery>,
+    outbidding: Outbidding,
     catch_up: CatchUp,
     repairs: Repairs,
     scrub: Option<Scrub>,
+    unprovable: Unprovable,
+    /// Requests answered so far: whether the disk is in use.
+    answered: u64,
     reconfiguring: Option<membership::Reconfiguration>,
+    /// Nodes whose place another directory is to take.
+    replacing: BTreeMap<NodeId, replacement::Stage>,
     /// Four members of every group can take writes.
     writable: bool,
     /// Since when they cannot.
@@ -206,20 +235,28 @@ pub struct WriterFigures {
     pub nodes: Vec<(NodeState, Option<String>)>,
     /// What was mended on each node.
     pub repairs: Vec<RepairFigures>,
-    /// How far each node is filled, while it is.
+    /// How far each node is filled, while it is; behind the nodes their successors.
     pub rebuilds: Vec<Option<RebuildFigures>>,
+    /// Nodes whose place another directory is to take, and the state of that one.
+    pub replacements: Vec<(NodeId, NodeState, Option<String>)>,
+    /// Of which so much did not check that everything of it should be read: a scrub is due.
+    pub scrub_due: Vec<bool>,
     /// Requests that are parked or wait for the quorum.
     pub waiting_requests: usize,
+    /// What is known to be lost.
+    pub data_errors: DataErrors,
 }
 
 impl Writer {
     /// A writer that has not opened the volume yet. `writer_id` is random and makes its epochs
     /// unique; `config` is what any node's superblock says, replaced by the newest one found.
     pub fn new(config: VolumeConfig, writer_id: u64, policy: WriterPolicy) -> Writer {
-        let nodes = config.node_ids().map(|_| NodeView::default()).collect();
+        // Their successors' behind them.
+        let nodes = vec![NodeView::default(); 2 * config.nodes.len()];
         let leaves = config.geometry.group_blocks / LEAF_BLOCKS;
         Writer {
             placements: membership::placements(&config),
+            health: Health::new(2 * config.nodes.len()),
             config,
             policy,
             epoch: VolumeEpoch {
@@ -240,11 +277,16 @@ impl Writer {
             parked_bytes: 0,
             short_since: None,
             reads: Reads::default(),
+            presence_queries: BTreeMap::new(),
             recovery: None,
+            outbidding: Outbidding::default(),
             catch_up: CatchUp::new(leaves, policy.rebuild_rate),
             repairs: Repairs::default(),
             scrub: None,
+            unprovable: Unprovable::default(),
+            answered: 0,
             reconfiguring: None,
+            replacing: BTreeMap::new(),
             writable: false,
             unwritable_since: None,
             announced: Lsn::NONE,
@@ -339,6 +381,7 @@ impl Writer {
             Reply::Records { id, result } => self.on_records(id, result),
             Reply::Leaves { id, count, result } => self.on_leaves(now, id, count, result),
             Reply::Examined { id, result } => self.on_examined(from, id, result),
+            Reply::MetadataExamined { id, result } => self.on_metadata_examined(from, id, result),
             Reply::Blocks { id, result } => self.on_blocks(id, result),
             Reply::Repaired { id, blocks } => self.on_repaired(from, id, blocks),
             Reply::CatchUpBegun { copy, kept } => {
@@ -351,7 +394,7 @@ impl Writer {
             Reply::SegmentDamaged { group } => self.on_segment_damaged(from, group),
             Reply::Fenced => {
                 let reason = "its disk failed, or it has what the volume has annulled";
-                self.node_down(now, from, reason);
+                self.node_failed(now, from, reason);
             }
         }
         self.progress(now);
@@ -363,10 +406,12 @@ impl Writer {
         self.wall_time_ns = wall_time_ns;
         self.recovery_tick(now);
         if self.is_open() {
+            self.judge_nodes(now);
             self.hedge_reads(now);
             self.ask_again(now);
             self.rejoin_nodes();
             self.reconfigure_next();
+            self.replacement_next();
             self.catch_up_next(now);
             self.repair_next(now);
             self.scrub_next(now);
@@ -398,6 +443,7 @@ impl Writer {
     }
 
     fn complete(&mut self, ticket: Ticket, result: Result<Answer, IoFailure>) {
+        self.answered += 1;
         self.effects
             .push_back(WriterEffect::Complete { ticket, result });
     }
@@ -433,12 +479,17 @@ impl Writer {
                 .node_ids()
                 .map(|node| self.repairs.figures(node))
                 .collect(),
-            rebuilds: self
+            rebuilds: (0..self.nodes.len() as u16)
+                .map(|address| self.catch_up.figures(NodeId(address)))
+                .collect(),
+            replacements: self.replacement_figures(),
+            scrub_due: self
                 .config
                 .node_ids()
-                .map(|node| self.catch_up.figures(node))
+                .map(|node| self.health.is_doubtful(node))
                 .collect(),
             waiting_requests: self.parked.len() + self.waiting.len(),
+            data_errors: self.data_errors(),
         }
     }
 }

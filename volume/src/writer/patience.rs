@@ -2,7 +2,7 @@
 //! asked here may be asked twice.
 
 use super::Writer;
-use super::membership::Phase;
+use super::node_view::Phase;
 use super::recovery::Step;
 use crate::ids::NodeId;
 use crate::limits;
@@ -26,7 +26,7 @@ impl Writer {
         if !self.is_time_to_ask(now) {
             return;
         }
-        for node in self.config.node_ids() {
+        for node in self.addresses() {
             match self.nodes[node.index()].phase {
                 Phase::Promising => self.ask_to_join(node),
                 Phase::Listing => self.send_list(node),
@@ -35,7 +35,10 @@ impl Writer {
                     self.ask_to_join(node);
                 }
                 // What it has outstanding may never have reached it.
-                Phase::Behind => self.ask_to_join(node),
+                Phase::Behind if self.has_rested(node) => self.ask_to_join(node),
+                Phase::Behind => self.ask_how_much_room(node),
+                // It may have space again, and not have said so to anybody who heard it.
+                Phase::Streaming if self.is_full(node) => self.ask_how_much_room(node),
                 Phase::Down | Phase::Admitting | Phase::Streaming => {}
             }
         }
@@ -71,10 +74,14 @@ impl Writer {
         if self.parked.is_empty() {
             return;
         }
-        let (epoch, vdl) = (self.epoch, self.vdl);
         for node in self.streaming_nodes() {
-            self.send(node, Request::Announce { epoch, vdl });
+            self.ask_how_much_room(node);
         }
+    }
+
+    fn ask_how_much_room(&mut self, node: NodeId) {
+        let (epoch, vdl) = (self.epoch, self.vdl);
+        self.send(node, Request::Announce { epoch, vdl });
     }
 
     /// In a recovery: promises and lists.

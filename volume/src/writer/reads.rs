@@ -1,6 +1,7 @@
 //! Reads: pending records, then one segment that can prove it has everything up to the read
 //! point. Never a quorum read; a late answer is hedged, a bad one is asked of another segment.
 
+use super::health::Measure;
 use super::pending::Overlay;
 use super::{Answer, ReadBytes, Ticket, Writer};
 use crate::error::IoFailure;
@@ -8,6 +9,7 @@ use crate::format::index_page::LEAF_BLOCKS;
 use crate::geometry::PAGES_PER_BLOCK;
 use crate::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
 use crate::limits;
+use crate::lsn::Lsn;
 use crate::message::{NodeFailure, Request, RequestId};
 use crate::page::{PAGE_BYTES, PageBuf};
 use crate::page_run::PageRun;
@@ -47,6 +49,18 @@ struct Part {
     /// Those of them whose answer is still to come.
     open: Vec<NodeId>,
     since: Instant,
+    /// A node that was asked could not read its copy.
+    met_damage: bool,
+    /// It is a copy that is asked for, and no other one will do.
+    is_of_one_node: bool,
+}
+
+/// A part asked of a node.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    part: RequestId,
+    node: NodeId,
+    at: Instant,
 }
 
 impl Part {
@@ -61,31 +75,8 @@ impl Part {
 pub(super) struct Reads {
     jobs: HashMap<Ticket, Job>,
     parts: BTreeMap<RequestId, Part>,
-    /// Later asks of the same part: the first request is its name.
-    aliases: HashMap<RequestId, RequestId>,
-    presence: BTreeMap<RequestId, PresenceQuery>,
-}
-
-/// A question of presence.
-#[derive(Clone, Debug)]
-struct PresenceQuery {
-    ticket: Ticket,
-    group: GroupId,
-    leaf: u32,
-    /// What was pending when it was asked: by the time of the answer it may be durable, and the
-    /// node that answers may have looked before that.
-    pending: PendingPresence,
-    asked: Vec<NodeId>,
-    since: Instant,
-}
-
-/// What pending records make of the presence of a leaf's blocks.
-#[derive(Clone, Copy, Debug, Default)]
-struct PendingPresence {
-    written: u64,
-    discarded: u64,
-    /// The next leaf that they write to.
-    next: Option<u32>,
+    /// What nodes were asked: the first request of a part is its name.
+    asks: HashMap<RequestId, Ask>,
 }
 
 impl Reads {
@@ -99,6 +90,7 @@ impl Writer {
     /// Reads bytes of the disk.
     pub fn read(&mut self, now: Instant, ticket: Ticket, offset: u64, length: usize) {
         self.catch_up.pace.on_foreground(now);
+        self.now = now;
         let end = offset
             .checked_add(length as u64)
             .filter(|end| *end <= self.disk_bytes());
@@ -173,11 +165,14 @@ impl Writer {
             asked: Vec::new(),
             open: Vec::new(),
             since: now,
+            met_damage: false,
+            is_of_one_node: false,
         };
         self.reads.parts.insert(id, part);
         if !self.ask(id) {
-            self.part_failed(id);
+            return self.part_failed(id);
         }
+        self.probe(id);
     }
 
     /// Asks the next segment that can serve a part; `false` if there is none left.
@@ -194,14 +189,22 @@ impl Writer {
         } else {
             self.new_request()
         };
-        let (epoch, vdl) = (self.epoch, self.vdl);
         let Some(part) = self.reads.parts.get_mut(&id) else {
             return false;
         };
         part.asked.push(node);
         part.open.push(node);
+        self.ask_node(id, alias, node, tip);
+        true
+    }
+
+    fn ask_node(&mut self, id: RequestId, alias: RequestId, node: NodeId, tip: Lsn) {
+        let Some(part) = self.reads.parts.get(&id) else {
+            return;
+        };
         let (group, run) = (part.group, part.run);
-        self.reads.aliases.insert(alias, id);
+        let (epoch, vdl, at) = (self.epoch, self.vdl, self.now);
+        self.reads.asks.insert(alias, Ask { part: id, node, at });
         self.send(
             node,
             Request::Read {
@@ -213,17 +216,36 @@ impl Writer {
                 tip,
             },
         );
-        true
+    }
+
+    /// Asks, besides, a node that is avoided, now and then: nobody waits for its answer, but it
+    /// shows whether the node has recovered.
+    fn probe(&mut self, id: RequestId) {
+        let part = self.reads.parts.get(&id);
+        let view = part.and_then(|part| Some((part, self.groups.get(&part.group)?)));
+        let Some((part, view)) = view else { return };
+        let (now, tip) = (self.now, view.tip);
+        let is_due = |node: &&NodeId| {
+            self.health.is_probe_due(now, **node)
+                && self.nodes[node.index()].is_reachable()
+                && view.is_current(**node)
+                && !part.asked.contains(node)
+        };
+        if let Some(node) = view.members.iter().find(is_due).copied() {
+            self.health.probed(now, node);
+            let alias = self.new_request();
+            self.ask_node(id, alias, node, tip);
+        }
     }
 
     /// A segment that covers the read point and was not asked yet. Each leaf has a first choice
     /// of its own, so that the nodes' indexes share the memory instead of each keeping all.
-    fn reader_of(
+    pub(super) fn reader_of(
         &self,
         group: GroupId,
         leaf: u32,
         asked: &[NodeId],
-    ) -> Option<(NodeId, crate::lsn::Lsn)> {
+    ) -> Option<(NodeId, Lsn)> {
         let view = self.groups.get(&group)?;
         let members = view.members;
         let first = (leaf as usize).wrapping_mul(5) % members.len();
@@ -233,7 +255,7 @@ impl Writer {
                 && view.is_current(*node)
                 && self.nodes[node.index()].is_reachable()
         });
-        let node = able.min_by_key(|node| self.nodes[node.index()].latency_class())?;
+        let node = able.min_by_key(|node| self.health.reluctance(self.now, *node))?;
         Some((node, view.tip))
     }
 
@@ -245,18 +267,19 @@ impl Writer {
         alias: RequestId,
         result: Result<PageBuf, NodeFailure>,
     ) {
-        let Some(id) = self.reads.aliases.remove(&alias) else {
+        let Some(Ask { part: id, at, .. }) = self.reads.asks.remove(&alias) else {
             return;
         };
+        self.measure_read(now, from, at, result.as_ref().err());
         let Some(part) = self.reads.parts.get_mut(&id) else {
             return;
         };
+        let is_awaited = part.open.contains(&from);
         part.open.retain(|node| *node != from);
-        let since = part.since;
         match result {
             Ok(buffer) => {
-                self.nodes[from.index()].on_latency(now.since(since));
                 if let Some(part) = self.reads.parts.remove(&id) {
+                    self.unprovable.clear_run(part.group, part.run);
                     self.part_done(part.ticket, part.index, &part.overlays, buffer);
                     self.finish_job(part.ticket);
                 }
@@ -268,22 +291,57 @@ impl Writer {
                         self.suspects.insert(from);
                     }
                     NodeFailure::Damaged => {
+                        part.met_damage = true;
                         let (group, run) = (part.group, part.run);
                         self.note_damage(from, group, run);
                     }
                     NodeFailure::OutOfService => {}
                 }
-                if !self.ask(id)
-                    && self
-                        .reads
-                        .parts
-                        .get(&id)
-                        .is_some_and(|part| part.open.is_empty())
-                {
-                    self.part_failed(id);
+                if is_awaited {
+                    self.ask_another(id);
                 }
             }
         }
+    }
+
+    /// Asks the next node, or gives a part up that nobody is left for.
+    fn ask_another(&mut self, id: RequestId) {
+        let part = |writer: &Writer| writer.reads.parts.get(&id).map(|part| part.open.is_empty());
+        if !self.ask(id) && part(self) == Some(true) {
+            self.part_failed(id);
+        }
+    }
+
+    /// What an answer says of its node.
+    fn measure_read(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        asked: Instant,
+        failure: Option<&NodeFailure>,
+    ) {
+        match failure {
+            None => {
+                let latency = now.since(asked);
+                self.health.measured(now, from, Measure::Read, latency);
+            }
+            Some(NodeFailure::Damaged) => self.health.damaged(now, from),
+            Some(NodeFailure::Behind | NodeFailure::OutOfService) => {}
+        }
+    }
+
+    /// Since when each node owes pages. Of messages that were lost nothing is expected for ever.
+    pub(super) fn reads_owed(&mut self, now: Instant) -> BTreeMap<NodeId, Instant> {
+        let parts = &self.reads.parts;
+        self.reads.asks.retain(|_, ask| {
+            parts.contains_key(&ask.part) || now.since(ask.at) <= limits::STUCK_GIVEN_UP
+        });
+        let mut oldest = BTreeMap::new();
+        for ask in self.reads.asks.values() {
+            let at = oldest.entry(ask.node).or_insert(ask.at);
+            *at = ask.at.min(*at);
+        }
+        oldest
     }
 
     fn part_done(
@@ -302,12 +360,40 @@ impl Writer {
         }
     }
 
+    /// Nobody is left to be asked for a part. Of several blocks another one may be damaged on each
+    /// node, and each of them be good somewhere: they are asked for one by one.
     fn part_failed(&mut self, id: RequestId) {
-        if let Some(part) = self.reads.parts.remove(&id)
-            && self.reads.jobs.remove(&part.ticket).is_some()
-        {
+        let Some(part) = self.reads.parts.remove(&id) else {
+            return;
+        };
+        if part.met_damage && part.run.blocks() > 1 && !part.is_of_one_node {
+            return self.read_blocks_of(&part);
+        }
+        if part.met_damage && !part.is_of_one_node {
+            self.unprovable.add(part.group, part.run.first_block());
+        }
+        if self.reads.jobs.remove(&part.ticket).is_some() {
             self.complete(part.ticket, Err(IoFailure::Unreadable));
         }
+    }
+
+    /// Reads a part that nobody could give as a whole block by block.
+    fn read_blocks_of(&mut self, part: &Part) {
+        let blocks: Vec<PageRun> = part.run.by_block().collect();
+        let more = blocks.len() - 1;
+        let Some(job) = self.reads.jobs.get_mut(&part.ticket) else {
+            return;
+        };
+        job.missing += more;
+        let places = part.index..=part.index;
+        job.parts.splice(places, blocks.iter().map(|_| None));
+        let parts = self.reads.parts.values_mut();
+        let behind = parts.filter(|other| other.ticket == part.ticket && other.index > part.index);
+        behind.for_each(|other| other.index += more);
+        for (place, run) in blocks.into_iter().enumerate() {
+            self.read_part(self.now, part.ticket, part.index + place, part.group, run);
+        }
+        self.finish_job(part.ticket);
     }
 
     fn finish_job(&mut self, ticket: Ticket) {
@@ -337,7 +423,7 @@ impl Writer {
             .collect();
         for (id, slow) in late {
             if let Some(node) = slow {
-                self.nodes[node.index()].on_latency(HEDGE_AFTER);
+                self.health.measured(now, node, Measure::Read, HEDGE_AFTER);
             }
             self.ask(id);
         }
@@ -361,12 +447,7 @@ impl Writer {
                 self.part_failed(id);
             }
         }
-        let unanswered = |_: &RequestId, query: &mut PresenceQuery| is_late(query.since);
-        let late: Vec<_> = self.reads.presence.extract_if(.., unanswered).collect();
-        for (id, mut query) in late {
-            query.asked.pop();
-            self.ask_presence(id, query);
-        }
+        self.reask_presence(now);
     }
 
     /// Reads one node's copy of some blocks as of the VDL, pending records left out: for
@@ -409,25 +490,16 @@ impl Writer {
             asked,
             open,
             since: now,
+            met_damage: false,
+            is_of_one_node: true,
         };
         self.reads.parts.insert(id, part);
-        self.reads.aliases.insert(id, id);
-        let (epoch, vdl) = (self.epoch, self.vdl);
-        self.send(
-            node,
-            Request::Read {
-                epoch,
-                id,
-                group,
-                run,
-                vdl,
-                tip,
-            },
-        );
+        self.ask_node(id, id, node, tip);
     }
 
     /// What was asked of a node that is gone is asked of another.
     pub(super) fn reask_reads_of(&mut self, node: NodeId) {
+        self.reads.asks.retain(|_, ask| ask.node != node);
         let parts = self.reads.parts.iter_mut();
         let of_node = parts.filter(|(_, part)| part.open.contains(&node));
         let ids: Vec<RequestId> = of_node
@@ -436,140 +508,8 @@ impl Writer {
                 *id
             })
             .collect();
-        for id in ids {
-            if !self.ask(id)
-                && self
-                    .reads
-                    .parts
-                    .get(&id)
-                    .is_some_and(|part| part.open.is_empty())
-            {
-                self.part_failed(id);
-            }
-        }
-        let lost = self
-            .reads
-            .presence
-            .extract_if(.., |_, query| query.asked.last() == Some(&node));
-        let lost: Vec<_> = lost.collect();
-        for (id, query) in lost {
-            self.ask_presence(id, query);
-        }
-    }
-
-    /// Which blocks of a leaf exist, pending records included, and the group's next leaf.
-    pub fn presence(&mut self, ticket: Ticket, group: GroupId, leaf: u32) {
-        let query = PresenceQuery {
-            ticket,
-            group,
-            leaf,
-            pending: self.pending_presence(group, leaf),
-            asked: Vec::new(),
-            since: self.now,
-        };
-        let exists = self
-            .groups
-            .get(&group)
-            .is_some_and(|view| view.tip.is_some());
-        if !exists {
-            return self.present(&query, 0, None);
-        }
-        let id = self.new_request();
-        self.ask_presence(id, query);
-    }
-
-    /// Which blocks of a leaf one node has, and its next leaf: for comparing copies.
-    pub fn presence_of_copy(&mut self, ticket: Ticket, node: NodeId, group: GroupId, leaf: u32) {
-        let current = self.groups.get(&group).filter(|view| view.is_current(node));
-        let Some(members) = current.map(|view| view.members) else {
-            return self.complete(ticket, Err(IoFailure::Unreadable));
-        };
-        let id = self.new_request();
-        // Nobody is left to be asked when this node fails.
-        let others = members.into_iter().filter(|member| *member != node);
-        let asked = others.chain([node]).collect();
-        let query = PresenceQuery {
-            ticket,
-            group,
-            leaf,
-            pending: self.pending_presence(group, leaf),
-            asked,
-            since: self.now,
-        };
-        self.reads.presence.insert(id, query);
-        let (epoch, vdl) = (self.epoch, self.vdl);
-        self.send(
-            node,
-            Request::Presence {
-                epoch,
-                id,
-                group,
-                leaf,
-                vdl,
-            },
-        );
-    }
-
-    fn ask_presence(&mut self, id: RequestId, mut query: PresenceQuery) {
-        let (group, leaf) = (query.group, query.leaf);
-        let Some((node, _)) = self.reader_of(group, leaf, &query.asked) else {
-            return self.complete(query.ticket, Err(IoFailure::Unreadable));
-        };
-        query.asked.push(node);
-        query.since = self.now;
-        self.reads.presence.insert(id, query);
-        let (epoch, vdl) = (self.epoch, self.vdl);
-        self.send(
-            node,
-            Request::Presence {
-                epoch,
-                id,
-                group,
-                leaf,
-                vdl,
-            },
-        );
-    }
-
-    pub(super) fn on_present(
-        &mut self,
-        _now: Instant,
-        id: RequestId,
-        result: Result<(u64, Option<u32>), NodeFailure>,
-    ) {
-        let Some(query) = self.reads.presence.remove(&id) else {
-            return;
-        };
-        match result {
-            Ok((bits, next)) => self.present(&query, bits, next),
-            Err(_) => self.ask_presence(id, query),
-        }
-    }
-
-    fn pending_presence(&self, group: GroupId, leaf: u32) -> PendingPresence {
-        let first = leaf * LEAF_BLOCKS;
-        let mut pending = PendingPresence {
-            next: self.pending.next_leaf(group, leaf + 1),
-            ..PendingPresence::default()
-        };
-        for offset in 0..LEAF_BLOCKS {
-            let (overlays, _) = self
-                .pending
-                .overlays(group, PageRun::of_blocks(GroupBlock(first + offset), 1));
-            match overlays.last() {
-                Some(newest) if newest.source.is_some() => pending.written |= 1 << offset,
-                Some(_) => pending.discarded |= 1 << offset,
-                None => {}
-            }
-        }
-        pending
-    }
-
-    fn present(&mut self, query: &PresenceQuery, bits: u64, next: Option<u32>) {
-        let pending = query.pending;
-        let bits = (bits | pending.written) & !pending.discarded;
-        let next = next.into_iter().chain(pending.next).min();
-        self.complete(query.ticket, Ok(Answer::Present(bits, next)));
+        ids.into_iter().for_each(|id| self.ask_another(id));
+        self.reask_presence_of(node);
     }
 }
 
@@ -578,10 +518,10 @@ fn join(mut parts: Vec<Option<PageBuf>>) -> PageBuf {
     if parts.len() == 1 {
         return parts.pop().flatten().unwrap_or_default();
     }
-    let mut joined = PageBuf::default();
+    let parts: Vec<PageBuf> = parts.into_iter().flatten().collect();
+    let mut joined = PageBuf::with_capacity(parts.iter().map(PageBuf::page_count).sum());
     parts
         .iter()
-        .flatten()
-        .for_each(|part| joined.extend_padded(part.bytes()));
+        .for_each(|part| joined.extend_from_pages(part.pages()));
     joined
 }

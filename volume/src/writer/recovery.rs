@@ -2,8 +2,7 @@
 //! serve. Do not simplify these rules by feel: each clause is there because a shorter one lost
 //! data in a model of it.
 
-use super::groups::ProtectionGroup;
-use super::membership::Phase;
+use super::node_view::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
@@ -77,9 +76,12 @@ impl Writer {
         });
     }
 
-    /// A node has promised more: start again, higher.
+    /// A node has promised more: start again, higher; later, if that happens again and again.
     pub(super) fn recovery_refused(&mut self, now: Instant, promised: VolumeEpoch) {
-        self.start_promising(now, promised.number.max(self.epoch.number) + 1);
+        let promised = promised.number.max(self.epoch.number);
+        if let Some(number) = self.outbidding.refused(now, self.epoch.writer, promised) {
+            self.start_promising(now, number);
+        }
     }
 
     /// A node is gone. Once the VDL is decided the recovery counts on what the nodes reported, and
@@ -100,6 +102,8 @@ impl Writer {
             return;
         }
         match &mut self.recovery {
+            // A successor is no member: it joins when the volume serves.
+            Some(_) if self.config.is_successor(from) => {}
             Some(recovery) if recovery.step == Step::Promising => {
                 let view = &mut self.nodes[from.index()];
                 view.incarnation = Some(report.incarnation);
@@ -155,6 +159,11 @@ impl Writer {
     /// Lets a recovery go on without nodes that have not answered in time, as long as four of
     /// every placement have; and ends one that comes no further.
     pub(super) fn recovery_tick(&mut self, now: Instant) {
+        if self.recovery.is_some()
+            && let Some(number) = self.outbidding.due(now)
+        {
+            self.start_promising(now, number);
+        }
         if let Some(recovery) = &mut self.recovery {
             recovery.settling.tick(now);
             self.ask_recovery_again(now);
@@ -362,12 +371,7 @@ impl Writer {
     fn make_groups(&mut self, anchors: &BTreeMap<GroupId, (Lsn, Lsn)>) {
         self.groups = anchors
             .iter()
-            .map(|(group, (anchor, _))| {
-                (
-                    *group,
-                    ProtectionGroup::new(self.config.members(*group), *anchor),
-                )
-            })
+            .map(|(group, (anchor, _))| (*group, self.new_group(*group, *anchor)))
             .collect();
     }
 
@@ -428,7 +432,7 @@ impl Writer {
         for node in recovery.listed.iter().copied() {
             for (group, (anchor, _)) in &recovery.anchors {
                 let view = self.groups.get(group);
-                let member = view.is_some_and(|view| view.members.contains(&node));
+                let member = view.is_some_and(|view| view.is_held_by(node));
                 if member && !view.is_some_and(|view| view.is_current(node)) {
                     let complete = view.is_some_and(|view| view.is_complete(node));
                     let scl = view.map_or(Lsn::NONE, |view| view.scl(node)).min(*anchor);
@@ -438,7 +442,7 @@ impl Writer {
         }
         // Those that were too late, were left out, or have a new directory, join now.
         self.unreadable.clear();
-        for node in self.config.node_ids() {
+        for node in self.addresses() {
             let is_up = self.nodes[node.index()].phase != Phase::Down;
             if is_up && !recovery.listed.contains(&node) {
                 self.node_up(now, node);

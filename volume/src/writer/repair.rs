@@ -241,6 +241,7 @@ impl Writer {
         let Ok(digests) = result else {
             return self.repairs.end(key);
         };
+        self.unprovable.clear_proven(key.1, &digests);
         let bad = digests.blocks.iter().filter(|block| task.is_bad(block));
         task.bad = bad.map(|block| block.block).collect();
         if task.bad.is_empty() || task.fruitless >= FRUITLESS_ROUNDS {

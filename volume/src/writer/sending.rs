@@ -44,9 +44,12 @@ impl Writer {
 
     fn send_batch(&mut self, members: [NodeId; SEGMENTS], batch: Batch) {
         let frame = self.frame(batch);
-        members
-            .into_iter()
-            .for_each(|node| self.send_frame(node, Arc::clone(&frame)));
+        for node in members {
+            self.send_frame(node, Arc::clone(&frame));
+            if self.replacing.contains_key(&node) {
+                self.send_frame(self.config.successor(node), Arc::clone(&frame));
+            }
+        }
     }
 
     /// The oldest unsent records that one frame may carry.
@@ -91,6 +94,7 @@ impl Writer {
         }
         view.outstanding_bytes += frame.bytes() as u64;
         view.room.take(frame.bytes() as u64);
+        self.health.frame_sent(self.now, node, frame.bytes() as u64);
         self.send(node, Request::Append { frame });
     }
 
@@ -101,7 +105,7 @@ impl Writer {
         let held = self.pending.sent().filter(|pending| {
             groups
                 .get(&pending.record.group)
-                .is_some_and(|view| view.members.contains(&node))
+                .is_some_and(|view| view.is_held_by(node))
         });
         let mut batches: Vec<Batch> = vec![Vec::new()];
         let mut pages = 0;
@@ -123,13 +127,20 @@ impl Writer {
     }
 
     pub(super) fn on_room(&mut self, from: NodeId, room: Room) {
-        self.nodes[from.index()].room = room;
+        let view = &mut self.nodes[from.index()];
+        let was_full = view.is_full;
+        view.on_room(self.now, room);
+        if was_full {
+            // That frames wait for room says nothing of the disk's speed.
+            self.health.frames_restarted(self.now, from);
+        }
     }
 
     /// A node has everything up to these SCLs on stable storage.
     pub(super) fn on_acked(&mut self, from: NodeId, scls: &[(GroupId, Lsn)], bytes: u64) {
         let view = &mut self.nodes[from.index()];
         view.outstanding_bytes = view.outstanding_bytes.saturating_sub(bytes);
+        self.health.frame_acked(self.now, from, bytes);
         let mut is_more = false;
         for (group, scl) in scls {
             is_more |= self.on_scl(from, *group, *scl);

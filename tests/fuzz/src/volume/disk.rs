@@ -126,6 +126,10 @@ impl Disk {
                 let result = LogReader::read(self, slot, offset, pages);
                 Some(DiskCompletion::Read { operation, result })
             }
+            NodeEffect::ReadSuperblock { operation } => {
+                let result = Ok(PageBuf::from_bytes(&self.superblock));
+                Some(DiskCompletion::Read { operation, result })
+            }
             NodeEffect::Materialize { operation, plan } => {
                 let result = materialize::assemble(&plan, |slot, page, target| {
                     let file = self.extents.get(&slot).ok_or(DiskError::Failed)?;

@@ -91,11 +91,17 @@ impl Cluster {
             return;
         };
         host.has_failed_write |= is_failed_write(&completion);
+        let found_no_space = is_refused_for_space(&completion);
         self.coverage.on_completion(&completion);
         self.digest
             .add(u64::from(id.0) << 8 | kind_of_completion(&completion));
         if let Some(node) = &mut host.node {
+            let was_fenced = node.is_fenced();
             node.on_disk(now, completion);
+            if found_no_space && node.is_fenced() && !was_fenced {
+                let reason = format!("{id:?} gives itself up for want of space");
+                self.laws.violation.get_or_insert(reason);
+            }
         }
         self.pump_node(id);
     }
@@ -288,6 +294,7 @@ impl Cluster {
                         .reach_if(result.is_err(), Mark::RecoveryRefused);
                     self.tell(|| format!("{id:?} opened: {result:?}"));
                 }
+                WriterEffect::Seated(node) => self.on_seated(id, node),
             }
         }
     }
@@ -301,6 +308,7 @@ impl Cluster {
             return;
         }
         self.note_sent(from, &request);
+        self.judge_read(from, to, &request);
         let Some(connection) = self.network.connection(from, to) else {
             return;
         };
@@ -324,6 +332,20 @@ impl Cluster {
             && let Some(process) = self.writer_mut(from)
         {
             process.sent.note(&frame.records);
+        }
+    }
+
+    fn judge_read(&mut self, from: WriterId, to: NodeId, request: &Request) {
+        let now = self.now();
+        let Some(process) = self.writer_mut(from) else {
+            return;
+        };
+        let (writer, reads) = (&process.writer, &mut process.reads);
+        let judged = reads
+            .as_mut()
+            .map(|reads| reads.look(now, writer, to, request));
+        if let Some(Err(reason)) = judged {
+            self.laws.violation.get_or_insert(reason);
         }
     }
 
@@ -362,6 +384,7 @@ impl Cluster {
         }
         if connection.is_some() {
             process.told_up.insert(node);
+            process.arrived.insert(node);
             process.writer.node_up(now, node);
         }
         let is_up = connection.is_some();
@@ -381,6 +404,12 @@ fn is_failed_write(completion: &DiskCompletion) -> bool {
     matches!(completion, DiskCompletion::Done { result, .. } if *result == failed)
 }
 
+/// The file system below had no room: that is nobody's failure.
+fn is_refused_for_space(completion: &DiskCompletion) -> bool {
+    let full = Err(DiskError::Full);
+    matches!(completion, DiskCompletion::Done { result, .. } if *result == full)
+}
+
 fn kind_of_request(request: &Request) -> u64 {
     match request {
         Request::Promise { .. } => 1,
@@ -398,6 +427,7 @@ fn kind_of_request(request: &Request) -> u64 {
         Request::Examine { .. } => 13,
         Request::FetchBlocks { .. } => 14,
         Request::Repair { .. } => 15,
+        Request::ExamineMetadata { .. } => 16,
     }
 }
 
@@ -421,6 +451,7 @@ fn kind_of_reply(reply: &Reply) -> u64 {
         Reply::Examined { .. } => 36,
         Reply::Blocks { .. } => 37,
         Reply::Repaired { .. } => 38,
+        Reply::MetadataExamined { .. } => 39,
     }
 }
 

@@ -2,10 +2,12 @@
 //! its own, on memory disks and a network that takes its time.
 //!
 //! `shape` — what it is made of; `delivery` — messages and disk effects; `processes` — what
-//! starts, dies, pauses and is made anew; `requests` — the disk's user.
+//! starts, dies, pauses and is made anew; `replacement` — directories that take a node's place;
+//! `requests` — the disk's user.
 
 mod delivery;
 mod processes;
+mod replacement;
 mod requests;
 mod sent;
 mod shape;
@@ -17,6 +19,7 @@ use crate::coverage::Coverage;
 use crate::digest::Digest;
 use crate::disk::{CutStory, DiskToken, MemoryDisk};
 use crate::network::{Connection, Network, WriterId};
+use crate::oracle::health_laws::SentReads;
 use crate::oracle::node_laws::NodeLaws;
 use crate::random::{Random, Rate};
 use redoubt_volume::error::IoFailure;
@@ -75,6 +78,22 @@ pub struct Host {
     held: Vec<DiskToken>,
 }
 
+impl Host {
+    fn of(disk: Option<MemoryDisk>) -> Host {
+        Host {
+            disk,
+            node: None,
+            held_down: false,
+            life: 0,
+            paused: None,
+            fuse: None,
+            has_failed_write: false,
+            dies_behind_fold: false,
+            held: Vec::new(),
+        }
+    }
+}
+
 /// A writer's process.
 #[derive(Debug)]
 pub struct WriterProcess {
@@ -86,6 +105,8 @@ pub struct WriterProcess {
     pub answers: Vec<(Ticket, Result<Answer, IoFailure>)>,
     /// What it has sent and nobody has looked at.
     pub sent: SentRecords,
+    /// The reads that it has sent; `None` while nodes' own copies are read.
+    reads: Option<SentReads>,
     /// How its recovery ended.
     pub opened: Option<Result<(), String>>,
     next_ticket: u64,
@@ -95,6 +116,8 @@ pub struct WriterProcess {
     fuse: Option<u32>,
     /// Nodes that it was told it can reach.
     told_up: BTreeSet<NodeId>,
+    /// Nodes that it was told of since somebody looked: it judges those anew.
+    pub arrived: BTreeSet<NodeId>,
 }
 
 impl WriterProcess {
@@ -128,7 +151,7 @@ pub struct Counts {
 pub struct Cluster {
     /// What it is made of.
     pub shape: Shape,
-    /// The nodes' machines, by node.
+    /// The nodes' machines, by node; behind them those of their successors, mostly empty.
     pub hosts: Vec<Host>,
     /// Writers that run; mostly one.
     pub writers: Vec<WriterProcess>,
@@ -185,23 +208,14 @@ impl Cluster {
         let host = |node: NodeId| {
             let incarnation = config.nodes[node.index()].incarnation;
             let superblock = Superblock::new(&config, node, incarnation, false);
-            Host {
-                disk: Some(MemoryDisk::create(&superblock)),
-                node: None,
-                held_down: false,
-                life: 0,
-                paused: None,
-                fuse: None,
-                has_failed_write: false,
-                dies_behind_fold: false,
-                held: Vec::new(),
-            }
+            Host::of(Some(MemoryDisk::create(&superblock)))
         };
+        let successors = config.node_ids().map(|_| Host::of(None));
         let mut clock = Clock::default();
         clock.after(TICK, Event::Tick);
         clock.after(redoubt_volume::limits::DIRECTORY_CHECK, Event::Watch);
         Cluster {
-            hosts: config.node_ids().map(host).collect(),
+            hosts: config.node_ids().map(host).chain(successors).collect(),
             shape,
             writers: Vec::new(),
             ended: Vec::new(),

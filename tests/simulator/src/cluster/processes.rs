@@ -6,6 +6,7 @@ use crate::coverage::Mark;
 use crate::disk::MemoryDisk;
 use crate::network::{Way, WriterId};
 use crate::oracle::disk_laws;
+use crate::oracle::health_laws::SentReads;
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::{Incarnation, NodeId};
 use redoubt_volume::segment::node::Node;
@@ -15,13 +16,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Cluster {
-    fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+    pub(super) fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.hosts.len() as u16).map(NodeId)
     }
 
     /// Starts a writer's process that opens the volume on every node that runs; those that do
     /// not are started first.
     pub fn start_writer(&mut self) -> WriterId {
+        self.seat_what_is_configured();
         for node in self.node_ids() {
             if self.hosts[node.index()].node.is_none() {
                 self.start_node(node);
@@ -39,12 +41,14 @@ impl Cluster {
             writer: Writer::new(config, 0x5eed_0000 + self.next_writer, self.policy),
             answers: Vec::new(),
             sent: SentRecords::default(),
+            reads: Some(SentReads::default()),
             opened: None,
             next_ticket: 0,
             paused: None,
             goes_since: now,
             fuse: None,
             told_up: BTreeSet::new(),
+            arrived: BTreeSet::new(),
         };
         for node in self.node_ids() {
             if self.hosts[node.index()].node.is_some() && !self.network.is_cut(node) {
@@ -62,12 +66,14 @@ impl Cluster {
 
     /// Starts the process of a node, if its directory can be opened.
     pub fn start_node(&mut self, id: NodeId) -> bool {
-        let index_bytes = self.shape.index_bytes / self.hosts.len();
+        let (index_bytes, seat) = (self.shape.index_bytes / self.seats(), self.seat_of(id));
         let host = &mut self.hosts[id.index()];
         let Some(disk) = host.disk.as_mut().filter(|_| !host.held_down) else {
             return false;
         };
-        let opened = disk.superblock().filter(|superblock| superblock.node == id);
+        let opened = disk
+            .superblock()
+            .filter(|superblock| superblock.node == seat);
         let opened = opened.and_then(|superblock| Node::open(superblock, disk, index_bytes).ok());
         host.life += 1;
         host.fuse = None;
@@ -294,6 +300,10 @@ impl Cluster {
         };
         let config = writer.writer.config().clone();
         for id in self.node_ids() {
+            if id.index() >= self.seats() {
+                self.look_after_successor(id);
+                continue;
+            }
             let host = &self.hosts[id.index()];
             if host.held_down || host.disk.is_none() || host.paused.is_some() {
                 continue;
@@ -347,7 +357,7 @@ impl Cluster {
             None => self.shape.config(),
         };
         let incarnation = Incarnation(self.incarnations);
-        let fresh = Superblock::new(&config, id, incarnation, true);
+        let fresh = Superblock::new(&config, self.seat_of(id), incarnation, true);
         let damage = self.hosts[id.index()].disk.take().map(|disk| disk.damage);
         let mut disk = MemoryDisk::create(&fresh);
         disk.damage = damage.unwrap_or_default();

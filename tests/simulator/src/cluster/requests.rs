@@ -3,9 +3,11 @@
 use super::{Cluster, WriterProcess};
 use crate::disk::MemoryDisk;
 use crate::network::WriterId;
+use crate::oracle::health_laws::SentReads;
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::geometry::BLOCKS_PER_UNIT;
 use redoubt_volume::ids::{GroupBlock, GroupId, NodeId};
+use redoubt_volume::message::{LeafCopy, Request, RequestId};
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::status::ScrubReport;
 use redoubt_volume::time::Instant;
@@ -142,12 +144,62 @@ impl Cluster {
         group: GroupId,
         block: GroupBlock,
     ) -> Option<Vec<u8>> {
+        self.newest().reads = None;
         let ticket = self.ask_newest(|writer, now, ticket| {
             writer.read_copy(now, ticket, node, group, block, BLOCKS_PER_UNIT);
         });
+        self.newest().reads = Some(SentReads::default());
         match self.wait(ticket) {
             Ok(Answer::Bytes(bytes)) => Some(bytes.as_ref().to_vec()),
             _ => None,
+        }
+    }
+
+    /// Makes a node believe that nothing is in the first leaf of a group, as a fault in the node
+    /// could: nothing that it says of itself tells. Where the segment was filled by this writer,
+    /// it stays as it is.
+    pub fn forget_leaf(&mut self, node: NodeId, group: GroupId) {
+        let writer = &self.newest().writer;
+        let epoch = writer.epoch();
+        let tip = writer.group_tips().find(|(other, _)| *other == group);
+        let Some((_, base)) = tip else { return };
+        // The writer's own copies have greater numbers.
+        let copy = RequestId { epoch, number: 0 };
+        let leaves = LeafCopy {
+            first_leaf: 0,
+            end_leaf: 1,
+            blocks: Vec::new(),
+        };
+        let groups = vec![(group, base)];
+        let requests = [
+            Request::BeginCatchUp {
+                epoch,
+                copy,
+                anew: true,
+                groups,
+            },
+            Request::PutLeaves {
+                epoch,
+                id: copy,
+                copy,
+                group,
+                base,
+                filled: 0,
+                leaves,
+            },
+            Request::CompleteGroup {
+                epoch,
+                copy,
+                group,
+                base,
+            },
+        ];
+        for request in requests {
+            let now = self.now();
+            if let Some(node) = &mut self.hosts[node.index()].node {
+                node.on_request(now, request);
+            }
+            self.quiesce(2);
         }
     }
 

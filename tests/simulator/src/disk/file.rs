@@ -1,14 +1,28 @@
 //! A file in memory, page by page, each page by reference count: a write of shared pages copies
 //! nothing, and a snapshot of a whole disk costs a reference a page.
 
-use redoubt_volume::page::{PAGE_BYTES, PageBuf, Pages};
+use redoubt_volume::page::{PAGE_BYTES, Page, PageBuf, Pages};
 
 /// Bytes of a sector: what a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 /// Sectors of a page.
 pub(super) const SECTORS_PER_PAGE: usize = PAGE_BYTES / SECTOR_BYTES;
 
-static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+static ZEROS: [Page; 1] = [Page([0; PAGE_BYTES])];
+
+/// Pages of memory that may be kept for the sake of any of them.
+const KEPT_PAGES: usize = 64;
+
+/// What a file keeps of pages that are written: a copy where they are a small part of the memory
+/// that they would keep, as what garbage collection moves is of all that it has read.
+pub(super) fn to_keep(part: &Pages) -> Pages {
+    if part.kept_pages() <= KEPT_PAGES || part.page_count() * 4 > part.kept_pages() {
+        return part.clone();
+    }
+    let mut copy = PageBuf::with_capacity(part.page_count());
+    copy.extend_from_pages(part.pages());
+    copy.share()
+}
 
 /// A file. Pages that were never written are zeros.
 #[derive(Clone, Debug, Default)]
@@ -103,8 +117,8 @@ impl PagedFile {
     pub fn copy(&self, first: usize, count: usize) -> PageBuf {
         let mut copy = PageBuf::with_capacity(count);
         for index in first..first + count {
-            let page = self.page(index).map_or(&ZEROS[..], Pages::bytes);
-            copy.extend_padded(page);
+            let page = self.page(index).map_or(&ZEROS[..], Pages::pages);
+            copy.extend_from_pages(page);
         }
         copy
     }

@@ -98,7 +98,19 @@ impl MemoryDisk {
 
     /// The newest superblock that checks.
     pub fn superblock(&self) -> Option<Superblock> {
-        stable::newest(self.image.files.get(&File::Superblock)?)
+        let file = self.image.files.get(&File::Superblock)?;
+        stable::newest(|page| file.page(page))
+    }
+
+    /// Slots of the superblock that check.
+    pub fn good_superblocks(&self) -> usize {
+        let file = self.image.files.get(&File::Superblock);
+        let slots = (0..SLOTS).filter(|slot| {
+            let pages = SLOT_BYTES / PAGE_BYTES;
+            let slot = file.map(|file| file.copy(slot * pages, pages));
+            slot.is_some_and(|slot| Superblock::decode(slot.bytes()).is_ok())
+        });
+        slots.count()
     }
 
     /// Bytes of all extent files.
@@ -152,9 +164,9 @@ impl MemoryDisk {
     }
 
     fn write(&mut self, token: DiskToken, file: File, first: usize, parts: &[Pages]) {
-        let pages = parts
-            .iter()
-            .flat_map(|part| (0..part.page_count()).map(|page| part.slice(page, 1)));
+        let parts = parts.iter().map(file::to_keep);
+        let pages =
+            parts.flat_map(|part| (0..part.page_count()).map(move |page| part.slice(page, 1)));
         let pages: Vec<Pages> = pages.collect();
         let Some((file, first)) = self.aim(file, first) else {
             return;
@@ -203,6 +215,14 @@ impl MemoryDisk {
                 let first = offset as usize / PAGE_BYTES;
                 let source = self.source_of_read(slot, first, pages, random);
                 let result = source.map(|(file, first)| file.copy(first, pages));
+                Some(DiskCompletion::Read { operation, result })
+            }
+            NodeEffect::ReadSuperblock { operation } => {
+                let pages = SLOTS * SLOT_BYTES / PAGE_BYTES;
+                let content = self.image.files.get(&File::Superblock);
+                let result = content
+                    .ok_or(DiskError::Failed)
+                    .map(|file| file.copy(0, pages));
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::Materialize { operation, plan } => {

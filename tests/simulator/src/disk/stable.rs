@@ -1,8 +1,12 @@
 //! What a disk holds on stable storage: what was written and not synced may be gone after the next
 //! power cut, so nobody may build on it.
 
-use super::{File, MemoryDisk, PagedFile};
-use redoubt_volume::format::superblock::{SLOT_BYTES, SLOTS, Superblock};
+use super::{File, MemoryDisk};
+use redoubt_volume::format::superblock::{SLOT_BYTES, SLOTS, Superblock, SuperblockError};
+use redoubt_volume::page::{PAGE_BYTES, PageBuf, Pages};
+
+/// Pages of a slot.
+const SLOT_PAGES: usize = SLOT_BYTES / PAGE_BYTES;
 
 impl MemoryDisk {
     /// Whether extents have writes that were not synced. A disk that ignores syncs says nothing.
@@ -23,20 +27,42 @@ impl MemoryDisk {
 
     /// The newest superblock that such a power cut leaves.
     pub fn stable_superblock(&self) -> Option<Superblock> {
-        let mut file = self.image.files.get(&File::Superblock)?.clone();
-        let unsynced = self.unsynced.iter().rev();
-        for write in unsynced.filter(|write| write.file == File::Superblock) {
-            for (index, old) in write.old.iter().enumerate() {
-                file.restore(write.first + index, old.clone());
-            }
-        }
-        newest(&file)
+        let file = self.image.files.get(&File::Superblock)?;
+        newest(|page| match self.oldest_unsynced(page) {
+            Some(old) if page < file.page_count() => old,
+            _ => file.page(page),
+        })
+    }
+
+    /// What a page of the superblock was before all writes to it that were not synced, if there
+    /// are any.
+    fn oldest_unsynced(&self, page: usize) -> Option<Option<&Pages>> {
+        let writes = self.unsynced.iter();
+        let mut writes = writes.filter(|write| write.file == File::Superblock);
+        let old = writes.find_map(|write| write.old.get(page.checked_sub(write.first)?));
+        old.map(Option::as_ref)
     }
 }
 
-/// The newest superblock of a file that checks.
-pub(super) fn newest(file: &PagedFile) -> Option<Superblock> {
-    let mut bytes = vec![0; SLOTS * SLOT_BYTES];
-    file.read(0, &mut bytes);
-    Superblock::newest(&bytes).ok()
+/// The newest superblock that checks, in a file of such pages.
+pub(super) fn newest<'a>(page: impl Fn(usize) -> Option<&'a Pages>) -> Option<Superblock> {
+    let slots = (0..SLOTS).map(|slot| decode(slot * SLOT_PAGES, &page));
+    Superblock::newest_of(slots).ok()
+}
+
+/// Decodes a slot from its first page, which mostly holds all that is in it; then from all pages.
+fn decode<'a>(
+    first: usize,
+    page: &impl Fn(usize) -> Option<&'a Pages>,
+) -> Result<Superblock, SuperblockError> {
+    let of_first = Superblock::decode(page(first).map_or(&[], |page| page.bytes()));
+    of_first.or_else(|_| {
+        let mut slot = PageBuf::zeroed(SLOT_PAGES);
+        for (index, bytes) in slot.bytes_mut().chunks_mut(PAGE_BYTES).enumerate() {
+            if let Some(page) = page(first + index) {
+                bytes.copy_from_slice(page.bytes());
+            }
+        }
+        Superblock::decode(slot.bytes())
+    })
 }

@@ -11,7 +11,6 @@
 use crate::cluster::Cluster;
 use crate::network::WriterId;
 use redoubt_volume::ids::{Incarnation, NodeId};
-use redoubt_volume::status::NodeState;
 use redoubt_volume::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -53,6 +52,8 @@ pub struct Budget {
     incomplete: BTreeSet<NodeId>,
     /// Those of them that left before they were whole.
     unfinished: BTreeSet<NodeId>,
+    /// Nodes that are being replaced: a crash in the middle of an exchange may cost the copy.
+    replaced: BTreeSet<NodeId>,
 }
 
 impl Budget {
@@ -70,10 +71,11 @@ impl Budget {
         {
             return;
         }
+        self.replaced.retain(|node| cluster.is_replaced(*node));
         let states = process.writer.figures().nodes;
         for (index, (state, _)) in states.iter().enumerate() {
             let node = NodeId(index as u16);
-            if *state != NodeState::Up {
+            if !state.is_whole() {
                 self.incomplete.insert(node);
                 continue;
             }
@@ -94,7 +96,9 @@ impl Budget {
         let bad = self.bad.keys().copied();
         let incomplete = self.incomplete.difference(&self.away).copied();
         let unfinished = self.unfinished.iter().copied();
-        bad.chain(incomplete).chain(unfinished).collect()
+        let replaced = self.replaced.iter().copied();
+        let gone = bad.chain(incomplete).chain(unfinished);
+        gone.chain(replaced).collect()
     }
 
     fn impaired(&self) -> BTreeSet<NodeId> {
@@ -145,6 +149,13 @@ impl Budget {
                 may_recover,
             },
         );
+    }
+
+    /// A node is being replaced.
+    pub fn is_replaced(&mut self, node: NodeId) {
+        self.replaced.insert(node);
+        // Its new directory counts for nothing until the writer says so.
+        self.incomplete.insert(node);
     }
 
     /// A node is away.

@@ -67,6 +67,10 @@ impl Faults {
             FaultKind::CrashAtEffect => self.crash_at_effect(cluster),
             FaultKind::HalfConfigured => self.half_configure(cluster),
             FaultKind::Checkpoint => self.checkpoint(cluster),
+            FaultKind::ReplaceNode => {
+                let action = self.replace_node(cluster);
+                action.map(|action| (action, Vec::new()))
+            }
             _ => self.whole(kind, writer),
         };
         if done.is_some() && kind != FaultKind::CrashAtEffect {
@@ -106,7 +110,7 @@ impl Faults {
 
     /// A node that runs and is neither harmed nor away.
     fn some_node(&mut self, cluster: &Cluster) -> Option<NodeId> {
-        let nodes = (0..cluster.hosts.len() as u16).map(NodeId);
+        let nodes = (0..cluster.seats() as u16).map(NodeId);
         let usable = nodes.filter(|node| {
             let host = &cluster.hosts[node.index()];
             host.node.is_some()
@@ -206,7 +210,7 @@ impl Faults {
     }
 
     fn no_space(&mut self, cluster: &mut Cluster) -> Injected {
-        let count = 1 + self.random.index(cluster.hosts.len());
+        let count = 1 + self.random.index(cluster.seats());
         let after = self.a_while(100, 3_000);
         let mut heals = Vec::new();
         for index in 0..count {

@@ -79,6 +79,8 @@ kinds! {
     WriterPause "writer-pause",
     Takeover "takeover",
     CleanClose "clean-close",
+    // Membership.
+    ReplaceNode "replace-node",
 }
 
 /// How often each kind happened.

@@ -1,14 +1,15 @@
 //! What goes wrong in a run. Each seed turns a random subset of the kinds on, each with a weight
 //! of its own (swarm), so that rare combinations come up; the budget keeps the oracle honest.
 //!
-//! `kinds` — their names; `budget` — what may be harmed at a time; `inject` — how each is done;
-//! `heal` — how each ends.
+//! `kinds` — their names; `budget` — what may be harmed at a time; `inject` — how each is done,
+//! `membership` those of replacements; `heal` — how each ends.
 
 pub mod budget;
 mod foreign;
 mod heal;
 mod inject;
 mod kinds;
+mod membership;
 
 pub use heal::Heal;
 pub use kinds::{FaultCounts, FaultKind};

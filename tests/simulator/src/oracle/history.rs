@@ -4,6 +4,7 @@
 //! The durability ledger (law 2), the prefix rule (law 3), no flip-flop (law 4), and right bytes
 //! or an error (laws 5 and 7) are judged here and nowhere else.
 
+use crate::oracle::state::State;
 use crate::pattern;
 use redoubt_volume::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
 use redoubt_volume::lsn::Lsn;
@@ -37,12 +38,12 @@ struct Change {
 }
 
 impl Change {
-    fn apply(&self, disk: &mut [u8]) {
+    fn apply(&self, disk: &mut State) {
         let range = self.offset as usize..self.offset as usize + self.length;
-        match self.stamp {
-            Some(stamp) => pattern::fill(stamp, self.offset, &mut disk[range]),
-            None => disk[range].fill(0),
-        }
+        disk.change(range, |first, bytes| match self.stamp {
+            Some(stamp) => pattern::fill(stamp, first as u64, bytes),
+            None => bytes.fill(0),
+        });
     }
 
     fn end(&self) -> u64 {
@@ -108,9 +109,9 @@ pub struct Survivors {
 #[derive(Clone, Debug)]
 pub struct History {
     /// The state that the last open found.
-    base: Vec<u8>,
+    base: State,
     /// The state after every change in `log`.
-    current: Vec<u8>,
+    current: State,
     /// Changes since `base` that were admitted, in the order of their LSNs. That is the order of
     /// their acknowledgements, unless they are acknowledged only when they are durable: those are
     /// put in their place when their records are sent.
@@ -132,9 +133,10 @@ pub struct History {
 impl History {
     /// The history of a disk of zeros, which may grow to `bytes`.
     pub fn new(bytes: usize) -> History {
+        let zeros = State::zeros(bytes);
         History {
-            base: vec![0; bytes],
-            current: vec![0; bytes],
+            base: zeros.clone(),
+            current: zeros,
             log: Vec::new(),
             open: Vec::new(),
             sent: 0,
@@ -260,7 +262,7 @@ impl History {
     }
 
     /// The state after every acknowledged change.
-    pub fn current(&self) -> &[u8] {
+    pub fn current(&self) -> &State {
         &self.current
     }
 
@@ -269,7 +271,7 @@ impl History {
         let range = offset as usize..offset as usize + length;
         ReadCheck {
             offset,
-            expected: self.current[range].to_vec(),
+            expected: self.current.copy(range),
             open: self.open.iter().map(|change| change.number).collect(),
             from: self.next,
         }
@@ -351,11 +353,11 @@ impl History {
                 format!("{}{seen}", change.number)
             })
             .collect();
+        let [now, base] =
+            [&self.current, &self.base].map(|state| state.copy(at as usize..at as usize + 1)[0]);
         format!(
-            "found {found:#x}, now {:#x}; changed by [{}], base {:#x}",
-            self.current[at as usize],
+            "found {found:#x}, now {now:#x}; changed by [{}], base {base:#x}",
             names.join(", "),
-            self.base[at as usize]
         )
     }
 
@@ -365,25 +367,25 @@ impl History {
     /// # Errors
     /// How far it is from every such state.
     pub fn settle(&mut self, found: &[u8]) -> Result<Survivors, String> {
-        let mut state = std::mem::take(&mut self.base);
+        let mut state = self.base.clone();
         let durable = self.required;
         self.log[..durable]
             .iter()
             .for_each(|change| change.apply(&mut state));
         let mut wrong = Differences::between(&state, found);
-        let mut kept = wrong.is_none().then_some(durable);
+        let mut kept = wrong.is_none().then(|| (durable, state.clone()));
         let mut nearest = (wrong.count, durable, wrong.first());
         for (index, change) in self.log.iter().enumerate().skip(durable) {
             change.apply(&mut state);
             wrong.update(change, &state, found);
             if wrong.is_none() {
-                kept = Some(index + 1);
+                kept = Some((index + 1, state.clone()));
             }
             if wrong.count < nearest.0 {
                 nearest = (wrong.count, index + 1, wrong.first());
             }
         }
-        let Some(kept) = kept else {
+        let Some((kept, state)) = kept else {
             return Err(self.tell_difference(nearest));
         };
         let survivors = Survivors {
@@ -391,7 +393,7 @@ impl History {
             kept: (kept - durable) as u64,
             lost: (self.log.len() - kept) as u64,
         };
-        self.start_from(found.to_vec());
+        self.start_from(state);
         Ok(survivors)
     }
 
@@ -413,8 +415,8 @@ impl History {
         )
     }
 
-    fn start_from(&mut self, state: Vec<u8>) {
-        self.current.clone_from(&state);
+    fn start_from(&mut self, state: State) {
+        self.current = state.clone();
         self.base = state;
         self.log.clear();
         self.open.clear();
@@ -441,8 +443,8 @@ struct Differences {
 }
 
 impl Differences {
-    fn between(state: &[u8], found: &[u8]) -> Differences {
-        let blocks = state.chunks(BLOCK_BYTES).zip(found.chunks(BLOCK_BYTES));
+    fn between(state: &State, found: &[u8]) -> Differences {
+        let blocks = state.blocks().zip(found.chunks(BLOCK_BYTES));
         let wrong: Vec<bool> = blocks.map(|(one, other)| one != other).collect();
         let count = wrong.iter().filter(|wrong| **wrong).count();
         Differences { wrong, count }
@@ -456,10 +458,9 @@ impl Differences {
         self.wrong.iter().position(|wrong| *wrong).unwrap_or(0)
     }
 
-    fn update(&mut self, change: &Change, state: &[u8], found: &[u8]) {
+    fn update(&mut self, change: &Change, state: &State, found: &[u8]) {
         for block in change.blocks() {
-            let range = block * BLOCK_BYTES..((block + 1) * BLOCK_BYTES).min(state.len());
-            let wrong = state[range.clone()] != found[range];
+            let wrong = *state.block(block) != found[block * BLOCK_BYTES..][..BLOCK_BYTES];
             self.count = self.count + usize::from(wrong) - usize::from(self.wrong[block]);
             self.wrong[block] = wrong;
         }
@@ -473,7 +474,7 @@ mod tests {
     const BYTES: usize = 4 * BLOCK_BYTES;
 
     fn state(changes: &[(u64, usize, Option<u64>)]) -> Vec<u8> {
-        let mut disk = vec![0; BYTES];
+        let mut disk = State::zeros(BYTES);
         for (offset, length, stamp) in changes.iter().copied() {
             let change = Change {
                 number: 0,
@@ -485,7 +486,7 @@ mod tests {
             };
             change.apply(&mut disk);
         }
-        disk
+        disk.copy(0..BYTES)
     }
 
     const CHANGES: [(u64, usize, Option<u64>); 3] = [
@@ -540,10 +541,10 @@ mod tests {
     fn a_read_sees_what_was_acknowledged_or_what_came_meanwhile() {
         let mut history = history(0);
         let read = history.begin_read(0, BLOCK_BYTES);
-        let old = history.current()[..BLOCK_BYTES].to_vec();
+        let old = history.current().copy(0..BLOCK_BYTES);
         let number = history.begin(8_000, 100, Some((9, [9; PAGES_PER_BLOCK])));
         history.acknowledged(number, Lsn(9));
-        let new = history.current()[..BLOCK_BYTES].to_vec();
+        let new = history.current().copy(0..BLOCK_BYTES);
         assert!(history.end_read(&read, &old).is_ok() && history.end_read(&read, &new).is_ok());
         let later = history.begin_read(0, BLOCK_BYTES);
         assert!(
@@ -572,7 +573,7 @@ mod tests {
         }
         history.acknowledged(durable, Lsn(2));
         let expected = state(&[(0, 8_192, Some(1)), (4_096, 8_192, Some(2))]);
-        assert!(history.current() == expected);
+        assert!(history.current().copy(0..BYTES) == expected);
         assert!(history.settle(&expected).is_ok());
     }
 

@@ -189,16 +189,48 @@ impl SegmentLaws {
     fn check_tips(&self, writer: &Writer, quorum: usize) -> Result<(), String> {
         for (group, tip) in writer.group_tips().filter(|(_, tip)| tip.is_some()) {
             let members = writer.config().members(group).into_iter();
+            let said = |node: NodeId| {
+                let most = self.most.get(&(node, group));
+                most.is_some_and(|scl| *scl >= tip)
+            };
             let holds = |node: &NodeId| {
-                self.most
-                    .get(&(*node, group))
-                    .is_some_and(|scl| *scl >= tip)
+                let successor = writer.config().successor(*node);
+                said(*node) && (!writer.is_exchanged(*node) || said(successor))
             };
             let holders = members.filter(holds).count();
             if holders < quorum {
                 return Err(format!(
                     "{tip} of {group:?} counts as durable, and {holders} nodes have said that \
                      they hold it"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A successor has taken its node's place: with it instead of the node, four have said that they
+    /// hold what is durable.
+    ///
+    /// # Errors
+    /// Of what that is not so.
+    pub fn check_seated(
+        &self,
+        writer: &Writer,
+        successor: NodeId,
+        node: NodeId,
+    ) -> Result<(), String> {
+        let config = writer.config();
+        let life = config.nodes[node.index()].incarnation;
+        let tips = writer.group_tips().filter(|(_, tip)| tip.is_some());
+        for (group, tip) in tips.filter(|(group, _)| config.holds(node, *group)) {
+            let own = self.held.get(&(successor, life, group));
+            let others = config.members(group).into_iter();
+            let others = others.filter(|other| *other != node);
+            let others = others.filter_map(|other| self.most.get(&(other, group)));
+            let holders = others.chain(own).filter(|scl| **scl >= tip).count();
+            if holders < WRITE_QUORUM {
+                return Err(format!(
+                    "with the successor of {node:?} in its place {holders} hold {tip} of {group:?}"
                 ));
             }
         }

@@ -98,7 +98,7 @@ impl Run {
     fn on_surveyed(&mut self, index: usize, mut found: Vec<u8>) {
         let head = self.head;
         let mut history = self.clients[head].history.clone();
-        found.resize(history.current().len(), 0);
+        found.resize(history.current().bytes(), 0);
         let survivors = match history.settle(&found) {
             Ok(survivors) => survivors,
             Err(reason) => return self.fail(reason),

@@ -348,7 +348,7 @@ impl Run {
         digest.add(self.operations);
         digest.add(self.now().0);
         if let Some(head) = self.clients.get(self.head) {
-            digest.add_bytes(head.history.current());
+            digest.add_state(head.history.current());
         }
         Outcome {
             seed,

@@ -6,15 +6,15 @@ use redoubt_simulator::random::Random;
 use redoubt_volume::geometry::{BLOCK_BYTES, BLOCKS_PER_UNIT};
 use redoubt_volume::ids::{GroupBlock, GroupId, NodeId};
 use redoubt_volume::lsn::Lsn;
-use redoubt_volume::message::{CopiedBlock, LeafCopy, Request, RequestId};
+use redoubt_volume::message::{CopiedBlock, Request, RequestId};
 use redoubt_volume::page::PageBuf;
 use redoubt_volume::status::ScrubReport;
 use redoubt_volume::writer::Answer;
 
-const BLOCKS: u64 = 100;
+pub(crate) const BLOCKS: u64 = 100;
 
 /// A volume with as many blocks, each full of a byte of its own.
-fn filled(seed: u64) -> Cluster {
+pub(crate) fn filled(seed: u64) -> Cluster {
     let mut cluster = unwatched(Shape::default(), seed);
     cluster.open().expect("a new volume opens");
     for block in 0..BLOCKS {
@@ -25,7 +25,7 @@ fn filled(seed: u64) -> Cluster {
     cluster
 }
 
-fn flush(cluster: &mut Cluster) {
+pub(crate) fn flush(cluster: &mut Cluster) {
     let flush = cluster.start_flush();
     cluster.wait(flush).expect("the flush succeeds");
 }
@@ -35,12 +35,12 @@ fn lsn_of(cluster: &mut Cluster, block: u64) -> Lsn {
     Lsn(cluster.newest().writer.last_lsn().0 + 1 - BLOCKS + block)
 }
 
-fn byte_of(block: u64) -> u8 {
+pub(crate) fn byte_of(block: u64) -> u8 {
     block as u8 + 1
 }
 
 /// Damages a block where it lies on a node.
-fn rot(cluster: &mut Cluster, node: u16, block: u64) {
+pub(crate) fn rot(cluster: &mut Cluster, node: u16, block: u64) {
     let disk = cluster.hosts[usize::from(node)].disk.as_mut();
     let disk = disk.expect("the disk is there");
     let byte = byte_of(block);
@@ -53,7 +53,7 @@ fn rot(cluster: &mut Cluster, node: u16, block: u64) {
 }
 
 /// Every node's copy of the disk's blocks is what the disk is.
-fn expect_good_copies(cluster: &mut Cluster) {
+pub(crate) fn expect_good_copies(cluster: &mut Cluster) {
     let geometry = cluster.newest().writer.config().geometry;
     for unit in 0..BLOCKS / u64::from(BLOCKS_PER_UNIT) {
         let first = unit * u64::from(BLOCKS_PER_UNIT);
@@ -72,7 +72,7 @@ fn repairs(cluster: &mut Cluster, node: u16) -> (u64, u64) {
     (figures.damaged_blocks, figures.repaired_blocks)
 }
 
-fn clean() -> ScrubReport {
+pub(crate) fn clean() -> ScrubReport {
     ScrubReport {
         blocks: BLOCKS,
         copies: 6 * BLOCKS,
@@ -179,36 +179,7 @@ fn a_wrong_copy_with_a_right_checksum_is_found_by_comparing() {
 #[test]
 fn a_segment_that_lost_versions_is_filled_anew() {
     let mut cluster = filled(5);
-    let (base, group) = (lsn_of(&mut cluster, 63), GroupId(0));
-    let leaves = LeafCopy {
-        first_leaf: 0,
-        end_leaf: 1,
-        blocks: Vec::new(),
-    };
-    tell(&mut cluster, 4, |copy| Request::BeginCatchUp {
-        epoch: copy.epoch,
-        copy,
-        anew: true,
-        groups: vec![(group, base)],
-    });
-    cluster.quiesce(2);
-    tell(&mut cluster, 4, |copy| Request::PutLeaves {
-        epoch: copy.epoch,
-        id: copy,
-        copy,
-        group,
-        base,
-        filled: 0,
-        leaves,
-    });
-    cluster.quiesce(2);
-    tell(&mut cluster, 4, |copy| Request::CompleteGroup {
-        epoch: copy.epoch,
-        copy,
-        group,
-        base,
-    });
-    cluster.quiesce(2);
+    cluster.forget_leaf(NodeId(4), GroupId(0));
     let found = cluster.scrub().expect("the scrub ends");
     assert_eq!((found.differing, found.refilled), (64, 1), "{found:?}");
     assert_eq!((found.damaged, found.unresolved), (0, 0), "{found:?}");

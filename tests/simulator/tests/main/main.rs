@@ -9,10 +9,13 @@
 
 mod crash_points;
 mod healing_cases;
+mod health_cases;
 mod rebuild_cases;
 mod recovery_cases;
 mod reference_model;
+mod replacement_cases;
 mod runs;
+mod scrub_cases;
 mod space_cases;
 mod two_lines;
 

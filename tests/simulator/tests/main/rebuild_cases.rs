@@ -23,7 +23,12 @@ fn filled(seed: u64) -> Cluster {
 
 /// One leaf is under way at a time.
 fn slow() -> RebuildRate {
-    RebuildRate::BytesPerSecond(NonZeroU64::new(4 << 20).unwrap())
+    at_rate(4 << 20)
+}
+
+fn at_rate(bytes: u64) -> RebuildRate {
+    let bytes = NonZeroU64::new(bytes).expect("a rate is above zero");
+    RebuildRate::BytesPerSecond(bytes)
 }
 
 fn filled_with(seed: u64, rebuild_rate: RebuildRate) -> Cluster {
@@ -139,7 +144,35 @@ fn the_figures_rise_to_the_whole_and_go_away() {
     }
     assert!(is_healthy(&cluster));
     assert!(seen >= 4, "{seen} steps were seen");
-    assert_eq!(cluster.newest().writer.figures().rebuilds, [None; 6]);
+    assert_eq!(cluster.newest().writer.figures().rebuilds, [None; 12]);
+}
+
+#[test]
+fn a_directory_that_is_to_take_a_nodes_place_shows_how_far_it_is_and_goes_on_there() {
+    let mut cluster = filled_with(3, slow());
+    let successor = NodeId(6 + LOST.0);
+    assert!(cluster.begin_replacement(LOST));
+    let figures = |cluster: &Cluster| {
+        let process = cluster.writers.last().expect("a writer runs");
+        process.writer.figures().rebuilds
+    };
+    let is_half_done = |cluster: &Cluster| {
+        let figures = figures(cluster)[successor.index()];
+        figures.is_some_and(|figures| figures.done_bytes >= DISK_BYTES / 2)
+    };
+    cluster.run_until(is_half_done);
+    assert_eq!(figures(&cluster)[LOST.index()], None);
+    cluster.crash_node(successor);
+    cluster.start_node(successor);
+    while cluster.is_replaced(LOST) {
+        cluster.step();
+    }
+    cluster.run_until(is_healthy);
+    assert_eq!(figures(&cluster), [None; 12]);
+    let copied = cluster.counts.copied_blocks;
+    assert!(copied < BLOCKS * 3 / 2, "{copied} blocks");
+    cluster.quiesce(2);
+    expect_six_good_copies(&mut cluster, "replaced");
 }
 
 #[test]
@@ -179,7 +212,7 @@ fn a_rebuild_that_crashes_interrupt_goes_on_where_it_was() {
 #[test]
 fn what_changes_while_it_is_interrupted_is_copied() {
     // Three leaves are under way at a time, and end in any order.
-    let rate = RebuildRate::BytesPerSecond(NonZeroU64::new(12 << 20).unwrap());
+    let rate = at_rate(12 << 20);
     for seed in 200..230 {
         let mut cluster = filled_with(seed, rate);
         cluster.slow_reads = Rate(300_000);

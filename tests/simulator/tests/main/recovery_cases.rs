@@ -392,6 +392,36 @@ fn a_slow_holder_of_the_tail_makes_no_other_segment_incomplete() {
     assert_eq!(cluster.open(), Ok(()), "everybody could vote");
 }
 
+/// Three nodes are left, and two of them must be filled before the volume serves. However far that
+/// had come when the process ended: a fourth node that comes back is enough to open the volume.
+#[test]
+fn a_recovery_on_three_fills_one_after_the_other() {
+    for effects in 1..60 {
+        let mut cluster = filled(300 + u64::from(effects));
+        let writer = cluster.newest().id;
+        for node in [1, 2] {
+            cluster.network.disconnect(writer, NodeId(node));
+        }
+        for block in 0..40u64 {
+            cluster.start_write(block * 16384, &[block as u8 + 1; 16384], false);
+        }
+        let flush = cluster.start_flush();
+        cluster.wait(flush).expect("four take it");
+        // The four take it into their indexes: only blocks are left to be copied.
+        cluster.quiesce(4);
+        cluster.crash();
+        let away = [0, 3, 4].map(|index| cluster.hosts[index].disk.take());
+        let writer = cluster.start_writer();
+        cluster.light_writers_fuse(writer, effects);
+        let soon = cluster.now().plus(Duration::from_secs(2));
+        cluster.run_until(|cluster| cluster.now() >= soon);
+        cluster.kill();
+        cluster.hosts[4].disk = away.into_iter().flatten().last();
+        assert_eq!(cluster.open(), Ok(()), "after {effects} effects");
+        expect_filled(&mut cluster);
+    }
+}
+
 #[test]
 fn an_open_that_comes_no_further_ends_with_the_reason() {
     let mut cluster = filled(15);

@@ -5,7 +5,6 @@ use redoubt_simulator::disk::{File, MemoryDisk};
 use redoubt_simulator::random::Random;
 use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
 use redoubt_volume::ids::{DiskBlock, NodeId};
-use redoubt_volume::status::NodeState;
 
 /// What the disk may hold: the state after each mutation, from the last flushed one on.
 struct Model {
@@ -194,7 +193,7 @@ impl Run {
     fn may_lose(&mut self) -> bool {
         let nodes = self.cluster.newest().writer.figures().nodes;
         let bad = nodes.iter().enumerate().filter(|(index, (state, _))| {
-            *state != NodeState::Up || self.stalled.contains(index) || self.rotten == Some(*index)
+            !state.is_whole() || self.stalled.contains(index) || self.rotten == Some(*index)
         });
         bad.count() < 2
     }

@@ -1,0 +1,159 @@
+//! `redoubt node`: shows a volume's nodes, and lets new directories take their places.
+
+use super::status;
+use crate::cli::{Node, NodeList, NodeReplace};
+use crate::control::{Reply, Request, client};
+use crate::exit::{Exit, Refusal};
+use crate::output::{Output, table};
+use crate::report::{NodeHealth, NodeReport};
+use anyhow::Context;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often it is looked whether a replacement has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+#[derive(Serialize)]
+struct Listed {
+    path: String,
+    nodes: Vec<NodeReport>,
+}
+
+#[derive(Serialize)]
+struct Replaced {
+    path: String,
+    node: String,
+    directory: String,
+    done: bool,
+}
+
+/// Does what is asked about nodes.
+pub(crate) fn run(node: &Node, output: Output) -> anyhow::Result<Exit> {
+    match node {
+        Node::List(list) => run_list(list, output),
+        Node::Replace(replace) if replace.abort => abort(replace, output),
+        Node::Replace(replace) => run_replace(replace, output),
+    }
+}
+
+fn run_list(list: &NodeList, output: Output) -> anyhow::Result<Exit> {
+    let volume = super::existing_volume(&list.volume)?;
+    let nodes = status::fetch(&volume)?.nodes;
+    output.line(rows(&nodes))?;
+    let path = volume.display().to_string();
+    output.json("node-list", &Listed { path, nodes })?;
+    Ok(Exit::OK)
+}
+
+fn rows(nodes: &[NodeReport]) -> String {
+    let mut rows = Vec::new();
+    for node in nodes {
+        let (zone, state) = (node.az.to_string(), node.state.word().to_owned());
+        let reason = node.reason.clone().unwrap_or_default();
+        rows.push(vec![
+            node.id.clone(),
+            zone,
+            state,
+            node.path.clone(),
+            reason,
+        ]);
+        if let Some(successor) = &node.successor {
+            let state = successor.state.word().to_owned();
+            let note = successor.reason.clone();
+            let note = note.unwrap_or_else(|| format!("to take the place of {}", node.id));
+            let (id, zone) = (String::new(), String::new());
+            rows.push(vec![id, zone, state, successor.path.clone(), note]);
+        }
+    }
+    table(&["node", "zone", "state", "directory", ""], rows)
+}
+
+fn run_replace(replace: &NodeReplace, output: Output) -> anyhow::Result<Exit> {
+    let volume = super::existing_volume(&replace.volume)?;
+    let node = replace.node.clone();
+    let named = replace.directory.clone().unwrap_or_default();
+    // The process that serves the volume works in another directory.
+    let directory = std::path::absolute(&named)
+        .with_context(|| format!("{} cannot be found", named.display()))?;
+    let request = Request::ReplaceNode {
+        node: node.clone(),
+        directory: directory.clone(),
+    };
+    ask(&volume, request, replace)?;
+    if replace.wait {
+        wait(&volume, &node, &directory)?;
+    }
+    say(&volume, replace, &directory, replace.wait, output)?;
+    let name = directory.display();
+    output.line(match replace.wait {
+        true => format!("redoubt: {name} has taken the place of {node}; its former directory is of no use any more"),
+        false => format!("redoubt: {name} is being filled and will take the place of {node}; 'redoubt node list' tells how it is"),
+    })?;
+    Ok(Exit::OK)
+}
+
+fn abort(replace: &NodeReplace, output: Output) -> anyhow::Result<Exit> {
+    let volume = super::existing_volume(&replace.volume)?;
+    let node = replace.node.clone();
+    let request = Request::AbortReplacement { node: node.clone() };
+    let Reply::AbortReplacement { directory, .. } = ask(&volume, request, replace)? else {
+        anyhow::bail!("the process that serves the volume gave another answer than asked");
+    };
+    say(&volume, replace, &directory, true, output)?;
+    let name = directory.display();
+    output.line(format!(
+        "redoubt: {node} stays what it was; {name} is removed"
+    ))?;
+    Ok(Exit::OK)
+}
+
+fn say(
+    volume: &Path,
+    replace: &NodeReplace,
+    directory: &Path,
+    done: bool,
+    output: Output,
+) -> anyhow::Result<()> {
+    let verb = match replace.abort {
+        true => "node-replace-abort",
+        false => "node-replace",
+    };
+    let replaced = Replaced {
+        path: volume.display().to_string(),
+        node: replace.node.clone(),
+        directory: directory.display().to_string(),
+        done,
+    };
+    Ok(output.json(verb, &replaced)?)
+}
+
+fn ask(volume: &Path, request: Request, replace: &NodeReplace) -> anyhow::Result<Reply> {
+    client::request(volume, request)?.ok_or_else(|| {
+        let name = replace.volume.display();
+        Refusal::error(
+            Exit::FAILURE,
+            format!("{name} is not mounted, so nobody fills its nodes; mount it first"),
+        )
+    })
+}
+
+/// Waits until a directory has the place of a node.
+fn wait(volume: &Path, node: &str, directory: &PathBuf) -> anyhow::Result<()> {
+    loop {
+        let report = status::fetch(volume)?;
+        let found = report.nodes.into_iter().find(|found| found.id == node);
+        let found = found.with_context(|| format!("the volume has no node {node} any more"))?;
+        let is_there = Path::new(&found.path) == directory;
+        match &found.successor {
+            None if is_there && found.state == NodeHealth::Up => return Ok(()),
+            None if !is_there => {
+                return Err(Refusal::error(
+                    Exit::FAILURE,
+                    format!("the replacement of {node} was called off; the node is what it was"),
+                ));
+            }
+            _ => std::thread::sleep(LOOK),
+        }
+    }
+}
