@@ -169,15 +169,18 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
     driver.begin_events();
-    let looking = match options.make_anew {
-        true => replace::look_after_all(&driver),
-        false => Ok(()),
-    };
-    watch::start_watching(&driver)
-        .and(looking)
-        .and_then(|()| scrubbing::start_looking(&driver))
+    start_looking_after(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
+}
+
+/// The threads that see to directories and scrubs.
+fn start_looking_after(driver: &Arc<Driver>) -> std::io::Result<()> {
+    watch::start_watching(driver)?;
+    if driver.make_anew {
+        replace::look_after_all(driver)?;
+    }
+    scrubbing::start_looking(driver)
 }
 
 fn recover(driver: &Arc<Driver>) -> Result<(), String> {
