@@ -142,7 +142,13 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         let reason = "no node directory can be opened".to_owned();
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
-    let mut writer = Writer::new(config, random_u64()?, policy(options));
+    let policy = WriterPolicy {
+        cache: options.cache,
+        on_quorum_loss: options.on_quorum_loss,
+        read_only: options.read_only,
+        rebuild_rate: options.rebuild_rate,
+    };
+    let mut writer = Writer::new(config, random_u64()?, policy);
     for (node, (has_failed, reason)) in &reasons {
         writer.node_unusable(*node, *has_failed, reason);
     }
@@ -164,24 +170,18 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
     driver.begin_events();
-    let looking = match options.make_anew {
-        true => replace::look_after_all(&driver),
-        false => Ok(()),
-    };
-    watch::start_watching(&driver)
-        .and(looking)
-        .and_then(|()| scrubbing::start_looking(&driver))
+    start_looking_after(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
 }
 
-fn policy(options: &OpenOptions) -> WriterPolicy {
-    WriterPolicy {
-        cache: options.cache,
-        on_quorum_loss: options.on_quorum_loss,
-        read_only: options.read_only,
-        rebuild_rate: options.rebuild_rate,
+/// The threads that see to directories and scrubs.
+fn start_looking_after(driver: &Arc<Driver>) -> std::io::Result<()> {
+    watch::start_watching(driver)?;
+    if driver.make_anew {
+        replace::look_after_all(driver)?;
     }
+    scrubbing::start_looking(driver)
 }
 
 fn recover(driver: &Arc<Driver>) -> Result<(), String> {

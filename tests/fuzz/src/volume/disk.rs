@@ -127,7 +127,7 @@ impl Disk {
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::ReadSuperblock { operation } => {
-                let result = Ok(PageBuf::from_bytes(&self.superblock));
+                let result = Ok(PageBuf::from_bytes(&self.superblock_bytes()));
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::Materialize { operation, plan } => {
