@@ -277,7 +277,7 @@ impl Node {
         }
         match then {
             Then::Acknowledge => {
-                self.cleaning.begin_anew();
+                self.cleaning.spent += frame.bytes() as u64;
                 self.cleaning.on_foreground(self.now, frame.bytes() as u64);
                 self.take_in(&frame, point, number);
             }
