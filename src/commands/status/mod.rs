@@ -175,6 +175,7 @@ mod tests {
     use crate::report::tests::example;
     use crate::report::{NodeHealth, SuccessorReport};
     use crate::scrub_report::{EndedScrub, LostBytes, ScrubFindings};
+    use redoubt_volume::status::RebuildFigures;
 
     fn plain() -> Output {
         Output::new(&Global {
@@ -280,7 +281,7 @@ mod tests {
             path: "/w/a1".into(),
             state: NodeHealth::Rebuilding,
             reason: None,
-            rebuild: None,
+            rebuild: Some(RebuildReport::from(RebuildFigures::default())),
         });
         ended(&mut report, 0);
         let time = local_time(1_795_160_000_000);

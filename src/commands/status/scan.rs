@@ -34,7 +34,9 @@ fn is_filling(state: NodeHealth) -> bool {
     matches!(state, NodeHealth::Lagging | NodeHealth::Rebuilding)
 }
 
+/// Nothing while nobody knows yet how much there is.
 fn progress(rebuild: Option<RebuildReport>) -> String {
+    let rebuild = rebuild.filter(|rebuild| rebuild.total > 0);
     rebuild.map_or(String::new(), |rebuild| format!(": {}", rebuild.words()))
 }
 

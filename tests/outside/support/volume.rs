@@ -176,9 +176,15 @@ impl TempVolume {
         });
     }
 
-    /// `redoubt fsck` of the unmounted volume finds nothing.
+    /// `redoubt fsck` of the unmounted volume finds nothing. Where it does, the volume's history says
+    /// how that came.
     pub(crate) fn check(&self) {
-        text_of(redoubt(["fsck"]).arg(&self.volume).output().unwrap());
+        let found = redoubt(["fsck"]).arg(&self.volume).output().unwrap();
+        if !found.status.success() {
+            let events = redoubt(["events"]).arg(&self.volume).output().unwrap();
+            eprintln!("{}", String::from_utf8_lossy(&events.stdout));
+        }
+        text_of(found);
     }
 }
 

@@ -74,6 +74,13 @@ impl<E> Clock<E> {
         self.at(self.now.plus(delay), event);
     }
 
+    /// Whether such an event is to come.
+    pub fn any(&self, is_such: impl Fn(&E) -> bool) -> bool {
+        self.queue
+            .iter()
+            .any(|Reverse(entry)| is_such(&entry.event))
+    }
+
     /// When the next event is.
     pub fn next_at(&self) -> Option<Instant> {
         self.queue.peek().map(|Reverse(entry)| entry.at)

@@ -306,7 +306,7 @@ impl Node {
         }
         match then {
             Then::Acknowledge => {
-                self.cleaning.begin_anew();
+                self.cleaning.spent += frame.bytes() as u64;
                 self.cleaning.on_foreground(self.now, frame.bytes() as u64);
                 self.take_in(&frame, point, number, frame.bytes() as u64);
             }
@@ -330,7 +330,9 @@ impl Node {
                 self.write_superblock(Answer::CatchUpBegun(copy, kept));
             }
             Then::LeavesPut(put) => {
-                // Room is allocated ahead of copied leaves as ahead of the writer's records.
+                // Room is allocated ahead of copied leaves as ahead of the writer's records, and what
+                // they take is no failure of collection either.
+                self.cleaning.spent += frame.bytes() as u64;
                 self.cleaning.on_foreground(self.now, frame.bytes() as u64);
                 self.take_in_local(&frame, point);
                 self.on_leaves_put(put);

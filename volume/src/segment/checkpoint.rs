@@ -377,7 +377,7 @@ impl Node {
         for extent in std::mem::take(&mut self.checkpoint.retiring) {
             self.release(extent);
         }
-        self.cleaning.on_checkpoint(self.log.room());
+        self.checkpoint_freed();
         self.tell_room();
     }
 }

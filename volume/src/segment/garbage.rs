@@ -17,6 +17,7 @@ use crate::segment::append::Then;
 use crate::segment::apply::fragment_of;
 use crate::segment::block_index::MissingLeaf;
 use crate::segment::effect::{DiskError, NodeEffect};
+use crate::segment::garbage_worth::Prospect;
 use crate::segment::node::{Node, Operation, Parked};
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,13 +28,9 @@ type IndexPage = (RecordKind, GroupId, u32, Location);
 /// Frames of moved records that may be on their way while the next chunk is read.
 const MOVES_AHEAD: u64 = 2;
 
-/// Checkpoints without more room after which a full log is left as it is: what is written anew
-/// (index pages, ends of extents) is as much as what is won.
-const FRUITLESS_CHECKPOINTS: u32 = 8;
-
 /// The extent being emptied.
 #[derive(Debug)]
-struct Victim {
+pub(super) struct Victim {
     extent: ExtentSequence,
     /// The next page to look at.
     page: u32,
@@ -73,9 +70,9 @@ impl Victim {
 
 /// What must be over before an extent that a pass went through holds nothing live.
 #[derive(Debug)]
-struct Proof {
+pub(super) struct Proof {
     /// So many frames of moves are taken in.
-    moves: u64,
+    pub(super) moves: u64,
     /// None of these pages of the index lies there any more.
     index_pages: Vec<IndexPage>,
 }
@@ -83,43 +80,31 @@ struct Proof {
 /// Garbage collection of one node.
 #[derive(Debug, Default)]
 pub(super) struct Cleaning {
-    victim: Option<Victim>,
+    pub(super) victim: Option<Victim>,
     reading: bool,
     parked: bool,
     /// Frames of moved records begun and taken in since the node was opened, in order.
-    moves_begun: u64,
-    moves_done: u64,
+    pub(super) moves_begun: u64,
+    pub(super) moves_done: u64,
     /// Extents that a pass has proved dead, but for these pages of the index, which the next
     /// checkpoint writes elsewhere.
-    proven: BTreeMap<ExtentSequence, Proof>,
+    pub(super) proven: BTreeMap<ExtentSequence, Proof>,
     /// Extents with damage: kept, since they may hold what nobody else can prove.
-    quarantined: BTreeSet<ExtentSequence>,
+    pub(super) quarantined: BTreeSet<ExtentSequence>,
     /// Foreground bytes not yet matched by collection.
     credit: u64,
-    /// The most room that there was after a checkpoint since the writer's last frame, and how
-    /// many checkpoints gave no more.
-    most_room: u64,
-    fruitless: u32,
+    /// Bytes that the writer has appended since collection began anew.
+    pub(super) spent: u64,
+    /// The most room that there would have been without those after a checkpoint, and how many
+    /// checkpoints gave no more.
+    pub(super) most_room: u64,
+    pub(super) fruitless: u32,
+    /// Where things were at the last of those.
+    pub(super) seen: Prospect,
     pub(super) last_foreground: Instant,
 }
 
 impl Cleaning {
-    /// The writer has changed what is needed: collection may win something again.
-    pub(super) fn begin_anew(&mut self) {
-        self.most_room = 0;
-        self.fruitless = 0;
-    }
-
-    /// A checkpoint has freed what it could, and there is so much room now.
-    pub(super) fn on_checkpoint(&mut self, room: u64) {
-        self.fruitless = if room > self.most_room {
-            0
-        } else {
-            self.fruitless.saturating_add(1)
-        };
-        self.most_room = self.most_room.max(room);
-    }
-
     /// Damage was mended: extents that it kept may hold nothing live any more.
     pub(super) fn look_again(&mut self) {
         self.quarantined.clear();
@@ -145,6 +130,9 @@ impl Node {
         }
         if self.is_fruitless() {
             return;
+        }
+        if self.cleaning.was_in_vain() {
+            self.cleaning.begin_anew();
         }
         if self.is_starving() {
             self.hasten_checkpoint();
@@ -177,9 +165,7 @@ impl Node {
         let crowded = self.log.used_bytes() > self.rest_bytes() || self.is_starving();
         if crowded && self.checkpoint.is_idle() {
             let start = self.replay_start().0;
-            if !self.cleaning.proven.is_empty() || !self.retirable(start).is_empty() {
-                self.checkpoint.wanted = true;
-            }
+            self.checkpoint.wanted |= !self.retirable(start).is_empty() || self.can_prove(start);
         }
         let ahead = limits::QUIET_AHEAD_BYTES + self.reserves();
         while self.is_quiet()
@@ -222,65 +208,6 @@ impl Node {
             looked_twice: false,
         });
         true
-    }
-
-    /// The sealed extent with the least live share that is worth being emptied, and its bytes.
-    /// When the log cannot grow it must be worth more, and its live records must fit.
-    fn best_victim(&self) -> Option<(ExtentSequence, u64)> {
-        let before = self
-            .log
-            .position()?
-            .extent
-            .min(self.replay_start().0.extent);
-        let is_full = self.log.is_full();
-        let candidates = self.log.sealed().filter(|(extent, bytes, inherited)| {
-            let live = self.usage.get(*extent);
-            let worth = if is_full {
-                live < bytes / 4 * 3 && self.has_room_to_move(live)
-            } else {
-                live < bytes / 8 * 7
-            };
-            *extent < before
-                && worth
-                && (*inherited || live > 0)
-                && !self.cleaning.proven.contains_key(extent)
-                && !self.cleaning.quarantined.contains(extent)
-        });
-        let share =
-            |extent: ExtentSequence, bytes: u64| self.usage.get(extent) * 1024 / bytes.max(1);
-        let victim = candidates.min_by_key(|(extent, bytes, _)| share(*extent, *bytes));
-        victim.map(|(extent, bytes, _)| (extent, bytes))
-    }
-
-    /// Whether the active extent is the one with garbage, in a log that cannot grow.
-    fn may_seal(&self) -> bool {
-        let Some((extent, used, free)) = self.log.active() else {
-            return false;
-        };
-        let live = self.usage.get(extent);
-        self.log.is_full() && live < used / 4 * 3 && used >= free / 4 && live < free / 4 * 3
-    }
-
-    fn is_fruitless(&self) -> bool {
-        self.log.is_full() && self.cleaning.fruitless >= FRUITLESS_CHECKPOINTS
-    }
-
-    /// Whether the log cannot grow, and collection has something left that gives room.
-    pub(super) fn can_win_room(&self) -> bool {
-        if !self.log.is_full() || self.is_fruitless() {
-            return false;
-        }
-        let is_dead = |(extent, _, inherited): (ExtentSequence, u64, bool)| {
-            !inherited && self.usage.get(extent) == 0
-        };
-        self.cleaning.victim.is_some()
-            || self.cleaning.moves_begun > self.cleaning.moves_done
-            || !self.cleaning.proven.is_empty()
-            || !self.checkpoint.is_idle()
-            || self.checkpoint.wanted
-            || self.best_victim().is_some()
-            || self.may_seal()
-            || self.log.sealed().any(is_dead)
     }
 
     fn read_chunk(&mut self) {

@@ -109,7 +109,8 @@ impl Node {
         if self.log.room() >= ahead {
             return;
         }
-        let may_grow = self.log_may_grow();
+        // A log that was refused space asks again, so that it is known when there is some.
+        let may_grow = self.log_may_grow() || self.log.is_full();
         if let Some(allocation) = self.log.wanted(ahead, may_grow) {
             let operation = self.begin(Operation::Allocate);
             let (slot, bytes) = (allocation.slot, allocation.bytes);

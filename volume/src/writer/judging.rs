@@ -47,12 +47,15 @@ impl Writer {
         self.health.is_slow(node)
     }
 
+    /// Whether a node can answer reads of a group.
+    pub fn is_current(&self, node: NodeId, group: GroupId) -> bool {
+        let view = self.groups.get(&group);
+        view.is_some_and(|view| view.is_current(node)) && self.nodes[node.index()].is_reachable()
+    }
+
     /// Whether a node can answer reads of a group, and as fast as most.
     pub fn is_fit(&self, node: NodeId, group: GroupId) -> bool {
-        let view = self.groups.get(&group);
-        view.is_some_and(|view| view.is_current(node))
-            && self.nodes[node.index()].is_reachable()
-            && self.health.is_fit(self.now, node)
+        self.is_current(node, group) && self.health.is_fit(self.now, node)
     }
 
     /// What is wrong with a node, where nothing else was said.

@@ -311,7 +311,14 @@ impl Cluster {
         }
         self.note_sent(from, &request);
         self.judge_read(from, to, &request);
-        let Some(connection) = self.network.connection(from, to) else {
+        // What is sent over a connection that has ended arrives nowhere.
+        let told = self
+            .writer(from)
+            .and_then(|process| process.told_up.get(&to));
+        let Some(connection) = told
+            .copied()
+            .filter(|told| self.network.connection(from, to) == Some(*told))
+        else {
             return;
         };
         let arrivals = self
@@ -381,11 +388,11 @@ impl Cluster {
         let Some(process) = self.writer_mut(writer) else {
             return;
         };
-        if process.told_up.remove(&node) {
+        if process.told_up.remove(&node).is_some() {
             process.writer.node_down(now, node, "its connection ended");
         }
-        if connection.is_some() {
-            process.told_up.insert(node);
+        if let Some(connection) = connection {
+            process.told_up.insert(node, connection);
             process.arrived.insert(node);
             process.writer.node_up(now, node);
         }

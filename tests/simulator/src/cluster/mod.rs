@@ -31,7 +31,7 @@ use redoubt_volume::segment::node::Node;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::{Answer, Ticket, Writer, WriterPolicy};
 use sent::SentRecords;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Something that is going to happen.
@@ -117,8 +117,8 @@ pub struct WriterProcess {
     /// When it was started, or went on after a pause.
     goes_since: Instant,
     fuse: Option<u32>,
-    /// Nodes that it was told it can reach.
-    told_up: BTreeSet<NodeId>,
+    /// Nodes that it was told it can reach, and over which connection.
+    told_up: BTreeMap<NodeId, Connection>,
     /// Nodes that it was told of since somebody looked: it judges those anew.
     pub arrived: BTreeSet<NodeId>,
 }

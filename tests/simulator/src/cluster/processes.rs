@@ -12,7 +12,7 @@ use redoubt_volume::ids::{Incarnation, NodeId};
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::status::VolumeState;
 use redoubt_volume::writer::Writer;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 impl Cluster {
@@ -47,13 +47,13 @@ impl Cluster {
             paused: None,
             goes_since: now,
             fuse: None,
-            told_up: BTreeSet::new(),
+            told_up: BTreeMap::new(),
             arrived: BTreeSet::new(),
         };
         for node in self.node_ids() {
             if self.hosts[node.index()].node.is_some() && !self.network.is_cut(node) {
-                self.network.connect(id, node);
-                process.told_up.insert(node);
+                let connection = self.network.connect(id, node);
+                process.told_up.insert(node, connection);
                 process.writer.node_up(now, node);
             }
         }

@@ -2,6 +2,7 @@
 //! six must agree, and nothing of it may be lost by another crash.
 
 use super::{Duty, MOST_BYTES, Run};
+use crate::cluster::WriterProcess;
 use crate::disk::File;
 use crate::workload::{Client, Stage};
 use redoubt_volume::format::superblock::SLOT_BYTES;
@@ -15,6 +16,16 @@ use std::time::Duration;
 const BOUND: Duration = Duration::from_secs(180);
 /// Scrubs after which everything must be mended.
 const MOST_SCRUBS: usize = 3;
+
+/// Whether every copy of every group can answer reads as of now.
+fn all_are_current(process: &WriterProcess) -> bool {
+    let writer = &process.writer;
+    let mut groups = writer.existing_groups().into_iter();
+    groups.all(|group| {
+        let members = writer.config().members(group);
+        members.iter().all(|node| writer.is_current(*node, group))
+    })
+}
 
 impl Run {
     pub(super) fn end(&mut self) {
@@ -53,13 +64,16 @@ impl Run {
         self.crash_once_more();
     }
 
+    /// Six of six, each with the last record; and nothing is being mended by hand any more.
     fn wait_until_healthy(&mut self) {
         self.wait_for("the nodes do not all come back", |run| {
             let process = run.cluster.writer(run.clients[run.head].writer);
-            process.is_some_and(|process| {
+            let is_healthy = |process: &WriterProcess| {
                 let figures = process.writer.figures();
                 figures.state == VolumeState::Healthy && figures.replacements.is_empty()
-            })
+            };
+            !run.agenda.any(|duty| matches!(duty, Duty::Heal(..)))
+                && process.is_some_and(|process| is_healthy(process) && all_are_current(process))
         });
     }
 

@@ -77,6 +77,34 @@ fn discards_get_through_on_a_full_volume_and_make_room() {
     }
 }
 
+/// What is kept for discards is not spent on tries to collect what cannot be collected, however many
+/// frames arrive in a log that is almost full.
+#[test]
+fn a_volume_that_was_filled_in_order_can_be_discarded_also_behind_a_crash() {
+    let request = 128 << 10;
+    for seed in 20..40 {
+        let mut cluster = cluster_on_small_disks(seed, 14 * MIB + (seed as usize % 8) * 100_000);
+        let mut is_full = false;
+        let mut firsts = (0..60 * MIB).step_by(MIB);
+        while !is_full {
+            let first = firsts.next().expect("the disks are smaller");
+            let pieces = (first..first + MIB).step_by(request);
+            let start =
+                |at: usize| cluster.start_write(at as u64, &vec![at as u8 | 1; request], false);
+            let tickets: Vec<Ticket> = pieces.map(start).collect();
+            let flush = cluster.start_flush();
+            for ticket in tickets.into_iter().chain([flush]) {
+                is_full |= cluster.wait(ticket).is_err();
+            }
+        }
+        cluster.crash();
+        cluster.open().expect("a full volume opens");
+        let discard = cluster.start_discard(4 * MIB as u64, 60 * MIB as u64);
+        let result = cluster.wait(discard);
+        assert!(result.is_ok(), "seed {seed}: {result:?}");
+    }
+}
+
 #[test]
 fn many_small_discards_do_not_run_out_of_room_themselves() {
     let mut cluster = cluster_on_small_disks(5, 14 * MIB);
