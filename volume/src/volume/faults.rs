@@ -2,7 +2,7 @@
 
 use super::Volume;
 use super::corrupt::corrupt;
-use super::driver::Driver;
+use super::driver::{Core, Driver};
 use super::layout::random_u64;
 use crate::error::{IoFailure, VolumeError};
 use crate::ids::NodeId;
@@ -221,11 +221,13 @@ impl Driver {
         }
     }
 
-    /// Waits until those who look after the nodes' directories have let go of them.
+    /// Waits until those who look after the nodes' directories have let go of them, and the core
+    /// has been told, so that status shows it.
     fn await_down(&self, nodes: &[NodeId]) {
         let deadline = Instant::now() + SWITCH_OFF_PATIENCE;
-        let is_up = |node: &NodeId| self.directories.get(*node).is_some();
-        while nodes.iter().any(is_up) && Instant::now() < deadline {
+        let is_up = |core: &Core, node: &NodeId| core.embedded.nodes[node.index()].is_some();
+        let is_any_up = || self.with_core(|core, _| nodes.iter().any(|node| is_up(core, node)));
+        while is_any_up() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
     }

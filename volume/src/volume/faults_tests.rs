@@ -7,6 +7,8 @@ use std::sync::mpsc::channel;
 
 const BLOCK: usize = 16384;
 const BLOCKS: usize = 128;
+/// What [`write`] writes, from the beginning of the disk.
+const WRITTEN_MIB: u64 = (BLOCK * BLOCKS) as u64 >> 20;
 const LONG: Duration = Duration::from_secs(3600);
 
 fn opened(folder: &Path) -> Volume {
@@ -29,11 +31,15 @@ fn content(salt: u8) -> Vec<u8> {
 
 fn write(volume: &Volume, salt: u8) {
     for (at, piece) in content(salt).chunks(1 << 20).enumerate() {
-        let (sender, receiver) = channel();
-        let done = Box::new(move |result| sender.send(result).unwrap());
-        volume.write((at as u64) << 20, piece, true, done);
-        receiver.recv().unwrap().unwrap();
+        write_at(volume, (at as u64) << 20, piece);
     }
+}
+
+fn write_at(volume: &Volume, offset_bytes: u64, data: &[u8]) {
+    let (sender, receiver) = channel();
+    let done = Box::new(move |result| sender.send(result).unwrap());
+    volume.write(offset_bytes, data, true, done);
+    receiver.recv().unwrap().unwrap();
 }
 
 fn assert_reads(volume: &Volume, salt: u8) {
@@ -77,7 +83,8 @@ fn a_zone_is_down_at_once_and_back_by_itself() {
     let temp = tempfile::tempdir().unwrap();
     let volume = opened(temp.path());
     await_healthy(&volume);
-    let interval = Duration::from_secs(2);
+    // Longer than it may take until the nodes are down, also on a machine that is busy.
+    let interval = 3 * SWITCH_OFF_PATIENCE;
     let zone = FaultTarget::Zone('c');
     let fault = volume
         .begin_fault(FaultKind::NodeDown, &zone, interval)
@@ -153,8 +160,9 @@ fn a_disk_without_space_takes_writes_again_afterwards() {
         let reason = volume.status().nodes[0].reason.clone();
         reason.is_some_and(|reason| reason.contains("full"))
     };
-    for salt in 2..40 {
-        write(&volume, salt);
+    // Where nothing was written before: collection wins no room for it.
+    for mib in WRITTEN_MIB..64 {
+        write_at(&volume, mib << 20, &[7; 1 << 20]);
         if is_full() {
             break;
         }

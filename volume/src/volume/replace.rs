@@ -114,7 +114,9 @@ impl Driver {
             std::thread::sleep(Duration::from_millis(5));
         }
         let config = self.with_core(|core, _| core.embedded.writer.config().clone());
-        if has_place(&path, &self.book.read(), node, &config) {
+        let is_seated = superblock_of(&path, &self.book.read())
+            .is_some_and(|superblock| has_place(&superblock, node, &config));
+        if is_seated {
             return Err(VolumeError::Invalid(format!(
                 "it was too late to call it off: {} has just taken the place of {name}; replace it again instead",
                 path.display()
@@ -198,12 +200,11 @@ pub(super) fn seat_what_is_configured(volume: &Path, book: &mut AddressBook, may
     let Some(config) = configs.max_by_key(|config| config.version) else {
         return;
     };
-    let has_place = |(node, address): (&NodeId, &Address)| {
-        let life = superblock(address)?.incarnation;
-        let entry = config.nodes.get(node.index())?;
-        (entry.incarnation == life).then_some(*node)
+    let is_named = |(node, address): (&NodeId, &Address)| {
+        let superblock = superblock(address)?;
+        has_place(&superblock, *node, &config).then_some(*node)
     };
-    let seated: Vec<NodeId> = book.successors.iter().filter_map(has_place).collect();
+    let seated: Vec<NodeId> = book.successors.iter().filter_map(is_named).collect();
     for node in &seated {
         seat(book, *node);
     }
@@ -314,10 +315,10 @@ fn make(driver: &Driver, node: NodeId) -> Result<(), VolumeError> {
     }
 }
 
-/// Whether a configuration names this directory in the node's place.
-fn has_place(path: &Path, book: &AddressBook, node: NodeId, config: &VolumeConfig) -> bool {
-    let life = superblock_of(path, book).map(|superblock| superblock.incarnation);
-    life == Some(config.nodes[node.index()].incarnation)
+/// Whether a configuration names the directory of this superblock in the node's place.
+fn has_place(superblock: &Superblock, node: NodeId, config: &VolumeConfig) -> bool {
+    let entry = config.nodes.get(node.index());
+    entry.is_some_and(|entry| entry.incarnation == superblock.incarnation)
 }
 
 /// Removes what an earlier round left in a successor's directory. What another volume or node has
@@ -328,8 +329,9 @@ fn erase_own(
     node: NodeId,
     config: &VolumeConfig,
 ) -> Result<(), VolumeError> {
-    let is_own = superblock_of(path, book).is_some_and(|superblock| superblock.node == node)
-        && !has_place(path, book, node, config);
+    let is_own = superblock_of(path, book).is_some_and(|superblock| {
+        superblock.node == node && !has_place(&superblock, node, config)
+    });
     match is_own {
         true => node_remains::erase(path)
             .map_err(|error| VolumeError::io(format!("cannot empty {}", path.display()), error)),
