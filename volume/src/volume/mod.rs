@@ -163,7 +163,8 @@ impl Volume {
         seek::next_hole(&self.driver, offset)
     }
 
-    /// Makes the disk larger. Blocks the caller until four nodes know the new size.
+    /// Makes the disk larger. Blocks the caller until four nodes know the new size: while three
+    /// are left, until a fourth is back.
     ///
     /// # Errors
     /// [`VolumeError::Invalid`] when it would be smaller or too large.

@@ -329,9 +329,8 @@ fn erase_own(
     node: NodeId,
     config: &VolumeConfig,
 ) -> Result<(), VolumeError> {
-    let is_own = superblock_of(path, book).is_some_and(|superblock| {
-        superblock.node == node && !has_place(&superblock, node, config)
-    });
+    let is_own = superblock_of(path, book)
+        .is_some_and(|superblock| superblock.node == node && !has_place(&superblock, node, config));
     match is_own {
         true => node_remains::erase(path)
             .map_err(|error| VolumeError::io(format!("cannot empty {}", path.display()), error)),

@@ -1,39 +1,19 @@
 //! Nodes that come and go while the volume is open: joining, admission of a new directory,
-//! leaving, configuration.
+//! leaving.
 
+use super::Writer;
 use super::catch_up::Lack;
+use super::configuring::{AfterReconfiguration, Reconfiguration};
 use super::groups::ProtectionGroup;
 use super::node_view::{NodeView, Phase};
-use super::{Answer, Ticket, Writer};
 use crate::config::{SEGMENTS, VolumeConfig};
-use crate::error::IoFailure;
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{Report, Request, RequestId};
-use crate::planted::{Bug, is_planted};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
 use std::collections::BTreeSet;
-
-/// A change of the configuration on its way to four nodes.
-#[derive(Debug)]
-pub(super) struct Reconfiguration {
-    pub(super) config: VolumeConfig,
-    pub(super) held_by: BTreeSet<NodeId>,
-    pub(super) asked: BTreeSet<NodeId>,
-    then: AfterReconfiguration,
-}
-
-#[derive(Debug)]
-pub(super) enum AfterReconfiguration {
-    Answer(Ticket),
-    Admit(NodeId),
-    /// The successor of this node takes its place.
-    Seat(NodeId),
-    /// The successor of this node does not take its place after all.
-    TakeBack(NodeId),
-}
 
 impl Writer {
     /// A node can be reached: its directory is there, or is there again, or was made anew.
@@ -109,7 +89,7 @@ impl Writer {
             .config
             .node_ids()
             .find(|node| self.nodes[node.index()].phase == Phase::Admitting);
-        if let (Some(node), None) = (waiting, &self.reconfiguring) {
+        if let Some(node) = waiting {
             self.admit_incarnation(node);
         }
     }
@@ -165,7 +145,8 @@ impl Writer {
     /// Asks the others to admit a new directory: four of them, or all three that are left
     /// (DESIGN §7.8). What its predecessor said is forgotten first.
     fn admit_incarnation(&mut self, node: NodeId) {
-        if self.reconfiguring.is_some() || !self.is_open() {
+        let gives_way = |change: &Reconfiguration| change.then == AfterReconfiguration::Enlarge;
+        if !self.reconfiguring.as_ref().is_none_or(gives_way) || !self.is_open() {
             return;
         }
         let Some(incarnation) = self.nodes[node.index()].incarnation else {
@@ -177,124 +158,6 @@ impl Writer {
         let mut config = self.config.clone();
         config.nodes[node.index()].incarnation = incarnation;
         self.reconfigure(config, AfterReconfiguration::Admit(node));
-    }
-
-    /// Makes the disk larger, durably, before it is answered.
-    pub fn resize(&mut self, ticket: Ticket, disk_bytes: u64) {
-        if self.policy.read_only || self.reconfiguring.is_some() || !self.is_open() {
-            return self.complete(ticket, Err(IoFailure::ReadOnly));
-        }
-        let mut config = self.config.clone();
-        config.disk_bytes = disk_bytes;
-        self.reconfigure(config, AfterReconfiguration::Answer(ticket));
-    }
-
-    pub(super) fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
-        config.version += 1;
-        let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
-        let epoch = self.epoch;
-        for node in &asked {
-            self.send(
-                *node,
-                Request::Configure {
-                    epoch,
-                    config: config.clone(),
-                },
-            );
-        }
-        self.reconfiguring = Some(Reconfiguration {
-            config,
-            held_by: BTreeSet::new(),
-            asked,
-            then,
-        });
-    }
-
-    pub(super) fn on_configured(&mut self, now: Instant, from: NodeId, version: u64) {
-        if let Some(change) = &mut self.reconfiguring
-            && change.config.version == version
-        {
-            change.held_by.insert(from);
-            self.finish_reconfiguration(now);
-        }
-    }
-
-    /// Asks nodes that joined meanwhile, and looks whether enough are left that hold it.
-    pub(super) fn reconfigure_next(&mut self) {
-        let Some(change) = &self.reconfiguring else {
-            return;
-        };
-        let config = change.config.clone();
-        let new = self
-            .streaming_nodes()
-            .into_iter()
-            .filter(|node| !change.asked.contains(node));
-        let (new, epoch): (Vec<NodeId>, _) = (new.collect(), self.epoch);
-        for node in &new {
-            self.send(
-                *node,
-                Request::Configure {
-                    epoch,
-                    config: config.clone(),
-                },
-            );
-        }
-        if let Some(change) = &mut self.reconfiguring {
-            change.asked.extend(new);
-        }
-        self.finish_reconfiguration(self.now);
-    }
-
-    fn finish_reconfiguration(&mut self, now: Instant) {
-        let enough = self
-            .reconfiguring
-            .as_ref()
-            .is_some_and(|change| self.config_is_held(change));
-        if let Some(change) = enough.then(|| self.reconfiguring.take()).flatten() {
-            self.set_config(change.config);
-            match change.then {
-                AfterReconfiguration::Answer(ticket) => self.complete(ticket, Ok(Answer::Done)),
-                AfterReconfiguration::Admit(node) => {
-                    if self.nodes[node.index()].phase == Phase::Admitting {
-                        self.hold_list(node);
-                    }
-                }
-                AfterReconfiguration::Seat(node) => self.seat_successor(now, node),
-                AfterReconfiguration::TakeBack(node) => self.part_both(node),
-            }
-            self.review(now);
-        }
-    }
-
-    /// Whether four members of every placement hold a configuration, or all three that are left.
-    /// Where a node is exchanged it counts with its successor, and it takes four.
-    fn config_is_held(&self, change: &Reconfiguration) -> bool {
-        let holds = |node: NodeId| {
-            let both = self.is_exchanged(node);
-            let both = both.then(|| self.config.successor(node));
-            let mut needed = [Some(node), both].into_iter().flatten();
-            needed.all(|node| change.held_by.contains(&node))
-        };
-        let is_exchange = matches!(
-            change.then,
-            AfterReconfiguration::Seat(_) | AfterReconfiguration::TakeBack(_)
-        );
-        self.placements.iter().all(|members| {
-            let held = members.iter().filter(|node| holds(**node)).count();
-            let able = members.iter().filter(|node| change.asked.contains(node));
-            held >= WRITE_QUORUM || !is_exchange && held == able.count() && held >= READ_QUORUM
-        })
-    }
-
-    /// The versions that this writer gives begin here: above all that an earlier writer may have
-    /// left on a node.
-    pub(super) fn first_version(&self) -> u64 {
-        (self.epoch.number << 20) * u64::from(!is_planted(Bug::ConfigurationComesBack))
-    }
-
-    pub(super) fn set_config(&mut self, config: VolumeConfig) {
-        self.placements = placements(&config);
-        self.config = config;
     }
 
     /// A node that joins holds the list.

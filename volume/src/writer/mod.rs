@@ -14,6 +14,7 @@
 mod admission;
 mod catch_up;
 mod compare;
+mod configuring;
 mod data_errors;
 mod filling;
 mod filling_pace;
@@ -194,7 +195,8 @@ pub struct Writer {
     unprovable: Unprovable,
     /// Requests answered so far: whether the disk is in use.
     answered: u64,
-    reconfiguring: Option<membership::Reconfiguration>,
+    reconfiguring: Option<configuring::Reconfiguration>,
+    enlarging: Option<configuring::Enlarging>,
     /// Nodes whose place another directory is to take.
     replacing: BTreeMap<NodeId, replacement::Stage>,
     /// Four members of every group can take writes.
@@ -286,6 +288,7 @@ impl Writer {
             unprovable: Unprovable::default(),
             answered: 0,
             reconfiguring: None,
+            enlarging: None,
             replacing: BTreeMap::new(),
             writable: false,
             unwritable_since: None,

@@ -18,8 +18,8 @@
 
 use super::Writer;
 use super::WriterEffect;
+use super::configuring::AfterReconfiguration;
 use super::groups::ProtectionGroup;
-use super::membership::AfterReconfiguration;
 use crate::ids::{GroupId, Incarnation, NodeId};
 use crate::lsn::Lsn;
 use crate::message::Report;
@@ -109,11 +109,7 @@ impl Writer {
             return;
         };
         self.replacing.insert(node, Stage::TakingBack(life));
-        let mut config = self.config.clone();
-        if let Some(change) = &self.reconfiguring {
-            config.version = change.config.version;
-        }
-        self.reconfigure(config, AfterReconfiguration::TakeBack(node));
+        self.reconfigure(self.config.clone(), AfterReconfiguration::TakeBack(node));
     }
 
     /// Nothing takes the place of this node any more. `false` while a configuration must be taken

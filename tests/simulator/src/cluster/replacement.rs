@@ -60,8 +60,19 @@ impl Cluster {
             self.tell(|| format!("the replacement of {node:?} is called off"));
             self.coverage.reach(Mark::ReplacementCalledOff);
             self.drop_successor(self.successor_of(node));
+            self.forget_everywhere(node);
         }
         self.pump_writer(id);
+    }
+
+    /// A writer that opened meanwhile has seen the successor, too.
+    fn forget_everywhere(&mut self, node: NodeId) {
+        let now = self.now();
+        for process in &mut self.writers {
+            process.writer.abort_replacement(now, node);
+        }
+        let ids: Vec<WriterId> = self.writers.iter().map(|process| process.id).collect();
+        ids.into_iter().for_each(|id| self.pump_writer(id));
     }
 
     fn drop_successor(&mut self, successor: NodeId) {

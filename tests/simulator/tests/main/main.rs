@@ -17,6 +17,7 @@ mod reference_model;
 mod replacement_cases;
 mod runs;
 mod scrub_cases;
+mod size_cases;
 mod space_cases;
 mod two_lines;
 

@@ -438,48 +438,6 @@ fn an_open_that_comes_no_further_ends_with_the_reason() {
     assert!(reason.contains("a1") && reason.contains("b2"), "{reason}");
 }
 
-#[test]
-fn a_larger_disk_stays_larger_and_its_discard_reaches_every_block() {
-    let mut cluster = filled(16);
-    let (ticket, bytes) = (cluster.start_resize(12 << 20), 12 << 20);
-    cluster.wait(ticket).expect("the disk grows");
-    let write = cluster.start_write(bytes - 16384, &[3; 16384], true);
-    cluster.wait(write).expect("the new blocks take writes");
-    cluster.crash();
-    assert_eq!(cluster.open(), Ok(()));
-    assert_eq!(cluster.newest().writer.disk_bytes(), bytes);
-    assert_eq!(cluster.read(bytes - 1, 1), [3]);
-    cluster.start_discard(0, bytes);
-    let flush = cluster.start_flush();
-    cluster.wait(flush).expect("the flush succeeds");
-    cluster.crash();
-    assert_eq!(cluster.open(), Ok(()));
-    assert!(
-        cluster
-            .read(0, bytes as usize)
-            .iter()
-            .all(|byte| *byte == 0)
-    );
-}
-
-#[test]
-fn a_size_that_an_open_did_not_find_does_not_come_back() {
-    let mut cluster = filled(17);
-    let bytes = cluster.newest().writer.disk_bytes();
-    let writer = cluster.newest().id;
-    (0..5).for_each(|index| cluster.network.disconnect(writer, NodeId(index)));
-    cluster.start_resize(12 << 20);
-    cluster.quiesce(3);
-    cluster.crash();
-    let only_holder = cluster.hosts[5].disk.take();
-    assert_eq!(cluster.open(), Ok(()));
-    assert_eq!(cluster.newest().writer.disk_bytes(), bytes);
-    cluster.crash();
-    cluster.hosts[5].disk = only_holder;
-    assert_eq!(cluster.open(), Ok(()));
-    assert_eq!(cluster.newest().writer.disk_bytes(), bytes);
-}
-
 /// Cuts the only range of every node's list into as many as a list can have.
 fn fill_lists(cluster: &mut Cluster) {
     for disk in disks(cluster) {

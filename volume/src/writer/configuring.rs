@@ -1,0 +1,176 @@
+//! Changes of the configuration: one at a time is on its way to the nodes. A larger disk gives way
+//! to the admission of a new directory, since the fourth node that it waits for may be that one.
+
+use super::membership::placements;
+use super::node_view::Phase;
+use super::{Answer, Ticket, Writer};
+use crate::config::VolumeConfig;
+use crate::error::IoFailure;
+use crate::ids::NodeId;
+use crate::message::Request;
+use crate::planted::{Bug, is_planted};
+use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
+use crate::time::Instant;
+use std::collections::BTreeSet;
+
+/// A change of the configuration on its way to four nodes.
+#[derive(Debug)]
+pub(super) struct Reconfiguration {
+    pub(super) config: VolumeConfig,
+    pub(super) held_by: BTreeSet<NodeId>,
+    pub(super) asked: BTreeSet<NodeId>,
+    pub(super) then: AfterReconfiguration,
+}
+
+/// What a change is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AfterReconfiguration {
+    /// The disk is larger, and who asked for it is answered.
+    Enlarge,
+    /// A new directory joins.
+    Admit(NodeId),
+    /// The successor of this node takes its place.
+    Seat(NodeId),
+    /// The successor of this node does not take its place after all.
+    TakeBack(NodeId),
+}
+
+/// A larger disk that was asked for, until four nodes know of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Enlarging {
+    ticket: Ticket,
+    disk_bytes: u64,
+}
+
+impl Writer {
+    /// Makes the disk larger, durably, before it is answered.
+    pub fn resize(&mut self, ticket: Ticket, disk_bytes: u64) {
+        if self.policy.read_only || self.enlarging.is_some() || !self.is_open() {
+            return self.complete(ticket, Err(IoFailure::ReadOnly));
+        }
+        self.enlarging = Some(Enlarging { ticket, disk_bytes });
+        self.enlarge_next();
+    }
+
+    fn enlarge_next(&mut self) {
+        if let (Some(asked), None) = (self.enlarging, &self.reconfiguring) {
+            let mut config = self.config.clone();
+            config.disk_bytes = asked.disk_bytes;
+            self.reconfigure(config, AfterReconfiguration::Enlarge);
+        }
+    }
+
+    /// Sends a configuration, above one that is on its way and may be on some nodes already.
+    pub(super) fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
+        let under_way = self.reconfiguring.take();
+        let newest = under_way.map_or(config.version, |change| change.config.version);
+        config.version = newest + 1;
+        let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
+        let epoch = self.epoch;
+        for node in &asked {
+            self.send(
+                *node,
+                Request::Configure {
+                    epoch,
+                    config: config.clone(),
+                },
+            );
+        }
+        self.reconfiguring = Some(Reconfiguration {
+            config,
+            held_by: BTreeSet::new(),
+            asked,
+            then,
+        });
+    }
+
+    pub(super) fn on_configured(&mut self, now: Instant, from: NodeId, version: u64) {
+        if let Some(change) = &mut self.reconfiguring
+            && change.config.version == version
+        {
+            change.held_by.insert(from);
+            self.finish_reconfiguration(now);
+        }
+    }
+
+    /// Asks nodes that joined meanwhile, and looks whether enough are left that hold it.
+    pub(super) fn reconfigure_next(&mut self) {
+        let Some(change) = &self.reconfiguring else {
+            return;
+        };
+        let config = change.config.clone();
+        let new = self
+            .streaming_nodes()
+            .into_iter()
+            .filter(|node| !change.asked.contains(node));
+        let (new, epoch): (Vec<NodeId>, _) = (new.collect(), self.epoch);
+        for node in &new {
+            self.send(
+                *node,
+                Request::Configure {
+                    epoch,
+                    config: config.clone(),
+                },
+            );
+        }
+        if let Some(change) = &mut self.reconfiguring {
+            change.asked.extend(new);
+        }
+        self.finish_reconfiguration(self.now);
+    }
+
+    fn finish_reconfiguration(&mut self, now: Instant) {
+        let enough = self
+            .reconfiguring
+            .as_ref()
+            .is_some_and(|change| self.config_is_held(change));
+        if let Some(change) = enough.then(|| self.reconfiguring.take()).flatten() {
+            self.set_config(change.config);
+            match change.then {
+                AfterReconfiguration::Enlarge => {
+                    if let Some(asked) = self.enlarging.take() {
+                        self.complete(asked.ticket, Ok(Answer::Done));
+                    }
+                }
+                AfterReconfiguration::Admit(node) => {
+                    if self.nodes[node.index()].phase == Phase::Admitting {
+                        self.hold_list(node);
+                    }
+                }
+                AfterReconfiguration::Seat(node) => self.seat_successor(now, node),
+                AfterReconfiguration::TakeBack(node) => self.part_both(node),
+            }
+            self.enlarge_next();
+            self.review(now);
+        }
+    }
+
+    /// Whether four members of every placement hold a configuration. All three that are left are
+    /// enough to admit a fourth, and for nothing else: another writer may have the other three.
+    /// Where a node is exchanged it counts with its successor.
+    fn config_is_held(&self, change: &Reconfiguration) -> bool {
+        let holds = |node: NodeId| {
+            let both = self.is_exchanged(node);
+            let both = both.then(|| self.config.successor(node));
+            let mut needed = [Some(node), both].into_iter().flatten();
+            needed.all(|node| change.held_by.contains(&node))
+        };
+        let admits = matches!(change.then, AfterReconfiguration::Admit(_));
+        self.placements.iter().all(|members| {
+            let held = members.iter().filter(|node| holds(**node)).count();
+            let able = members.iter().filter(|node| change.asked.contains(node));
+            held >= WRITE_QUORUM || admits && held == able.count() && held >= READ_QUORUM
+        })
+    }
+
+    /// The versions that this writer gives begin here: above all that an earlier writer may have
+    /// left on a node.
+    pub(super) fn first_version(&self) -> u64 {
+        (self.epoch.number << 20) * u64::from(!is_planted(Bug::ConfigurationComesBack))
+    }
+
+    pub(super) fn set_config(&mut self, config: VolumeConfig) {
+        self.placements = placements(&config);
+        self.config = config;
+    }
+}
