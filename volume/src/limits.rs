@@ -258,11 +258,8 @@ pub const GOSSIP_EVERY: Duration = Duration::from_millis(100);
 /// How long a node waits for records that it asked a peer for, before it asks another one.
 pub const GOSSIP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Records that a node gives a peer at a time: no longer than a frame.
+/// Records that a node gives a peer at a time; their payload is no longer than a frame's.
 pub const GOSSIP_RECORDS: usize = 64;
-
-/// Pages of their payload: a mebibyte.
-pub const GOSSIP_PAGES: usize = 256;
 
 /// Answers for peers that a node reads from its log at a time.
 pub const GOSSIP_ANSWERS: usize = 4;

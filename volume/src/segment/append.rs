@@ -284,7 +284,10 @@ impl Node {
     /// What a peer gave must not stand before what was admitted, in a log that cannot grow.
     fn drop_gossip_without_space(&mut self) {
         while self.log.is_full()
-            && let Some(gossip) = self.append.waiting.pop_front_if(|queued| queued.is_gossip())
+            && let Some(gossip) = self
+                .append
+                .waiting
+                .pop_front_if(|queued| queued.is_gossip())
         {
             self.append.waiting_bytes -= gossip.frame.bytes() as u64;
         }

@@ -9,7 +9,7 @@
 //! one of them has the list of the other does not annul. What is given is appended and synced like a
 //! writer's frame before it counts, and the writer is told.
 
-use crate::format::log_frame::{Frame, FrameStamp};
+use crate::format::log_frame::{Frame, FrameStamp, payload_pages_limit};
 use crate::format::redo_record::RecordHeader;
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::limits;
@@ -134,15 +134,22 @@ impl Node {
         if self.gossip.may_ask(self.now) {
             self.gossip.asked = Some(self.now);
             let epoch = self.superblock.list.epoch;
-            self.tell(peer, PeerMessage::Pull { epoch, group, after });
+            self.tell(
+                peer,
+                PeerMessage::Pull {
+                    epoch,
+                    group,
+                    after,
+                },
+            );
         }
     }
 
     /// A peer says something.
     pub fn on_peer(&mut self, now: Instant, from: NodeId, message: PeerMessage) {
         self.now = now;
-        let is_ours = message.epoch() == self.superblock.list.epoch
-            || is_planted(Bug::GossipFromAnyEpoch);
+        let is_ours =
+            message.epoch() == self.superblock.list.epoch || is_planted(Bug::GossipFromAnyEpoch);
         if self.fenced || !self.may_gossip() || !is_ours {
             return;
         }
@@ -220,7 +227,9 @@ impl Node {
         let Some(segment) = self.segments.get(&group).filter(|segment| segment.complete) else {
             return (Vec::new(), true);
         };
-        let tail = segment.tail().filter(|entry| entry.record.lsn <= segment.scl);
+        let tail = segment
+            .tail()
+            .filter(|entry| entry.record.lsn <= segment.scl);
         let entries = self.gossip.recent.behind(group, after).chain(tail);
         let entries = entries.filter(|entry| entry.record.lsn > after);
         let (mut chain, mut pages, mut end) = (Vec::new(), 0, after);
@@ -230,13 +239,19 @@ impl Node {
                 break;
             }
             pages += usize::from(entry.record.payload_pages);
-            if chain.len() == limits::GOSSIP_RECORDS || pages > limits::GOSSIP_PAGES {
+            if !self.is_one_frame(chain.len() + 1, pages) {
                 return (chain, false);
             }
             end = entry.record.lsn;
             chain.push(*entry);
         }
         (chain, true)
+    }
+
+    /// Whether so many records with so much payload are appended at once.
+    fn is_one_frame(&self, records: usize, pages: usize) -> bool {
+        records <= limits::GOSSIP_RECORDS
+            && pages <= payload_pages_limit(self.config().extent_bytes)
     }
 
     /// Records for a peer were read from the log; what does not check is not given away.
@@ -280,11 +295,16 @@ impl Node {
         is_all: bool,
     ) {
         self.gossip.asked = None;
-        let Some(end) = self.end_of_chain(group).filter(|_| self.shares(from, group)) else {
+        let Some(end) = self
+            .end_of_chain(group)
+            .filter(|_| self.shares(from, group))
+        else {
             return;
         };
         records.retain(|(record, _)| record.lsn > end);
+        let pages = records.iter().map(|(_, pages)| pages.page_count()).sum();
         let is_taken = !records.is_empty()
+            && self.is_one_frame(records.len(), pages)
             && continues(&records, group, end)
             && records.iter().all(|(record, _)| self.takes(record))
             && self.room().space == Space::Ample;

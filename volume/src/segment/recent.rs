@@ -45,7 +45,11 @@ mod tests {
         let (group, extent) = (GroupId(group), ExtentSequence(1));
         TailEntry {
             record: RecordHeader::bare(RecordKind::Discard, Lsn(lsn), group, GroupBlock(0)),
-            payload: Location { extent, page: 0, pages: 0 },
+            payload: Location {
+                extent,
+                page: 0,
+                pages: 0,
+            },
             frame: LogPoint { extent, page: 0 },
             frame_number: lsn,
         }

@@ -365,7 +365,10 @@ fn of_changed(
     needed.copied().collect()
 }
 
-pub(super) fn with_payload(records: Vec<RecordHeader>, pages: &Pages) -> Vec<(RecordHeader, Pages)> {
+pub(super) fn with_payload(
+    records: Vec<RecordHeader>,
+    pages: &Pages,
+) -> Vec<(RecordHeader, Pages)> {
     let payload = |(place, record): (usize, RecordHeader)| {
         let count = usize::from(record.payload_pages);
         (record, pages.slice(place * PAGES_PER_BLOCK, count))

@@ -49,7 +49,11 @@ fn brief(message: &PeerMessage) -> String {
             let lsn = |at: Option<&(redoubt_volume::format::redo_record::RecordHeader, _)>| {
                 at.map(|(record, _)| record.lsn.0)
             };
-            format!("records {group:?} {:?}..={:?}", lsn(records.first()), lsn(records.last()))
+            format!(
+                "records {group:?} {:?}..={:?}",
+                lsn(records.first()),
+                lsn(records.last())
+            )
         }
     }
 }

@@ -40,7 +40,10 @@ fn is_current(cluster: &mut Cluster, node: NodeId) -> bool {
 /// Simulated time until a node has everything.
 fn until_current(cluster: &mut Cluster, node: NodeId) -> Duration {
     let start = cluster.now();
+    let late = start.plus(Duration::from_secs(120));
     while !is_current(cluster, node) {
+        let now = cluster.now();
+        assert!(now < late, "{:?}", cluster.newest().writer.figures());
         cluster.quiesce(1);
     }
     cluster.now().since(start)
@@ -56,7 +59,11 @@ fn a_gap_is_filled_by_peers_before_the_writer_looks() {
         let took = until_current(&mut cluster, node);
         assert!(took < limits::REPLY_PATIENCE, "{took:?}");
         assert!(cluster.coverage.count(Mark::PeerGaveRecords) > 0);
-        assert_eq!(cluster.coverage.count(Mark::LeavesCopied), 0, "from the log");
+        assert_eq!(
+            cluster.coverage.count(Mark::LeavesCopied),
+            0,
+            "from the log"
+        );
     }
 }
 
@@ -67,7 +74,11 @@ fn who_missed_the_last_records_hears_of_them_from_a_peer() {
     // Nothing is written any more, so that no record tells of a gap.
     let took = until_current(&mut cluster, NodeId(2));
     assert!(took < limits::REPLY_PATIENCE, "{took:?}");
-    assert_eq!(cluster.coverage.count(Mark::LeavesCopied), 0, "from the log");
+    assert_eq!(
+        cluster.coverage.count(Mark::LeavesCopied),
+        0,
+        "from the log"
+    );
 }
 
 #[test]
