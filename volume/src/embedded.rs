@@ -69,6 +69,7 @@ impl Embedded {
                     }
                 }
             }
+            let mut told = Vec::new();
             for (index, node) in self.nodes.iter_mut().enumerate() {
                 // A successor has the name of the node whose place it is to take.
                 let id = NodeId(index as u16);
@@ -77,8 +78,14 @@ impl Embedded {
                     quiet = false;
                     match effect {
                         NodeEffect::Send(reply) => self.writer.on_reply(now, id, reply),
+                        NodeEffect::Tell { to, message } => told.push((id, to, message)),
                         effect => outcome.disk.push((id, effect)),
                     }
+                }
+            }
+            for (from, to, message) in told {
+                if let Some(node) = self.nodes.get_mut(to.index()).and_then(Option::as_mut) {
+                    node.on_peer(now, from, message);
                 }
             }
             if quiet {

@@ -250,3 +250,22 @@ pub const REJOIN_AFTER: Duration = Duration::from_secs(1);
 
 /// See [`REJOIN_AFTER`]; also how often a node without space is tried all the same.
 pub const REJOIN_AFTER_MOST: Duration = Duration::from_secs(30);
+
+/// How often a node tells a peer what is new, and looks for gaps: a gap that is filled by then costs
+/// the writer nothing.
+pub const GOSSIP_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a node waits for records that it asked a peer for, before it asks another one.
+pub const GOSSIP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Records that a node gives a peer at a time; their payload is no longer than a frame's.
+pub const GOSSIP_RECORDS: usize = 64;
+
+/// Answers for peers that a node reads from its log at a time.
+pub const GOSSIP_ANSWERS: usize = 4;
+
+/// Groups that a node tells a peer of at a time.
+pub const GOSSIP_GROUPS: usize = 64;
+
+/// Records of which a node knows where they lie when its index has taken them in: some 100 bytes each.
+pub const GOSSIP_MEMORY: usize = 4096;

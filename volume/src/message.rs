@@ -1,4 +1,4 @@
-//! Everything that writer and nodes say to each other. Every request carries the epoch of its
+//! Everything that writer and nodes say to each other, and nodes among themselves. Every request carries the epoch of its
 //! writer; a node refuses what is older than its promise (DESIGN §7.2).
 //!
 //! In the embedded driver messages are passed by value in one process, payload by reference
@@ -519,4 +519,48 @@ pub enum Reply {
     /// The node has fenced itself: a write or sync failed (law 6), or its index has what the
     /// volume has annulled.
     Fenced,
+}
+
+/// From a node to another one that holds the same groups. What a node says carries the epoch of the
+/// list that it holds; who holds another list does not listen (DESIGN §7.7).
+#[derive(Clone, Debug)]
+pub enum PeerMessage {
+    /// How far the sender's segments are.
+    Digest {
+        /// Epoch of the sender's list.
+        epoch: VolumeEpoch,
+        /// SCLs of complete segments.
+        scls: Vec<(GroupId, Lsn)>,
+    },
+    /// Asks for the records of a group's chain behind this one.
+    Pull {
+        /// Epoch of the sender's list.
+        epoch: VolumeEpoch,
+        /// The group.
+        group: GroupId,
+        /// The end of the sender's chain.
+        after: Lsn,
+    },
+    /// Answers `Pull`, in chain order; with none the log does not have the first of them any more.
+    Records {
+        /// Epoch of the sender's list.
+        epoch: VolumeEpoch,
+        /// The group.
+        group: GroupId,
+        /// Records with their payload.
+        records: Vec<(RecordHeader, Pages)>,
+        /// Whether that is all that the sender can give.
+        is_all: bool,
+    },
+}
+
+impl PeerMessage {
+    /// Epoch of the list that the sender holds.
+    pub fn epoch(&self) -> VolumeEpoch {
+        match self {
+            PeerMessage::Digest { epoch, .. }
+            | PeerMessage::Pull { epoch, .. }
+            | PeerMessage::Records { epoch, .. } => *epoch,
+        }
+    }
 }

@@ -90,6 +90,10 @@ bugs! {
             "A successor takes a node's place before it holds everything.",
         ExchangeWithoutBoth "exchange-without-both"
             "While a node is exchanged, what it alone holds counts.",
+        GossipFromAnyEpoch "gossip-from-any-epoch"
+            "A node takes records of a peer that holds another list.",
+        GossipCountsEarly "gossip-counts-early"
+            "What a peer gave counts before it is on stable storage.",
         SuccessorCounts "successor-counts"
             "What a successor holds counts for the node, before it has taken its place.",
         // What a node keeps.

@@ -307,7 +307,9 @@ impl Disk {
                 });
                 DiskCompletion::Materialized { operation, result }
             }
-            NodeEffect::Remove { .. } | NodeEffect::Send(_) => return None,
+            NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. } => {
+                return None;
+            }
         })
     }
 }

@@ -94,6 +94,8 @@ marks! {
     NodeRebuilt "a node's directory was made anew",
     SuccessorSeated "a new directory took the place of a node",
     ReplacementCalledOff "a replacement was called off",
+    PeerGaveRecords "a node gave a peer records of its log",
+    PeerHadNoRecords "a log did not have what a peer asked for",
     NodeSlow "a node was far slower than the others",
     NodeFull "the writer knew that a node has no space",
     ScrubMended "a scrub mended copies",

@@ -122,6 +122,38 @@ impl Network {
         self.weather.duplicate != Rate::NEVER
     }
 
+    /// When a message from one node to another arrives that is sent now. No connection keeps these in
+    /// order.
+    pub fn peer_arrivals(
+        &mut self,
+        random: &mut Random,
+        now: Instant,
+        from: NodeId,
+        to: NodeId,
+    ) -> [Option<Instant>; 2] {
+        self.counts.sent += 1;
+        if self.cuts.contains(&(from, Way::ToWriter)) || self.cuts.contains(&(to, Way::ToNode)) {
+            self.counts.cut += 1;
+            return [None, None];
+        }
+        if random.happens(self.weather.drop) {
+            self.counts.dropped += 1;
+            return [None, None];
+        }
+        let slow = |node: NodeId| self.slow.get(&node).copied().unwrap_or_default();
+        let way = slow(from) + slow(to) + Duration::from_nanos(random.between(15_000, 60_000));
+        let mut at = now.plus(way);
+        if random.happens(self.weather.delay) || random.happens(self.weather.reorder) {
+            self.counts.delayed += 1;
+            at = at.plus(Duration::from_micros(random.between(1_000, 400_000)));
+        }
+        let again = random.happens(self.weather.duplicate).then(|| {
+            self.counts.duplicated += 1;
+            at.plus(Duration::from_micros(random.between(1, 5_000)))
+        });
+        [Some(at), again]
+    }
+
     /// When a message arrives that is sent now: never, once or twice.
     pub fn arrivals(
         &mut self,

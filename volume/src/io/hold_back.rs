@@ -58,7 +58,8 @@ impl Due {
                 operation,
                 result: Err(error),
             },
-            effect @ (NodeEffect::Remove { .. } | NodeEffect::Send(_)) => {
+            effect
+            @ (NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. }) => {
                 return Err((self.node, effect));
             }
         };

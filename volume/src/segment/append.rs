@@ -6,7 +6,7 @@
 use crate::format::index_page::{Location, LogPoint};
 use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp, payload_pages_limit};
 use crate::format::redo_record::{RecordHeader, RecordKind, flags};
-use crate::ids::GroupId;
+use crate::ids::{GroupId, NodeId};
 use crate::kept::Kept;
 use crate::limits;
 use crate::lsn::Lsn;
@@ -43,6 +43,8 @@ pub(super) enum Then {
     LeavesPut(PutFrame),
     /// A segment is marked complete.
     Completed(GroupId, RequestId),
+    /// Records that a peer gave, of a group; who has more of them.
+    Gossiped(GroupId, Option<NodeId>),
 }
 
 #[derive(Debug)]
@@ -56,10 +58,17 @@ impl Queued {
         matches!(self.then, Then::Acknowledge)
     }
 
+    fn is_gossip(&self) -> bool {
+        matches!(self.then, Then::Gossiped(..))
+    }
+
     /// Whether it is the node's own. Copied leaves may come into the log at any time: whatever makes
     /// room may pass them.
     fn is_housekeeping(&self) -> bool {
-        !matches!(self.then, Then::Acknowledge | Then::LeavesPut(_))
+        !matches!(
+            self.then,
+            Then::Acknowledge | Then::LeavesPut(_) | Then::Gossiped(..)
+        )
     }
 
     /// Whether it is part of collecting garbage: moves, checkpoints and the discards that these
@@ -132,7 +141,7 @@ impl AppendQueue {
 
     pub(super) fn drop_frames_of_writer(&mut self) {
         self.waiting
-            .retain(|queued| !matches!(queued.then, Then::Acknowledge));
+            .retain(|queued| !matches!(queued.then, Then::Acknowledge | Then::Gossiped(..)));
         self.waiting_bytes = self
             .waiting
             .iter()
@@ -154,17 +163,19 @@ impl Node {
     }
 
     fn may_take(&self, frame: &Frame) -> bool {
+        self.is_admitted() && frame.records.iter().all(|record| self.takes(record))
+    }
+
+    /// Whether a record is one of the volume's, and of a group that the node holds.
+    pub(super) fn takes(&self, record: &RecordHeader) -> bool {
         let config = self.config();
-        let takes = |record: &RecordHeader| {
-            let end = record.block.0.checked_add(record.blocks);
-            record.kind.changes_blocks()
-                && !record.is_local()
-                && (self.segments.contains_key(&record.group)
-                    || config.holds(self.superblock.node, record.group))
-                && end.is_some_and(|end| end <= config.geometry.group_blocks)
-                && !self.superblock.list.annuls(record.lsn)
-        };
-        self.is_admitted() && frame.records.iter().all(takes)
+        let end = record.block.0.checked_add(record.blocks);
+        record.kind.changes_blocks()
+            && !record.is_local()
+            && (self.segments.contains_key(&record.group)
+                || config.holds(self.superblock.node, record.group))
+            && end.is_some_and(|end| end <= config.geometry.group_blocks)
+            && !self.superblock.list.annuls(record.lsn)
     }
 
     /// Queues a frame of the node's own.
@@ -203,7 +214,7 @@ impl Node {
         frames
     }
 
-    fn enqueue(&mut self, frame: Arc<Frame>, then: Then) {
+    pub(super) fn enqueue(&mut self, frame: Arc<Frame>, then: Then) {
         self.append.waiting_bytes += frame.bytes() as u64;
         self.append.waiting.push_back(Queued { frame, then });
     }
@@ -254,6 +265,7 @@ impl Node {
     /// Takes the next frame that has a place out of the queue. When the writer's have none, what
     /// makes room goes before them: it would have come into the log first had they come later.
     fn place_next(&mut self) -> Option<(Queued, Placement)> {
+        self.drop_gossip_without_space();
         let waiting = &self.append.waiting;
         let front = waiting.front()?;
         let pages = front.frame.pages() as u32;
@@ -267,6 +279,18 @@ impl Node {
         let queued = waiting.get(local).filter(|queued| queued.makes_room())?;
         let placement = self.log.place(queued.frame.pages() as u32)?;
         Some((self.append.waiting.remove(local)?, placement))
+    }
+
+    /// What a peer gave must not stand before what was admitted, in a log that cannot grow.
+    fn drop_gossip_without_space(&mut self) {
+        while self.log.is_full()
+            && let Some(gossip) = self
+                .append
+                .waiting
+                .pop_front_if(|queued| queued.is_gossip())
+        {
+            self.append.waiting_bytes -= gossip.frame.bytes() as u64;
+        }
     }
 
     /// The frame under way is on stable storage.
@@ -287,7 +311,7 @@ impl Node {
             Then::Acknowledge => {
                 self.cleaning.spent += frame.bytes() as u64;
                 self.cleaning.on_foreground(self.now, frame.bytes() as u64);
-                self.take_in(&frame, point, number);
+                self.take_in(&frame, point, number, frame.bytes() as u64);
             }
             Then::Local => self.take_in_local(&frame, point),
             Then::Folded => {
@@ -317,14 +341,19 @@ impl Node {
                 self.on_leaves_put(put);
             }
             Then::Completed(group, copy) => self.on_completed(group, copy),
+            Then::Gossiped(group, more) => {
+                self.take_in(&frame, point, number, 0);
+                self.gossip_appended(group, more);
+            }
         }
         if let Some(epoch) = self.superblock_writer.postponed_promise.take() {
             self.on_promise(epoch);
         }
     }
 
-    /// Takes the records of a writer's frame into their segments and acknowledges.
-    fn take_in(&mut self, frame: &Frame, point: LogPoint, number: u64) {
+    /// Takes the records of a frame into their segments, and acknowledges so many bytes of the
+    /// writer's.
+    fn take_in(&mut self, frame: &Frame, point: LogPoint, number: u64, bytes: u64) {
         let payload_at = point.page + frame.header_pages() as u32;
         let mut groups = BTreeSet::new();
         for record in &frame.records {
@@ -338,6 +367,7 @@ impl Node {
             self.take_in_record(entry);
             groups.insert(record.group);
         }
+        groups.iter().for_each(|group| self.gossip.note(*group));
         self.announced = self.announced.max(frame.stamp.vdl);
         self.apply_tails();
         let acked = |group: &GroupId| {
@@ -351,7 +381,7 @@ impl Node {
             incarnation: self.superblock.incarnation,
             epoch: frame.stamp.epoch,
             scls: groups.iter().filter_map(acked).collect(),
-            bytes: frame.bytes() as u64,
+            bytes,
             room: self.room(),
         };
         self.send(reply);

@@ -41,6 +41,7 @@ impl Node {
             .get_mut(&group)
             .and_then(|segment| segment.take_applicable(announced))
         {
+            self.gossip.recent.remember(entry);
             if entry.record.kind == RecordKind::Discard {
                 self.apply_discard(&entry.record);
             } else {

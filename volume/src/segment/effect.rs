@@ -1,8 +1,8 @@
 //! What a node asks of its disk, and what the disk answers. Plain data: drivers make it real.
 
 use crate::geometry::PAGES_PER_BLOCK;
-use crate::ids::ExtentSlot;
-use crate::message::Reply;
+use crate::ids::{ExtentSlot, NodeId};
+use crate::message::{PeerMessage, Reply};
 use crate::page::{PageBuf, Pages};
 
 /// Ties a completion to its effect.
@@ -76,12 +76,22 @@ pub enum NodeEffect {
     },
     /// Answer the writer.
     Send(Reply),
+    /// Tell another node.
+    Tell {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        message: PeerMessage,
+    },
 }
 
 impl NodeEffect {
     /// Whether the disk tells when it is done.
     pub fn completes(&self) -> bool {
-        !matches!(self, NodeEffect::Remove { .. } | NodeEffect::Send(_))
+        !matches!(
+            self,
+            NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. }
+        )
     }
 }
 

@@ -171,6 +171,12 @@ impl Segment {
         !self.complete && !self.spoiled && self.is_copied_by(copy)
     }
 
+    /// Whether it has a record but not the one before it.
+    pub fn has_gap(&self) -> bool {
+        let last = self.tail.last_key_value();
+        last.is_some_and(|(lsn, _)| *lsn > self.scl)
+    }
+
     /// The records above what the index has taken in, ascending.
     pub fn tail(&self) -> impl Iterator<Item = &TailEntry> {
         self.tail.values()

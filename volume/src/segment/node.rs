@@ -4,7 +4,7 @@
 //! [`Node::on_request`] and [`Node::on_disk`], effects come out by [`Node::poll`]. Aurora's
 //! foreground steps (receive, persist, acknowledge) are in `append`; gaps and SCL in
 //! `lsn_chain`; the way into the index in `apply`; folding in `coalesce`; collection in `garbage`; the index's way to disk in
-//! `checkpoint`; what peers are given and given by them in `serve` and `catch_up`; what is damaged, and
+//! `checkpoint`; what peers are given and given by them in `serve`, `catch_up` and `gossip`; what is damaged, and
 //! written anew, in `examine` and `metadata`.
 //!
 //! Everything that a node says is decided by its own directory: it shares nothing with others.
@@ -27,6 +27,7 @@ use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId}
 use crate::segment::examine::Looks;
 use crate::segment::extent_usage::ExtentUsage;
 use crate::segment::garbage::Cleaning;
+use crate::segment::gossip::Gossip;
 use crate::segment::hot_log::HotLog;
 use crate::segment::lsn_chain::Segment;
 use crate::segment::metadata::{Piece, Survey};
@@ -86,6 +87,7 @@ pub struct Node {
     pub(super) folding: Folding,
     pub(super) looks: Looks,
     pub(super) puts: Puts,
+    pub(super) gossip: Gossip,
     pub(super) survey: Option<Survey>,
     /// Folds, moves and repairs under way: their content could be overtaken by a discard.
     pub(super) rewrites_in_flight: usize,
@@ -138,6 +140,7 @@ impl Node {
             folding: Folding::default(),
             looks: Looks::default(),
             puts: Puts::default(),
+            gossip: Gossip::default(),
             survey: None,
             rewrites_in_flight: 0,
             tail_damaged: false,
@@ -248,12 +251,13 @@ impl Node {
         self.now = now;
         self.log.retry();
         if !self.fenced {
+            self.gossip_next();
             self.work();
         }
     }
 
     /// Starts whatever can be started: appends, allocation, checkpoint, collection, folding.
-    fn work(&mut self) {
+    pub(super) fn work(&mut self) {
         self.fold_next();
         self.checkpoint_next();
         self.clean_next();

@@ -3,7 +3,7 @@
 use crate::format::index_page::{Fragment, LEAF_BLOCKS};
 use crate::format::redo_record::RecordHeader;
 use crate::geometry::PAGES_PER_BLOCK;
-use crate::ids::{ExtentSequence, GroupBlock, GroupId};
+use crate::ids::{ExtentSequence, GroupBlock, GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{CopiedBlock, LeafCopy, NodeFailure, Reply, Request, RequestId};
 use crate::page::{PAGE_BYTES, PageBuf, Pages};
@@ -25,6 +25,14 @@ pub(super) enum Serving {
     Records {
         id: RequestId,
         records: Vec<RecordHeader>,
+    },
+    /// Records for a peer that asked for them.
+    Peer {
+        to: NodeId,
+        epoch: VolumeEpoch,
+        group: GroupId,
+        records: Vec<RecordHeader>,
+        is_all: bool,
     },
     /// A leaf for a peer; the result holds the whole leaf, `blocks` what is in it.
     Leaf {
@@ -172,6 +180,13 @@ impl Node {
                 let result = result.map_err(failure);
                 self.send(Reply::Records { id, result });
             }
+            Serving::Peer {
+                to,
+                epoch,
+                group,
+                records,
+                is_all,
+            } => self.on_read_for_peer((to, epoch, group), records, is_all, result),
             Serving::Leaf {
                 id,
                 count,
@@ -237,7 +252,7 @@ impl Node {
     }
 
     /// Each record's payload into a block of its own.
-    fn plan_of_records(&self, chain: &[TailEntry]) -> ReadPlan {
+    pub(super) fn plan_of_records(&self, chain: &[TailEntry]) -> ReadPlan {
         let piece = |(place, entry): (usize, &TailEntry)| {
             let pages = u32::from(entry.record.payload_pages);
             let result_page = (place * PAGES_PER_BLOCK) as u32;
@@ -350,7 +365,10 @@ fn of_changed(
     needed.copied().collect()
 }
 
-fn with_payload(records: Vec<RecordHeader>, pages: &Pages) -> Vec<(RecordHeader, Pages)> {
+pub(super) fn with_payload(
+    records: Vec<RecordHeader>,
+    pages: &Pages,
+) -> Vec<(RecordHeader, Pages)> {
     let payload = |(place, record): (usize, RecordHeader)| {
         let count = usize::from(record.payload_pages);
         (record, pages.slice(place * PAGES_PER_BLOCK, count))

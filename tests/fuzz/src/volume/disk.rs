@@ -138,7 +138,7 @@ impl Disk {
                 });
                 Some(DiskCompletion::Materialized { operation, result })
             }
-            NodeEffect::Send(_) => None,
+            NodeEffect::Send(_) | NodeEffect::Tell { .. } => None,
         }
     }
 

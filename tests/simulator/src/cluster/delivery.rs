@@ -28,6 +28,7 @@ impl Cluster {
                 }
             }
             Event::Disk(node, life, token) => self.disk_is_done(node, life, token),
+            Event::Peer(from, to, message) => self.deliver_to_peer(from, to, message),
             Event::Link(writer, node, connection) => self.tell_link(writer, node, connection),
             Event::Tick
             | Event::Watch
@@ -133,6 +134,7 @@ impl Cluster {
             }
             match effect {
                 NodeEffect::Send(reply) => self.send_reply(id, reply),
+                NodeEffect::Tell { to, message } => self.send_to_peer(id, to, message),
                 effect => self.submit(id, effect),
             }
         }

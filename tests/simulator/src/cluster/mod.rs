@@ -6,6 +6,7 @@
 //! `requests` — the disk's user.
 
 mod delivery;
+mod peers;
 mod processes;
 mod replacement;
 mod requests;
@@ -25,7 +26,7 @@ use crate::random::{Random, Rate};
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::NodeId;
-use redoubt_volume::message::{Reply, Request};
+use redoubt_volume::message::{PeerMessage, Reply, Request};
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::{Answer, Ticket, Writer, WriterPolicy};
@@ -38,6 +39,8 @@ use std::time::Duration;
 enum Event {
     Request(WriterId, Connection, NodeId, Request),
     Reply(NodeId, Connection, WriterId, Reply),
+    /// From a node to another one.
+    Peer(NodeId, NodeId, PeerMessage),
     /// Of the disk with this life.
     Disk(NodeId, u64, DiskToken),
     /// The transport tells a writer that a node can be reached, or not.
@@ -293,7 +296,7 @@ impl Cluster {
             }
             Event::ResumeNode(node) => self.resume_node(node),
             Event::ResumeWriter(writer) => self.resume_writer(writer),
-            Event::Request(_, _, node, _) | Event::Disk(node, ..) => {
+            Event::Request(_, _, node, _) | Event::Disk(node, ..) | Event::Peer(_, node, _) => {
                 let host = &mut self.hosts[node.index()];
                 match &mut host.paused {
                     Some(inbox) => inbox.push(event),

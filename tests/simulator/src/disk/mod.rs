@@ -233,7 +233,7 @@ impl MemoryDisk {
                 });
                 Some(DiskCompletion::Materialized { operation, result })
             }
-            NodeEffect::Remove { .. } | NodeEffect::Send(_) => None,
+            NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. } => None,
         }
     }
 

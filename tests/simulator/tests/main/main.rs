@@ -8,6 +8,7 @@
 )]
 
 mod crash_points;
+mod gossip_cases;
 mod healing_cases;
 mod health_cases;
 mod rebuild_cases;
