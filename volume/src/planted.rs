@@ -91,7 +91,7 @@ bugs! {
         ExchangeWithoutBoth "exchange-without-both"
             "While a node is exchanged, what it alone holds counts.",
         GossipFromAnyEpoch "gossip-from-any-epoch"
-            "A node takes records of a peer that holds another list.",
+            "A node takes what a peer gives, whatever list that holds and its own says.",
         GossipCountsEarly "gossip-counts-early"
             "What a peer gave counts before it is on stable storage.",
         SuccessorCounts "successor-counts"
