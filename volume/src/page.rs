@@ -66,6 +66,11 @@ impl PageBuf {
         self.pages.extend_from_slice(pages);
     }
 
+    /// No pages again; the memory stays.
+    pub fn clear(&mut self) {
+        self.pages.clear();
+    }
+
     /// All pages.
     pub fn pages(&self) -> &[Page] {
         &self.pages

@@ -226,10 +226,9 @@ impl MemoryDisk {
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::Materialize { operation, plan } => {
-                let result = materialize::assemble(&plan, |slot, page, target| {
-                    let pages = target.len() / PAGE_BYTES;
+                let result = materialize::assemble(&plan, |slot, page, pages, target| {
                     let source = self.source_of_read(slot, page as usize, pages, random);
-                    source.map(|(file, first)| file.read(first, target))
+                    source.map(|(file, first)| file.read(first, pages, target))
                 });
                 Some(DiskCompletion::Materialized { operation, result })
             }
