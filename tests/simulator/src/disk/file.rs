@@ -14,14 +14,13 @@ static ZEROS: [Page; 1] = [Page([0; PAGE_BYTES])];
 const KEPT_PAGES: usize = 64;
 
 /// What a file keeps of pages that are written: a copy where they are a small part of the memory
-/// that they would keep, as what garbage collection moves is of all that it has read.
+/// that they would keep, as a copied leaf's blocks may be of all that was read with them.
 pub(super) fn to_keep(part: &Pages) -> Pages {
     if part.kept_pages() <= KEPT_PAGES || part.page_count() * 4 > part.kept_pages() {
-        return part.clone();
+        part.clone()
+    } else {
+        part.apart()
     }
-    let mut copy = PageBuf::with_capacity(part.page_count());
-    copy.extend_from_pages(part.pages());
-    copy.share()
 }
 
 /// A file. Pages that were never written are zeros.
