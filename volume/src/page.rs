@@ -66,6 +66,11 @@ impl PageBuf {
         self.pages.extend_from_slice(pages);
     }
 
+    /// No pages again; the memory stays.
+    pub fn clear(&mut self) {
+        self.pages.clear();
+    }
+
     /// All pages.
     pub fn pages(&self) -> &[Page] {
         &self.pages
@@ -149,6 +154,13 @@ impl Pages {
             count,
         }
     }
+
+    /// A copy in memory of its own, which keeps nothing else.
+    pub fn apart(&self) -> Pages {
+        let mut copy = PageBuf::with_capacity(self.count);
+        copy.extend_from_pages(self.pages());
+        copy.share()
+    }
 }
 
 /// Pages needed for so many bytes.
@@ -168,5 +180,15 @@ mod tests {
         let last = shared.slice(1, 1);
         assert_eq!(&last.bytes()[..904], &[7; 904]);
         assert!(last.bytes()[904..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_copy_apart_holds_the_same_and_keeps_nothing_else() {
+        let run = PageBuf::from_bytes(&[7; 3 * PAGE_BYTES])
+            .share()
+            .slice(1, 1);
+        let apart = run.apart();
+        assert!(apart.bytes() == run.bytes());
+        assert_eq!((run.kept_pages(), apart.kept_pages()), (3, 1));
     }
 }

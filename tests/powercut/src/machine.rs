@@ -300,9 +300,12 @@ impl Disk {
                 DiskCompletion::Read { operation, result }
             }
             NodeEffect::Materialize { operation, plan } => {
-                let result = materialize::assemble(&plan, |slot, page, target| {
+                let result = materialize::assemble(&plan, |slot, page, pages, target| {
                     let image = self.disk.view().named(Name::Extent(slot));
-                    copy_pages(image.ok_or(DiskError::Failed)?, page as usize, target);
+                    let have = target.bytes().len();
+                    target.grow_to(target.page_count() + pages);
+                    let read = &mut target.bytes_mut()[have..];
+                    copy_pages(image.ok_or(DiskError::Failed)?, page as usize, read);
                     Ok(())
                 });
                 DiskCompletion::Materialized { operation, result }

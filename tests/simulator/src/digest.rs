@@ -16,7 +16,7 @@ impl Digest {
     /// Takes the bytes of a disk in.
     pub fn add_state(&mut self, state: &State) {
         let mut sum = state.bytes() as u64;
-        for word in state.units().flat_map(|unit| unit.as_chunks::<8>().0) {
+        for word in state.blocks().flat_map(|block| block.as_chunks::<8>().0) {
             sum = (sum ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             sum ^= sum >> 29;
         }

@@ -3,26 +3,28 @@
 
 use crate::random::mix;
 
+/// By how much the numbers of two neighbouring words differ.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Fills `target`, the bytes of the disk from `offset` on, with the content of write `stamp`.
 pub fn fill(stamp: u64, offset: u64, target: &mut [u8]) {
     let salt = mix(stamp);
-    let word_of = |word: u64| (salt ^ word.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes();
-    let mut word = offset / 8;
+    let mut number = (offset / 8).wrapping_mul(STEP);
     let lead = (offset % 8) as usize;
     let mut rest = target;
     if lead > 0 {
         let count = rest.len().min(8 - lead);
         let (head, tail) = rest.split_at_mut(count);
-        head.copy_from_slice(&word_of(word)[lead..lead + count]);
+        head.copy_from_slice(&(salt ^ number).to_le_bytes()[lead..lead + count]);
         rest = tail;
-        word += 1;
+        number = number.wrapping_add(STEP);
     }
     let (whole, last) = rest.as_chunks_mut::<8>();
     for chunk in whole {
-        *chunk = word_of(word);
-        word += 1;
+        *chunk = (salt ^ number).to_le_bytes();
+        number = number.wrapping_add(STEP);
     }
-    let bytes = word_of(word);
+    let bytes = (salt ^ number).to_le_bytes();
     last.copy_from_slice(&bytes[..last.len()]);
 }
 

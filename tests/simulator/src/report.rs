@@ -21,6 +21,9 @@ pub struct Report {
     pub simulated: Duration,
     /// Real time.
     pub elapsed: Duration,
+    /// The sum of the runs' digests, whose order is by chance: two builds that should do the same
+    /// do, where it is the same.
+    pub digest: u64,
     /// Faults by kind.
     pub faults: FaultCounts,
     /// Situations that were reached.
@@ -35,6 +38,7 @@ impl Report {
         self.operations += outcome.operations;
         self.opens += outcome.opens;
         self.simulated += outcome.simulated;
+        self.digest = self.digest.wrapping_add(outcome.digest);
         self.faults.merge(&outcome.faults);
         self.coverage.merge(&outcome.coverage);
     }
@@ -54,6 +58,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "real time       {seconds:.1} s")?;
         writeln!(f, "seeds/s         {:.1}", self.runs as f64 / seconds)?;
+        writeln!(f, "digest          {:016x}", self.digest)?;
         writeln!(f, "faults          {}", self.faults.total())?;
         for kind in FaultKind::ALL {
             writeln!(f, "  {:<22} {}", kind.name(), self.faults.count(*kind))?;

@@ -17,7 +17,7 @@ use redoubt_volume::geometry::{BLOCK_BYTES, Geometry};
 use redoubt_volume::ids::GroupId;
 use redoubt_volume::page::PAGE_BYTES;
 use redoubt_volume::writer::payload::{Piece, cut};
-use redoubt_volume::writer::{Answer, CacheMode, Ticket};
+use redoubt_volume::writer::{Answer, CacheMode, ReadBytes, Ticket};
 use std::collections::BTreeMap;
 
 /// Requests under way at most.
@@ -59,7 +59,7 @@ pub enum News {
     /// Its writer's recovery has ended.
     Opened(Result<(), String>),
     /// It has read the whole disk.
-    Surveyed(Vec<u8>),
+    Surveyed(ReadBytes),
     /// The survey failed and is tried again.
     SurveyFailed,
 }
@@ -229,10 +229,7 @@ impl Client {
             }
             (Request::Resize(_), Err(_)) => self.wanted_bytes = self.disk_bytes,
             (Request::Survey, Ok(Answer::Bytes(bytes))) => {
-                // As much as the history knows of: what is behind the disk's end will be added.
-                let mut found = Vec::with_capacity(self.history.current().bytes());
-                found.extend_from_slice(bytes.as_ref());
-                return Ok(Some(News::Surveyed(found)));
+                return Ok(Some(News::Surveyed(bytes)));
             }
             (Request::Survey, Err(_)) => return Ok(Some(News::SurveyFailed)),
             (Request::Read(_), Err(IoFailure::Unreadable)) => {
@@ -255,10 +252,9 @@ impl Client {
             return Ok(());
         }
         let absent = |(index, block): &(usize, &[u8])| {
-            bits & (1 << index) == 0 && block.iter().any(|byte| *byte != 0)
+            bits & (1 << index) == 0 && *block != &[0; BLOCK_BYTES][..block.len()]
         };
-        let blocks = check.expected().chunks(BLOCK_BYTES).enumerate();
-        match blocks.into_iter().find(absent) {
+        match check.expected().parts().enumerate().find(absent) {
             Some((index, _)) => Err(format!(
                 "block {} holds data and is said not to exist",
                 check.offset() as usize / BLOCK_BYTES + index

@@ -354,9 +354,9 @@ impl Node {
                 if first + count <= chunk.page_count()
                     && record_checks(record, chunk.slice(first, count).bytes())
                 {
-                    victim
-                        .moves
-                        .push((moved(record), chunk.slice(first, count)));
+                    // What is moved is little, and must not keep the whole chunk until it is synced.
+                    let payload = chunk.slice(first, count).apart();
+                    victim.moves.push((moved(record), payload));
                 } else {
                     self.checksum_errors += 1;
                     victim.damaged = true;

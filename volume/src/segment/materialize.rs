@@ -5,13 +5,12 @@ use crate::format::checksum::checksum;
 use crate::format::index_page::Fragment;
 use crate::geometry::PAGES_PER_BLOCK;
 use crate::ids::{ExtentSequence, ExtentSlot};
-use crate::page::{PAGE_BYTES, Page, PageBuf, pages_for};
+use crate::page::{PAGE_BYTES, PageBuf, pages_for};
 use crate::page_run::PageRun;
 use crate::planted::{Bug, is_planted};
 use crate::segment::coverage::{Uncovered, byte_range, recency};
 use crate::segment::effect::{DiskError, PlanPiece, ReadPlan};
 use std::ops::Range;
-use zerocopy::FromZeros;
 
 const PAGE: u32 = PAGE_BYTES as u32;
 
@@ -133,28 +132,29 @@ pub fn place(piece: &PlanPiece, bytes: &[u8], result: &mut [u8]) -> Result<(), D
     Ok(())
 }
 
-/// Carries a plan out, one piece after the other. `read` fills the bytes with the pages of a file
-/// from a page on.
+/// Carries a plan out, one piece after the other. `read` appends so many pages of a file, from a
+/// page on, to what it is given.
 ///
 /// # Errors
 /// What `read` says, or [`DiskError::Damaged`] when a page does not check.
 pub fn assemble(
     plan: &ReadPlan,
-    mut read: impl FnMut(ExtentSlot, u32, &mut [u8]) -> Result<(), DiskError>,
+    mut read: impl FnMut(ExtentSlot, u32, usize, &mut PageBuf) -> Result<(), DiskError>,
 ) -> Result<PageBuf, DiskError> {
-    // It grows piece by piece: the zeros before a piece are hot when its bytes replace them.
     let mut result = PageBuf::with_capacity(plan.pages as usize);
-    let mut scratch = Page::new_zeroed();
+    let mut partial = PageBuf::with_capacity(1);
     for piece in &plan.pieces {
-        result.grow_to(pages_for(piece.end as usize));
+        let pages = piece.pages as usize;
         if piece.gives_whole_pages() {
-            let in_place = &mut result.bytes_mut()[piece.start as usize..piece.end as usize];
-            read(piece.slot, piece.file_page, in_place)?;
-            check(piece, in_place)?;
+            // They come behind everything that there is: pieces ascend.
+            result.grow_to(piece.result_page as usize);
+            read(piece.slot, piece.file_page, pages, &mut result)?;
+            check(piece, &result.bytes()[piece.start as usize..])?;
         } else {
-            // A part of one page: the check refuses any more.
-            read(piece.slot, piece.file_page, &mut scratch.0)?;
-            place(piece, &scratch.0, result.bytes_mut())?;
+            partial.clear();
+            read(piece.slot, piece.file_page, pages, &mut partial)?;
+            result.grow_to(pages_for(piece.end as usize));
+            place(piece, partial.bytes(), result.bytes_mut())?;
         }
     }
     result.grow_to(plan.pages as usize);
@@ -199,11 +199,11 @@ mod tests {
         }
 
         fn assemble(&mut self, plan: &ReadPlan) -> Result<PageBuf, DiskError> {
-            assemble(plan, |slot, page, pages| {
+            assemble(plan, |slot, page, pages, target| {
                 assert_eq!(slot, ExtentSlot(8));
-                self.pages_read += pages.len() / PAGE_BYTES;
+                self.pages_read += pages;
                 let from = page as usize * PAGE_BYTES;
-                pages.copy_from_slice(&self.bytes[from..from + pages.len()]);
+                target.extend_padded(&self.bytes[from..from + pages * PAGE_BYTES]);
                 Ok(())
             })
         }

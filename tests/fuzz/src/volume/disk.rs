@@ -131,9 +131,11 @@ impl Disk {
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::Materialize { operation, plan } => {
-                let result = materialize::assemble(&plan, |slot, page, target| {
+                let result = materialize::assemble(&plan, |slot, page, pages, target| {
                     let file = self.extents.get(&slot).ok_or(DiskError::Failed)?;
-                    file.read(page as usize, target);
+                    let have = target.bytes().len();
+                    target.grow_to(target.page_count() + pages);
+                    file.read(page as usize, &mut target.bytes_mut()[have..]);
                     Ok(())
                 });
                 Some(DiskCompletion::Materialized { operation, result })

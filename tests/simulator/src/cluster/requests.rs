@@ -12,7 +12,7 @@ use redoubt_volume::segment::node::Node;
 use redoubt_volume::status::ScrubReport;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::payload::cut;
-use redoubt_volume::writer::{Answer, Ticket, Writer};
+use redoubt_volume::writer::{Answer, ReadBytes, Ticket, Writer};
 
 /// Events after which something that is waited for should have happened.
 const PATIENCE_STEPS: usize = 2_000_000;
@@ -143,14 +143,14 @@ impl Cluster {
         node: NodeId,
         group: GroupId,
         block: GroupBlock,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<ReadBytes> {
         self.newest().reads = None;
         let ticket = self.ask_newest(|writer, now, ticket| {
             writer.read_copy(now, ticket, node, group, block, BLOCKS_PER_UNIT);
         });
         self.newest().reads = Some(SentReads::default());
         match self.wait(ticket) {
-            Ok(Answer::Bytes(bytes)) => Some(bytes.as_ref().to_vec()),
+            Ok(Answer::Bytes(bytes)) => Some(bytes),
             _ => None,
         }
     }

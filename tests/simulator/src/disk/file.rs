@@ -14,14 +14,13 @@ static ZEROS: [Page; 1] = [Page([0; PAGE_BYTES])];
 const KEPT_PAGES: usize = 64;
 
 /// What a file keeps of pages that are written: a copy where they are a small part of the memory
-/// that they would keep, as what garbage collection moves is of all that it has read.
+/// that they would keep, as a copied leaf's blocks may be of all that was read with them.
 pub(super) fn to_keep(part: &Pages) -> Pages {
     if part.kept_pages() <= KEPT_PAGES || part.page_count() * 4 > part.kept_pages() {
-        return part.clone();
+        part.clone()
+    } else {
+        part.apart()
     }
-    let mut copy = PageBuf::with_capacity(part.page_count());
-    copy.extend_from_pages(part.pages());
-    copy.share()
 }
 
 /// A file. Pages that were never written are zeros.
@@ -116,20 +115,15 @@ impl PagedFile {
     /// A copy of pages; what lies behind the file's end reads as zeros.
     pub fn copy(&self, first: usize, count: usize) -> PageBuf {
         let mut copy = PageBuf::with_capacity(count);
-        for index in first..first + count {
-            let page = self.page(index).map_or(&ZEROS[..], Pages::pages);
-            copy.extend_from_pages(page);
-        }
+        self.read(first, count, &mut copy);
         copy
     }
 
-    /// Copies pages into `target`; what lies behind the file's end reads as zeros.
-    pub fn read(&self, first: usize, target: &mut [u8]) {
-        for (step, bytes) in target.chunks_mut(PAGE_BYTES).enumerate() {
-            match self.page(first + step) {
-                Some(page) => bytes.copy_from_slice(&page.bytes()[..bytes.len()]),
-                None => bytes.fill(0),
-            }
+    /// Appends pages to `target`; what lies behind the file's end reads as zeros.
+    pub fn read(&self, first: usize, count: usize, target: &mut PageBuf) {
+        for index in first..first + count {
+            let page = self.page(index).map_or(&ZEROS[..], Pages::pages);
+            target.extend_from_pages(page);
         }
     }
 }
@@ -147,16 +141,14 @@ mod tests {
         let mut file = PagedFile::of_pages(2);
         file.put(0, page(1));
         file.put_sectors(0, &page(2), 0b1000_0001);
-        let mut bytes = vec![9; 2 * PAGE_BYTES];
-        file.read(0, &mut bytes);
-        let sectors = bytes.chunks(SECTOR_BYTES).map(|sector| sector[511]);
+        let read = file.copy(0, 2);
+        let sectors = read.bytes().chunks(SECTOR_BYTES).map(|sector| sector[511]);
         assert_eq!(
             sectors.take(9).collect::<Vec<_>>(),
             [2, 1, 1, 1, 1, 1, 1, 2, 0]
         );
         assert!(file.make_stale(0) && !file.make_stale(0));
-        file.read(0, &mut bytes);
-        assert!(bytes[..PAGE_BYTES].iter().all(|byte| *byte == 1));
+        assert!(file.copy(0, 1).bytes().iter().all(|byte| *byte == 1));
         file.put(7, page(3));
         assert_eq!(file.written_pages().collect::<Vec<_>>(), [0]);
     }

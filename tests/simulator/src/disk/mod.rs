@@ -164,27 +164,25 @@ impl MemoryDisk {
     }
 
     fn write(&mut self, token: DiskToken, file: File, first: usize, parts: &[Pages]) {
-        let parts = parts.iter().map(file::to_keep);
-        let pages =
-            parts.flat_map(|part| (0..part.page_count()).map(move |page| part.slice(page, 1)));
-        let pages: Vec<Pages> = pages.collect();
         let Some((file, first)) = self.aim(file, first) else {
             return;
         };
         let Some(content) = self.image.files.get_mut(&file) else {
             return;
         };
-        let old = (0..pages.len()).map(|page| content.page(first + page).cloned());
-        let old = old.collect();
-        for (index, page) in pages.iter().enumerate() {
-            content.put(first + index, page.clone());
-            self.bad_pages.remove(&(file, first + index));
+        let new: Vec<Pages> = parts.iter().map(file::to_keep).collect();
+        let mut old = Vec::with_capacity(new.iter().map(Pages::page_count).sum());
+        for page in power::pages_of(&new) {
+            let index = first + old.len();
+            old.push(content.page(index).cloned());
+            content.put(index, page);
+            self.bad_pages.remove(&(file, index));
         }
         self.unsynced.push(Unsynced {
             token,
             file,
             first,
-            new: pages,
+            new,
             old,
         });
     }
@@ -226,10 +224,9 @@ impl MemoryDisk {
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::Materialize { operation, plan } => {
-                let result = materialize::assemble(&plan, |slot, page, target| {
-                    let pages = target.len() / PAGE_BYTES;
+                let result = materialize::assemble(&plan, |slot, page, pages, target| {
                     let source = self.source_of_read(slot, page as usize, pages, random);
-                    source.map(|(file, first)| file.read(first, target))
+                    source.map(|(file, first)| file.read(first, pages, target))
                 });
                 Some(DiskCompletion::Materialized { operation, result })
             }

@@ -13,8 +13,15 @@ pub(super) struct Unsynced {
     pub(super) file: File,
     pub(super) first: usize,
     pub(super) new: Vec<Pages>,
-    /// What the pages were before.
+    /// What each page was before.
     pub(super) old: Vec<Option<Pages>>,
+}
+
+/// The pages of some runs, one by one.
+pub(super) fn pages_of(runs: &[Pages]) -> impl Iterator<Item = Pages> {
+    let pages = |run: &Pages| 0..run.page_count();
+    runs.iter()
+        .flat_map(move |run| pages(run).map(|page| run.slice(page, 1)))
 }
 
 /// What a power cut did to the writes that were not synced.
@@ -91,7 +98,7 @@ impl MemoryDisk {
             self.undo(write);
         }
         for write in &unsynced {
-            let tear = Tear::draw(random, write.new.len());
+            let tear = Tear::draw(random, write.old.len());
             match tear {
                 Tear::Lost => story.lost += 1,
                 Tear::Whole => story.reordered += u32::from(story.lost > 0),
@@ -132,7 +139,7 @@ impl MemoryDisk {
         if let Some(at) = at {
             let write = self.unsynced.remove(at);
             self.undo(&write);
-            self.apply(&write, Tear::draw(random, write.new.len()));
+            self.apply(&write, Tear::draw(random, write.old.len()));
         }
     }
 
@@ -146,8 +153,8 @@ impl MemoryDisk {
 
     fn apply(&mut self, write: &Unsynced, tear: Tear) {
         if let Some(content) = self.image.files.get_mut(&write.file) {
-            for (index, page) in write.new.iter().enumerate() {
-                content.put_sectors(write.first + index, page, tear.kept(index));
+            for (index, page) in pages_of(&write.new).enumerate() {
+                content.put_sectors(write.first + index, &page, tear.kept(index));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! The durability ledger (law 2), the prefix rule (law 3), no flip-flop (law 4), and right bytes
 //! or an error (laws 5 and 7) are judged here and nowhere else.
 
-use crate::oracle::state::State;
+use crate::oracle::state::{Excerpt, State};
 use crate::pattern;
 use redoubt_volume::geometry::{BLOCK_BYTES, PAGES_PER_BLOCK};
 use redoubt_volume::lsn::Lsn;
@@ -40,10 +40,12 @@ struct Change {
 impl Change {
     fn apply(&self, disk: &mut State) {
         let range = self.offset as usize..self.offset as usize + self.length;
-        disk.change(range, |first, bytes| match self.stamp {
-            Some(stamp) => pattern::fill(stamp, first as u64, bytes),
-            None => bytes.fill(0),
-        });
+        match self.stamp {
+            Some(stamp) => disk.change(range, |first, bytes| {
+                pattern::fill(stamp, first as u64, bytes);
+            }),
+            None => disk.clear(range),
+        }
     }
 
     fn end(&self) -> u64 {
@@ -71,7 +73,7 @@ impl Change {
 pub struct ReadCheck {
     offset: u64,
     /// What was acknowledged when it began.
-    expected: Vec<u8>,
+    expected: Excerpt,
     /// Changes that were not: they may be seen or not.
     open: Vec<u64>,
     /// The first change that was asked for later.
@@ -85,7 +87,7 @@ impl ReadCheck {
     }
 
     /// What was acknowledged when the read began.
-    pub fn expected(&self) -> &[u8] {
+    pub fn expected(&self) -> &Excerpt {
         &self.expected
     }
 
@@ -271,7 +273,7 @@ impl History {
         let range = offset as usize..offset as usize + length;
         ReadCheck {
             offset,
-            expected: self.current.copy(range),
+            expected: self.current.excerpt(range),
             open: self.open.iter().map(|change| change.number).collect(),
             from: self.next,
         }
@@ -285,7 +287,7 @@ impl History {
 
     /// Whether a change that touches the range came while a read was under way.
     pub fn changed_meanwhile(&self, check: &ReadCheck) -> bool {
-        let end = check.offset + check.expected.len() as u64;
+        let end = check.offset + check.expected.length() as u64;
         let touches = |change: &Change| change.offset < end && check.offset < change.end();
         self.visible(check).any(touches)
     }
@@ -296,21 +298,21 @@ impl History {
     /// # Errors
     /// Where the bytes are wrong.
     pub fn end_read(&self, check: &ReadCheck, found: &[u8]) -> Result<(), String> {
-        if found == check.expected {
+        if check.expected.is(found) {
             return Ok(());
         }
-        if found.len() != check.expected.len() {
+        if found.len() != check.expected.length() {
             return Err(format!(
                 "a read of {} bytes at {} gave {}",
-                check.expected.len(),
+                check.expected.length(),
                 check.offset,
                 found.len()
             ));
         }
         let mut good: Vec<bool> = found
             .iter()
-            .zip(&check.expected)
-            .map(|(a, b)| a == b)
+            .zip(check.expected.copy())
+            .map(|(a, b)| *a == b)
             .collect();
         let (start, end) = (check.offset, check.offset + found.len() as u64);
         for change in self.visible(check) {
@@ -353,16 +355,18 @@ impl History {
                 format!("{}{seen}", change.number)
             })
             .collect();
+        let block = at as usize / BLOCK_BYTES;
         let [now, base] =
-            [&self.current, &self.base].map(|state| state.copy(at as usize..at as usize + 1)[0]);
+            [&self.current, &self.base].map(|state| state.block(block)[at as usize % BLOCK_BYTES]);
         format!(
             "found {found:#x}, now {now:#x}; changed by [{}], base {base:#x}",
             names.join(", "),
         )
     }
 
-    /// After an open the disk holds `found`: it must be the state after some prefix of the
-    /// changes that includes all that were required. From now on that is what there is.
+    /// After an open the disk holds `found`, and zeros where it may grow to: it must be the state
+    /// after some prefix of the changes that includes all that were required. From now on that is
+    /// what there is.
     ///
     /// # Errors
     /// How far it is from every such state.
@@ -444,8 +448,9 @@ struct Differences {
 
 impl Differences {
     fn between(state: &State, found: &[u8]) -> Differences {
-        let blocks = state.blocks().zip(found.chunks(BLOCK_BYTES));
-        let wrong: Vec<bool> = blocks.map(|(one, other)| one != other).collect();
+        let blocks = state.blocks().enumerate();
+        let wrong = blocks.map(|(index, block)| block != block_of(found, index));
+        let wrong: Vec<bool> = wrong.collect();
         let count = wrong.iter().filter(|wrong| **wrong).count();
         Differences { wrong, count }
     }
@@ -460,11 +465,18 @@ impl Differences {
 
     fn update(&mut self, change: &Change, state: &State, found: &[u8]) {
         for block in change.blocks() {
-            let wrong = *state.block(block) != found[block * BLOCK_BYTES..][..BLOCK_BYTES];
+            let wrong = state.block(block) != block_of(found, block);
             self.count = self.count + usize::from(wrong) - usize::from(self.wrong[block]);
             self.wrong[block] = wrong;
         }
     }
+}
+
+/// A block of what an open found; behind the disk's end there are zeros.
+fn block_of(found: &[u8], block: usize) -> &[u8] {
+    const ZEROS: &[u8] = &[0; BLOCK_BYTES];
+    let first = block * BLOCK_BYTES;
+    found.get(first..first + BLOCK_BYTES).unwrap_or(ZEROS)
 }
 
 #[cfg(test)]
@@ -486,7 +498,7 @@ mod tests {
             };
             change.apply(&mut disk);
         }
-        disk.copy(0..BYTES)
+        disk.excerpt(0..BYTES).copy()
     }
 
     const CHANGES: [(u64, usize, Option<u64>); 3] = [
@@ -541,10 +553,10 @@ mod tests {
     fn a_read_sees_what_was_acknowledged_or_what_came_meanwhile() {
         let mut history = history(0);
         let read = history.begin_read(0, BLOCK_BYTES);
-        let old = history.current().copy(0..BLOCK_BYTES);
+        let old = history.current().excerpt(0..BLOCK_BYTES).copy();
         let number = history.begin(8_000, 100, Some((9, [9; PAGES_PER_BLOCK])));
         history.acknowledged(number, Lsn(9));
-        let new = history.current().copy(0..BLOCK_BYTES);
+        let new = history.current().excerpt(0..BLOCK_BYTES).copy();
         assert!(history.end_read(&read, &old).is_ok() && history.end_read(&read, &new).is_ok());
         let later = history.begin_read(0, BLOCK_BYTES);
         assert!(
@@ -573,7 +585,7 @@ mod tests {
         }
         history.acknowledged(durable, Lsn(2));
         let expected = state(&[(0, 8_192, Some(1)), (4_096, 8_192, Some(2))]);
-        assert!(history.current().copy(0..BYTES) == expected);
+        assert!(history.current().excerpt(0..BYTES).is(&expected));
         assert!(history.settle(&expected).is_ok());
     }
 

@@ -1,80 +1,122 @@
 //! What a disk holds at a moment. Moments share what is the same in them: a copy costs a reference
-//! a unit, and a change copies the units that it touches, where others have them, too.
+//! a block, and a change copies the blocks that it touches, where others have them, too.
 
 use redoubt_volume::geometry::BLOCK_BYTES;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes that are shared, or copied, together.
-const UNIT_BYTES: usize = 4 * BLOCK_BYTES;
-
 /// The bytes of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Each of [`UNIT_BYTES`].
-    units: Vec<Arc<[u8]>>,
+    blocks: Vec<Arc<[u8]>>,
+    /// A block of zeros.
+    zeros: Arc<[u8]>,
 }
 
 impl State {
     /// A disk of zeros.
     ///
     /// # Panics
-    /// When it does not consist of whole units.
+    /// When it does not consist of whole blocks.
     pub fn zeros(bytes: usize) -> State {
-        assert!(bytes.is_multiple_of(UNIT_BYTES), "a unit is cut");
-        let zeros = Arc::from([0; UNIT_BYTES].as_slice());
+        assert!(bytes.is_multiple_of(BLOCK_BYTES), "a block is cut");
+        let zeros = Arc::from([0; BLOCK_BYTES].as_slice());
         State {
-            units: vec![zeros; bytes / UNIT_BYTES],
+            blocks: vec![Arc::clone(&zeros); bytes / BLOCK_BYTES],
+            zeros,
         }
     }
 
     /// Bytes of the disk.
     pub fn bytes(&self) -> usize {
-        self.units.len() * UNIT_BYTES
-    }
-
-    /// The units, one after the other.
-    pub fn units(&self) -> impl Iterator<Item = &[u8]> {
-        self.units.iter().map(|unit| &unit[..])
+        self.blocks.len() * BLOCK_BYTES
     }
 
     /// The blocks, one after the other.
     pub fn blocks(&self) -> impl Iterator<Item = &[u8]> {
-        self.units().flat_map(|unit| unit.chunks(BLOCK_BYTES))
+        self.blocks.iter().map(|block| &block[..])
     }
 
     /// A block.
     pub fn block(&self, block: usize) -> &[u8] {
-        let first = block * BLOCK_BYTES;
-        let in_unit = first % UNIT_BYTES;
-        &self.units[first / UNIT_BYTES][in_unit..in_unit + BLOCK_BYTES]
+        &self.blocks[block]
     }
 
-    /// A copy of some bytes.
-    pub fn copy(&self, range: Range<usize>) -> Vec<u8> {
-        let mut copy = Vec::with_capacity(range.len());
-        for (unit, part) in parts(range) {
-            copy.extend_from_slice(&self.units[unit][part]);
+    /// Some bytes, as they are now.
+    pub fn excerpt(&self, range: Range<usize>) -> Excerpt {
+        let blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);
+        Excerpt {
+            start: range.start % BLOCK_BYTES,
+            length: range.len(),
+            blocks: self.blocks[blocks].to_vec(),
         }
-        copy
     }
 
     /// Lets bytes be changed, part by part; each part is given with its place on the disk.
     pub fn change(&mut self, range: Range<usize>, mut change: impl FnMut(usize, &mut [u8])) {
-        for (unit, part) in parts(range) {
-            let first = unit * UNIT_BYTES + part.start;
-            change(first, &mut Arc::make_mut(&mut self.units[unit])[part]);
+        for (block, part) in parts(range) {
+            let first = block * BLOCK_BYTES + part.start;
+            change(first, &mut Arc::make_mut(&mut self.blocks[block])[part]);
+        }
+    }
+
+    /// Makes bytes zero.
+    pub fn clear(&mut self, range: Range<usize>) {
+        for (block, part) in parts(range) {
+            let block = &mut self.blocks[block];
+            if part.len() == BLOCK_BYTES {
+                *block = Arc::clone(&self.zeros);
+            } else {
+                Arc::make_mut(block)[part].fill(0);
+            }
         }
     }
 }
 
-/// The units that a range touches, and what it touches of each.
+/// Some bytes of a state, which stay as they are when the state changes.
+#[derive(Clone, Debug)]
+pub struct Excerpt {
+    blocks: Vec<Arc<[u8]>>,
+    /// Where the bytes begin in the first block.
+    start: usize,
+    length: usize,
+}
+
+impl Excerpt {
+    /// How many bytes.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The bytes, block by block.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let parts = parts(self.start..self.start + self.length);
+        parts.map(|(block, part)| &self.blocks[block][part])
+    }
+
+    /// Whether the bytes are these.
+    pub fn is(&self, mut bytes: &[u8]) -> bool {
+        bytes.len() == self.length
+            && self.parts().all(|part| {
+                let (same, rest) = bytes.split_at(part.len());
+                bytes = rest;
+                part == same
+            })
+    }
+
+    /// A copy of the bytes.
+    pub fn copy(&self) -> Vec<u8> {
+        self.parts().collect::<Vec<_>>().concat()
+    }
+}
+
+/// The blocks that a range touches, and what it touches of each.
 fn parts(range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-    let units = range.start / UNIT_BYTES..range.end.div_ceil(UNIT_BYTES);
-    units.map(move |unit| {
-        let first = unit * UNIT_BYTES;
-        let end = (first + UNIT_BYTES).min(range.end);
-        (unit, range.start.max(first) - first..end - first)
+    let blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);
+    blocks.map(move |block| {
+        let first = block * BLOCK_BYTES;
+        let end = (first + BLOCK_BYTES).min(range.end);
+        (block, range.start.max(first) - first..end - first)
     })
 }
 
@@ -82,25 +124,63 @@ fn parts(range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
 mod tests {
     use super::*;
 
+    fn ones(bytes: usize) -> State {
+        let mut ones = State::zeros(bytes);
+        ones.change(0..bytes, |_, bytes| bytes.fill(1));
+        ones
+    }
+
+    const BYTES: usize = 3 * BLOCK_BYTES;
+
+    const RANGES: [Range<usize>; 4] = [0..BYTES, 5..7, BLOCK_BYTES - 1..2 * BLOCK_BYTES + 1, 9..9];
+
     #[test]
     fn a_change_touches_its_range_and_no_copy() {
-        let before = State::zeros(3 * UNIT_BYTES);
-        for range in [
-            0..3 * UNIT_BYTES,
-            5..7,
-            UNIT_BYTES - 1..2 * UNIT_BYTES + 1,
-            9..9,
-        ] {
+        let before = State::zeros(BYTES);
+        for range in RANGES {
             let mut after = before.clone();
-            let mut expected = vec![0; before.bytes()];
+            let mut expected = vec![0; BYTES];
             after.change(range.clone(), |_, bytes| bytes.fill(1));
             expected[range.clone()].fill(1);
-            assert_eq!(after.copy(0..after.bytes()), expected);
-            assert_eq!(after.copy(range.clone()), vec![1; range.len()]);
-            assert_eq!(after.units().collect::<Vec<_>>().concat(), expected);
+            assert_eq!(after.excerpt(0..BYTES).copy(), expected);
+            assert_eq!(after.excerpt(range.clone()).copy(), vec![1; range.len()]);
             assert_eq!(after.blocks().collect::<Vec<_>>().concat(), expected);
-            assert_eq!(after.block(4), &expected[4 * BLOCK_BYTES..5 * BLOCK_BYTES]);
+            assert_eq!(after.block(1), &expected[BLOCK_BYTES..2 * BLOCK_BYTES]);
             assert_eq!(before == after, range.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_cleared_is_zero_and_nothing_else_is() {
+        for range in RANGES {
+            let (mut state, mut expected) = (ones(BYTES), vec![1; BYTES]);
+            state.clear(range.clone());
+            expected[range].fill(0);
+            assert_eq!(state.excerpt(0..BYTES).copy(), expected);
+            state.change(0..BYTES, |_, bytes| bytes.fill(1));
+            state.clear(0..BYTES);
+            assert!(state == State::zeros(BYTES), "the zeros were changed");
+        }
+    }
+
+    #[test]
+    fn an_excerpt_is_its_bytes_and_no_others_whatever_comes_later() {
+        for range in RANGES {
+            let mut state = ones(BYTES);
+            let excerpt = state.excerpt(range.clone());
+            state.clear(0..BYTES);
+            let mut bytes = vec![1; range.len()];
+            assert!(excerpt.is(&bytes) && excerpt.length() == range.len());
+            bytes.push(1);
+            assert!(!excerpt.is(&bytes), "it is shorter");
+            bytes.pop();
+            for wrong in [0, range.len().wrapping_sub(1)] {
+                if let Some(byte) = bytes.get_mut(wrong) {
+                    *byte = 2;
+                    assert!(!excerpt.is(&bytes), "byte {wrong} differs");
+                    bytes[wrong] = 1;
+                }
+            }
         }
     }
 }

@@ -6,10 +6,11 @@ use crate::cluster::WriterProcess;
 use crate::disk::File;
 use crate::workload::{Client, Stage};
 use redoubt_volume::format::superblock::SLOT_BYTES;
-use redoubt_volume::geometry::{BLOCKS_PER_UNIT, UNIT_BYTES};
+use redoubt_volume::geometry::{BLOCK_BYTES, UNIT_BYTES};
 use redoubt_volume::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
 use redoubt_volume::status::VolumeState;
 use redoubt_volume::time::Instant;
+use redoubt_volume::writer::ReadBytes;
 use std::time::Duration;
 
 /// Simulated time in which everything must have ended.
@@ -226,28 +227,30 @@ impl Run {
         }
         let head = &self.clients[self.head];
         let disk_bytes = head.disk_bytes as usize;
-        let expected = head.history.current().copy(0..disk_bytes);
+        let state = head.history.current().clone();
         let writer = head.writer;
         let Some(process) = self.cluster.writer(writer) else {
             return;
         };
         let config = process.writer.config().clone();
         let groups = process.writer.existing_groups();
-        for (unit, bytes) in expected.chunks(UNIT_BYTES as usize).enumerate() {
-            let first = DiskBlock(unit as u64 * u64::from(BLOCKS_PER_UNIT));
+        for start in (0..disk_bytes).step_by(UNIT_BYTES as usize) {
+            let expected = state.excerpt(start..disk_bytes.min(start + UNIT_BYTES as usize));
+            let first = DiskBlock((start / BLOCK_BYTES) as u64);
             let (group, block) = config.geometry.locate(first);
             if !groups.contains(&group) {
-                if bytes.iter().any(|byte| *byte != 0) {
+                if expected.copy().iter().any(|byte| *byte != 0) {
                     self.fail(format!("{group:?} has data and does not exist"));
                 }
                 continue;
             }
             for node in config.members(group) {
                 match self.read_copy(node, group, block) {
-                    Some(copy) if copy[..bytes.len()] == *bytes => {}
+                    Some(copy) if expected.is(&copy.as_ref()[..expected.length()]) => {}
                     Some(copy) => {
-                        let differs = copy.iter().zip(bytes).position(|(one, other)| one != other);
-                        let at = differs.map(|at| unit * UNIT_BYTES as usize + at);
+                        let mut pairs = copy.as_ref().iter().zip(expected.copy());
+                        let differs = pairs.position(|(one, other)| *one != other);
+                        let at = differs.map(|at| start + at);
                         self.fail(format!(
                             "the copy of {group:?} on {node:?} differs from {at:?} on"
                         ));
@@ -259,7 +262,7 @@ impl Run {
     }
 
     /// A node's copy, as soon as the node can prove that it has everything.
-    fn read_copy(&mut self, node: NodeId, group: GroupId, block: GroupBlock) -> Option<Vec<u8>> {
+    fn read_copy(&mut self, node: NodeId, group: GroupId, block: GroupBlock) -> Option<ReadBytes> {
         let deadline = self.now().plus(BOUND);
         loop {
             let copy = self.cluster.read_copy(node, group, block);

@@ -54,7 +54,7 @@ impl Run {
                     .tell(|| format!("the volume does not open: {reason}"));
                 self.cluster.crash_writer(writer);
             }
-            News::Surveyed(found) => self.on_surveyed(index, found),
+            News::Surveyed(found) => self.on_surveyed(index, found.as_ref()),
             News::SurveyFailed => {
                 // The volume is degraded too far for now; what it has cannot be wrong.
                 self.cluster.coverage.reach(Mark::ReadUnreadable);
@@ -95,11 +95,10 @@ impl Run {
     }
 
     /// The whole disk was read: it must be in a state that the head knows.
-    fn on_surveyed(&mut self, index: usize, mut found: Vec<u8>) {
+    fn on_surveyed(&mut self, index: usize, found: &[u8]) {
         let head = self.head;
         let mut history = self.clients[head].history.clone();
-        found.resize(history.current().bytes(), 0);
-        let survivors = match history.settle(&found) {
+        let survivors = match history.settle(found) {
             Ok(survivors) => survivors,
             Err(reason) => return self.fail(reason),
         };

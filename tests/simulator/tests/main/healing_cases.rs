@@ -62,7 +62,8 @@ pub(crate) fn expect_good_copies(cluster: &mut Cluster) {
         let (group, block) = geometry.locate(redoubt_volume::ids::DiskBlock(first));
         for node in cluster.newest().writer.config().members(group) {
             let copy = cluster.read_copy(node, group, block);
-            assert!(copy.as_ref() == Some(&expected), "unit {unit} on {node:?}");
+            let is_same = copy.is_some_and(|copy| copy.as_ref() == expected);
+            assert!(is_same, "unit {unit} on {node:?}");
         }
     }
 }
@@ -166,7 +167,10 @@ fn a_wrong_copy_with_a_right_checksum_is_found_by_comparing() {
     tell_to_repair(&mut cluster, 2, 5, lsn, 0xee);
     cluster.quiesce(10);
     let copy = cluster.read_copy(NodeId(2), GroupId(0), GroupBlock(0));
-    assert_eq!(copy.expect("it is readable")[5 * BLOCK_BYTES], 0xee);
+    assert_eq!(
+        copy.expect("it is readable").as_ref()[5 * BLOCK_BYTES],
+        0xee
+    );
     let mended = ScrubReport {
         differing: 1,
         repaired: 1,

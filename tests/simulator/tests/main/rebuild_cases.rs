@@ -76,7 +76,7 @@ fn expect_six_good_copies(cluster: &mut Cluster, context: &str) {
         let (group, block) = geometry.locate(DiskBlock(first));
         for node in cluster.newest().writer.config().members(group) {
             let copy = cluster.read_copy(node, group, block);
-            let is_same = copy.as_ref() == Some(&expected);
+            let is_same = copy.is_some_and(|copy| copy.as_ref() == expected);
             assert!(is_same, "block {first} on {node:?}, {context}");
         }
     }

@@ -330,6 +330,7 @@ impl Run {
                     continue;
                 };
                 let at = copy
+                    .as_ref()
                     .iter()
                     .zip(expected)
                     .position(|(one, other)| one != other);

@@ -66,7 +66,7 @@ fn a_node_of_the_older_line_does_not_come_back_with_what_was_abandoned() {
     for node in 0..6 {
         let copy = cluster.read_copy(NodeId(node as u16), GroupId(0), GroupBlock(0));
         assert!(
-            copy.is_none_or(|copy| copy[0] == BEFORE),
+            copy.is_none_or(|copy| copy.as_ref()[0] == BEFORE),
             "node {node} gives what the volume does not have"
         );
     }
