@@ -364,9 +364,8 @@ impl History {
         )
     }
 
-    /// After an open the disk holds `found`, and zeros where it may grow to: it must be the state
-    /// after some prefix of the changes that includes all that were required. From now on that is
-    /// what there is.
+    /// After an open the disk holds `found`: it must be the state after some prefix of the
+    /// changes that includes all that were required. From now on that is what there is.
     ///
     /// # Errors
     /// How far it is from every such state.
@@ -448,9 +447,8 @@ struct Differences {
 
 impl Differences {
     fn between(state: &State, found: &[u8]) -> Differences {
-        let blocks = state.blocks().enumerate();
-        let wrong = blocks.map(|(index, block)| block != block_of(found, index));
-        let wrong: Vec<bool> = wrong.collect();
+        let blocks = 0..state.bytes() / BLOCK_BYTES;
+        let wrong: Vec<bool> = blocks.map(|block| state.differs(block, found)).collect();
         let count = wrong.iter().filter(|wrong| **wrong).count();
         Differences { wrong, count }
     }
@@ -465,18 +463,11 @@ impl Differences {
 
     fn update(&mut self, change: &Change, state: &State, found: &[u8]) {
         for block in change.blocks() {
-            let wrong = state.block(block) != block_of(found, block);
+            let wrong = state.differs(block, found);
             self.count = self.count + usize::from(wrong) - usize::from(self.wrong[block]);
             self.wrong[block] = wrong;
         }
     }
-}
-
-/// A block of what an open found; behind the disk's end there are zeros.
-fn block_of(found: &[u8], block: usize) -> &[u8] {
-    const ZEROS: &[u8] = &[0; BLOCK_BYTES];
-    let first = block * BLOCK_BYTES;
-    found.get(first..first + BLOCK_BYTES).unwrap_or(ZEROS)
 }
 
 #[cfg(test)]

@@ -42,6 +42,13 @@ impl State {
         &self.blocks[block]
     }
 
+    /// Whether a block is not as on a disk of these bytes, behind which there are zeros.
+    pub fn differs(&self, block: usize, disk: &[u8]) -> bool {
+        let first = block * BLOCK_BYTES;
+        let other = disk.get(first..first + BLOCK_BYTES);
+        self.block(block) != other.unwrap_or(&self.zeros)
+    }
+
     /// Some bytes, as they are now.
     pub fn excerpt(&self, range: Range<usize>) -> Excerpt {
         let blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);
@@ -147,6 +154,10 @@ mod tests {
             assert_eq!(after.blocks().collect::<Vec<_>>().concat(), expected);
             assert_eq!(after.block(1), &expected[BLOCK_BYTES..2 * BLOCK_BYTES]);
             assert_eq!(before == after, range.is_empty());
+            let differs = (0..3).map(|block| after.differs(block, &expected[..BLOCK_BYTES]));
+            let behind = range.end.div_ceil(BLOCK_BYTES);
+            let is_behind = |block| block > 0 && block < behind && !range.is_empty();
+            assert!(differs.eq((0..3).map(is_behind)));
         }
     }
 
