@@ -10,8 +10,9 @@ use redoubt_volume::status::VolumeState;
 use redoubt_volume::writer::Writer;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Epochs that are remembered.
-const EPOCHS: usize = 8;
+/// Epochs that are remembered: those of writers that recover at the same time, and of the many that
+/// fail one after the other in a part of the network.
+const EPOCHS: usize = 32;
 
 /// Which segment in which life of its directory.
 type SegmentLife = (NodeId, Incarnation, GroupId);
@@ -42,7 +43,8 @@ pub struct SegmentLaws {
     held: BTreeMap<SegmentLife, Lsn>,
     /// The most that a node's segment ever said, in any life.
     most: BTreeMap<(NodeId, GroupId), Lsn>,
-    epochs: BTreeMap<VolumeEpoch, Said>,
+    /// The one that was heard of last is the last.
+    epochs: Vec<(VolumeEpoch, Said)>,
     /// Lives of directories that may have forgotten anything without a trace.
     excused: BTreeSet<(NodeId, Incarnation)>,
 }
@@ -86,11 +88,21 @@ impl SegmentLaws {
         Ok(())
     }
 
+    /// What is said in an epoch, to be added to. Forgotten is the one of which nothing was heard for
+    /// longest: a lower number may be the one that opens.
     fn epoch(&mut self, epoch: VolumeEpoch) -> &mut Said {
-        while self.epochs.len() > EPOCHS {
-            self.epochs.pop_first();
+        let known = self.epochs.iter().position(|(known, _)| *known == epoch);
+        let said = known.map(|at| self.epochs.remove(at).1);
+        if self.epochs.len() >= EPOCHS {
+            self.epochs.remove(0);
         }
-        self.epochs.entry(epoch).or_default()
+        let said = (epoch, said.unwrap_or_default());
+        &mut self.epochs.push_mut(said).1
+    }
+
+    fn said(&self, epoch: VolumeEpoch) -> Option<&Said> {
+        let mut known = self.epochs.iter();
+        known.find_map(|(known, said)| (*known == epoch).then_some(said))
     }
 
     fn hold(&mut self, segment: SegmentLife, scl: Lsn) {
@@ -147,7 +159,7 @@ impl SegmentLaws {
     }
 
     fn has_voted(&self, life: (NodeId, Incarnation), epoch: VolumeEpoch) -> bool {
-        let said = self.epochs.get(&epoch);
+        let said = self.said(epoch);
         let vote = said.and_then(|said| said.votes.get(&life.0));
         vote.is_some_and(|vote| vote.life == Some(life.1))
     }
@@ -239,7 +251,7 @@ impl SegmentLaws {
 
     /// Nodes that reported themselves to a recovery.
     pub fn reports(&self, epoch: VolumeEpoch) -> usize {
-        self.epochs.get(&epoch).map_or(0, |said| said.votes.len())
+        self.said(epoch).map_or(0, |said| said.votes.len())
     }
 
     /// A writer has opened: three members of every group could prove everything, four hold the
@@ -249,7 +261,7 @@ impl SegmentLaws {
     /// What is not so.
     pub fn check_opened(&self, writer: &Writer) -> Result<(), String> {
         let nothing = Said::default();
-        let said = self.epochs.get(&writer.epoch()).unwrap_or(&nothing);
+        let said = self.said(writer.epoch()).unwrap_or(&nothing);
         let config = writer.config();
         for group in writer.existing_groups() {
             let members = config.members(group).into_iter();
