@@ -23,14 +23,15 @@ impl ExtentUsage {
 
     /// Takes `bytes` back. More than was charged counts as everything, and as overdrawn.
     pub fn subtract(&mut self, extent: ExtentSequence, bytes: u64) {
-        let live = self.get(extent);
-        let left = live.saturating_sub(bytes);
-        self.overdrawn = self.overdrawn.saturating_add(bytes.saturating_sub(live));
-        self.total -= live - left;
-        if left == 0 {
+        let mut none = 0;
+        let live = self.live.get_mut(&extent).unwrap_or(&mut none);
+        let taken = bytes.min(*live);
+        *live -= taken;
+        let is_dead = *live == 0;
+        self.overdrawn = self.overdrawn.saturating_add(bytes - taken);
+        self.total -= taken;
+        if is_dead {
             self.live.remove(&extent);
-        } else {
-            self.live.insert(extent, left);
         }
     }
 

@@ -90,9 +90,40 @@ impl Leaf {
 
     fn run(&self, first: u8, count: u32) -> Range<usize> {
         let end = u32::from(first) + count;
-        let start = self.fragments.partition_point(|f| f.block < first);
-        let length = self.fragments[start..].partition_point(|f| u32::from(f.block) < end);
-        start..start + length
+        self.first_of(u32::from(first))..self.first_of(end)
+    }
+
+    /// Where the fragments of `block` begin, or would. Looked for from where they would be if all
+    /// blocks had as many: the memory of leaves is seldom in a cache, and every step may miss it.
+    fn first_of(&self, block: u32) -> usize {
+        let all = &self.fragments[..];
+        let is_before = |at: usize| u32::from(all[at].block) < block;
+        // Before `low` are fragments of earlier blocks only, from `high` on none.
+        let (mut low, mut high, mut step) = (0, all.len(), 1);
+        let guess = all.len() * block as usize / LEAF_BLOCKS as usize;
+        if guess < high && is_before(guess) {
+            low = guess + 1;
+            while low + step <= high {
+                let probe = low + step - 1;
+                if !is_before(probe) {
+                    high = probe;
+                    break;
+                }
+                (low, step) = (probe + 1, 2 * step);
+            }
+        } else {
+            high = guess;
+            while step <= high {
+                let probe = high - step;
+                if is_before(probe) {
+                    low = probe + 1;
+                    break;
+                }
+                (high, step) = (probe, 2 * step);
+            }
+        }
+        let between = &all[low..high];
+        low + between.partition_point(|fragment| u32::from(fragment.block) < block)
     }
 
     /// The newest LSN in memory; none without fragments.
@@ -149,6 +180,10 @@ impl Leaf {
         if self.covers(at..run.end, &fragment) {
             return false;
         }
+        if at == run.end && !fragment.is_image() && self.overwrite(run.start..at, &fragment, usage)
+        {
+            return true;
+        }
         self.charge(&fragment, usage);
         self.make_room();
         if fragment.is_image() {
@@ -163,6 +198,33 @@ impl Leaf {
             self.fragments.insert(at, fragment);
             self.prune(run.start, run.end + 1, usage);
         }
+        true
+    }
+
+    /// Puts the newest fragment of a block in the place of the only one that it makes superfluous,
+    /// as an overwrite of the same bytes does: what is behind the block stays where it is. `false`
+    /// where it is not so.
+    fn overwrite(
+        &mut self,
+        older: Range<usize>,
+        fragment: &Fragment,
+        usage: &mut ExtentUsage,
+    ) -> bool {
+        let bytes = byte_range(fragment);
+        let meets = |known: &Fragment| {
+            let known = byte_range(known);
+            known.start < bytes.end && bytes.start < known.end
+        };
+        // What is older than one of the same bytes gives none of them already.
+        let last = self.fragments[older.clone()].iter().rposition(meets);
+        let place = last.map(|last| older.start + last);
+        let Some(place) = place.filter(|place| byte_range(&self.fragments[*place]) == bytes) else {
+            return false;
+        };
+        self.charge(fragment, usage);
+        self.release(place..place + 1, usage);
+        self.fragments[place] = *fragment;
+        self.fragments[place..older.end].rotate_left(1);
         true
     }
 
