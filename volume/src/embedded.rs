@@ -18,6 +18,8 @@ pub struct Outcome {
     pub completed: Vec<(Ticket, Result<Answer, IoFailure>)>,
     /// The recovery's end.
     pub opened: Option<Result<(), String>>,
+    /// Nodes that have work for which nobody waits.
+    pub idle: Vec<NodeId>,
     /// Nodes whose successor has taken their place; neither is there any more.
     pub seated: Vec<NodeId>,
 }
@@ -38,6 +40,13 @@ impl Embedded {
             if let Some(node) = self.nodes.get_mut(node.index()).and_then(Option::as_mut) {
                 node.on_disk(now, completion);
             }
+        }
+    }
+
+    /// There is time for what nobody waits for.
+    pub fn on_idle(&mut self, now: Instant, node: NodeId) {
+        if let Some(node) = self.nodes.get_mut(node.index()).and_then(Option::as_mut) {
+            node.on_idle(now);
         }
     }
 
@@ -79,6 +88,7 @@ impl Embedded {
                     match effect {
                         NodeEffect::Send(reply) => self.writer.on_reply(now, id, reply),
                         NodeEffect::Tell { to, message } => told.push((id, to, message)),
+                        NodeEffect::Idle => outcome.idle.push(id),
                         effect => outcome.disk.push((id, effect)),
                     }
                 }

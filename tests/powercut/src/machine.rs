@@ -137,6 +137,9 @@ impl Machine {
     fn step(&mut self) -> Option<Done> {
         let core = self.core.as_mut()?;
         let outcome = core.settle(self.now);
+        for node in outcome.idle {
+            core.on_idle(self.now, node);
+        }
         for (node, effect) in outcome.disk {
             self.disks[node.index()].submit(effect);
         }
@@ -310,7 +313,10 @@ impl Disk {
                 });
                 DiskCompletion::Materialized { operation, result }
             }
-            NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. } => {
+            NodeEffect::Remove { .. }
+            | NodeEffect::Send(_)
+            | NodeEffect::Tell { .. }
+            | NodeEffect::Idle => {
                 return None;
             }
         })

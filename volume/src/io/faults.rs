@@ -60,7 +60,10 @@ impl Access {
             | NodeEffect::ReadSuperblock { .. }
             | NodeEffect::Materialize { .. } => Some(Access::Read),
             NodeEffect::Allocate { .. } => Some(Access::Allocate),
-            NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. } => None,
+            NodeEffect::Remove { .. }
+            | NodeEffect::Send(_)
+            | NodeEffect::Tell { .. }
+            | NodeEffect::Idle => None,
         }
     }
 }

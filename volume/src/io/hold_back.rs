@@ -58,8 +58,10 @@ impl Due {
                 operation,
                 result: Err(error),
             },
-            effect
-            @ (NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. }) => {
+            effect @ (NodeEffect::Remove { .. }
+            | NodeEffect::Send(_)
+            | NodeEffect::Tell { .. }
+            | NodeEffect::Idle) => {
                 return Err((self.node, effect));
             }
         };

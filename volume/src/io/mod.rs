@@ -36,7 +36,7 @@ mod thread_start;
 pub mod transfer;
 pub mod uring;
 pub mod volume_directory;
-mod work_queue;
+pub(crate) mod work_queue;
 pub mod write_batch;
 
 #[cfg(test)]

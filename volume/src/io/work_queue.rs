@@ -10,7 +10,7 @@ const SPIN: Duration = Duration::from_micros(20);
 
 /// A queue for one consumer. It has no bound of its own: what is put in comes from nodes, and
 /// each keeps a bounded number of operations under way.
-pub(super) struct WorkQueue<T> {
+pub(crate) struct WorkQueue<T> {
     state: Mutex<State<T>>,
     arrived: Condvar,
     /// Something is there, or the queue was closed: looked at without the lock.
@@ -26,12 +26,12 @@ struct State<T> {
 
 /// The consumer's pace: whether looking for a moment paid lately.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     quick: bool,
 }
 
 impl<T> WorkQueue<T> {
-    pub(super) fn new() -> WorkQueue<T> {
+    pub(crate) fn new() -> WorkQueue<T> {
         WorkQueue {
             state: Mutex::new(State {
                 items: Vec::new(),
@@ -45,7 +45,7 @@ impl<T> WorkQueue<T> {
     }
 
     /// Adds work. Once the queue is closed it is dropped: nobody would do it.
-    pub(super) fn push(&self, items: impl IntoIterator<Item = T>) {
+    pub(crate) fn push(&self, items: impl IntoIterator<Item = T>) {
         let mut state = self.state.lock();
         if state.closed {
             return;
@@ -59,7 +59,7 @@ impl<T> WorkQueue<T> {
     }
 
     /// Lets the consumer finish what is queued, and no more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
         self.stir(state.sleeping);
@@ -67,7 +67,7 @@ impl<T> WorkQueue<T> {
 
     /// Everything that is queued, as soon as there is anything; `None` when the queue is closed
     /// and empty.
-    pub(super) fn take(&self, pace: &mut Pace) -> Option<Vec<T>> {
+    pub(crate) fn take(&self, pace: &mut Pace) -> Option<Vec<T>> {
         let idle_since = Instant::now();
         while pace.quick && !self.stirred.load(Ordering::Acquire) && idle_since.elapsed() < SPIN {
             std::hint::spin_loop();

@@ -377,8 +377,7 @@ impl Node {
             groups.insert(record.group);
         }
         groups.iter().for_each(|group| self.gossip.note(*group));
-        self.announced = self.announced.max(frame.stamp.vdl);
-        self.apply_tails();
+        self.hear(frame.stamp.vdl);
         let acked = |group: &GroupId| {
             let segment = self
                 .segments

@@ -1,14 +1,20 @@
 //! Records into the index: those of the chains when they are durable, and the node's own.
 //!
+//! Nobody waits for the index while records are only appended: they are put off until there is time,
+//! or somebody asks for anything else, as if the VDL had been heard later.
+//!
 //! What the index keeps depends on the set of records alone. Only a discard needs care: it drops
 //! what is there, so what comes in behind it is held against the tombstones.
 
 use crate::format::index_page::{Fragment, LEAF_BLOCKS, Location};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::ids::GroupId;
+use crate::limits;
 use crate::lsn::Lsn;
 use crate::planted::{Bug, is_planted};
+use crate::segment::effect::NodeEffect;
 use crate::segment::node::Node;
+use crate::time::Instant;
 
 impl Node {
     /// The writer's VDL is at least this: takes in what has become durable.
@@ -19,10 +25,50 @@ impl Node {
         }
     }
 
+    /// The writer's VDL is at least this; what has become durable is taken in later.
+    pub(super) fn hear(&mut self, vdl: Lsn) {
+        self.announced = self.announced.max(vdl);
+        self.put_off();
+    }
+
+    /// Asks for time where many records could be taken in, and takes it where they are too many.
+    fn put_off(&mut self) {
+        let segments = self
+            .tails
+            .iter()
+            .filter_map(|group| self.segments.get(group));
+        let due: u64 = segments
+            .map(|segment| segment.due_records(self.announced))
+            .sum();
+        // How much room is left can be told only of what is in the index.
+        if due >= limits::PUT_OFF_RECORDS || self.log.is_full() {
+            self.apply_tails();
+        } else if due >= limits::IDLE_RECORDS && !self.asked_for_idle {
+            self.asked_for_idle = true;
+            self.push_effect(NodeEffect::Idle);
+        }
+    }
+
+    /// There is time for what nobody waits for: a bounded step of it.
+    pub fn on_idle(&mut self, now: Instant) {
+        self.now = now;
+        self.asked_for_idle = false;
+        if !self.fenced {
+            self.apply_some(limits::IDLE_RECORDS as usize);
+            self.work();
+            self.put_off();
+        }
+    }
+
     /// Moves what is durable and without a gap from all tails into the index.
     pub(super) fn apply_tails(&mut self) {
+        self.apply_some(usize::MAX);
+    }
+
+    /// The same, of each tail no more than so many records.
+    fn apply_some(&mut self, most: usize) {
         for group in std::mem::take(&mut self.tails) {
-            self.apply(group);
+            self.apply_of(group, most);
             if self
                 .segments
                 .get(&group)
@@ -35,12 +81,17 @@ impl Node {
 
     /// Moves the durable part of a segment's tail into the index.
     pub(super) fn apply(&mut self, group: GroupId) {
+        self.apply_of(group, usize::MAX);
+    }
+
+    /// The same, at most so many records.
+    fn apply_of(&mut self, group: GroupId, most: usize) {
         let announced = self.announced;
-        while let Some(entry) = self
-            .segments
-            .get_mut(&group)
-            .and_then(|segment| segment.take_applicable(announced))
-        {
+        for _ in 0..most {
+            let segment = self.segments.get_mut(&group);
+            let Some(entry) = segment.and_then(|segment| segment.take_applicable(announced)) else {
+                return;
+            };
             self.gossip.recent.remember(entry);
             if entry.record.kind == RecordKind::Discard {
                 self.apply_discard(&entry.record);

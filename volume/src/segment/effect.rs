@@ -76,6 +76,9 @@ pub enum NodeEffect {
     },
     /// Answer the writer.
     Send(Reply),
+    /// Call [`crate::segment::node::Node::on_idle`] when nothing is more urgent: there is work that
+    /// nobody waits for.
+    Idle,
     /// Tell another node.
     Tell {
         /// Whom.
@@ -90,7 +93,10 @@ impl NodeEffect {
     pub fn completes(&self) -> bool {
         !matches!(
             self,
-            NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. }
+            NodeEffect::Remove { .. }
+                | NodeEffect::Send(_)
+                | NodeEffect::Tell { .. }
+                | NodeEffect::Idle
         )
     }
 }

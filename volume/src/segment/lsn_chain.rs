@@ -92,6 +92,13 @@ impl Segment {
         Some(entry)
     }
 
+    /// About how many records the index could take: LSNs of other groups among them count, too.
+    pub fn due_records(&self, announced: Lsn) -> u64 {
+        let first = self.tail.keys().next().copied().unwrap_or(Lsn::MAX);
+        let end = announced.min(self.scl).next();
+        end.0.saturating_sub(first.0)
+    }
+
     /// Drops what the list annuls.
     pub fn annul(&mut self, list: &TruncationList) {
         self.tail.retain(|lsn, _| !list.annuls(*lsn));

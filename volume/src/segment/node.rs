@@ -98,6 +98,8 @@ pub struct Node {
     succeeds_in: Option<VolumeEpoch>,
     /// What the writer was told last of the node's space.
     pub(super) told_space: Space,
+    /// An [`NodeEffect::Idle`] was not answered yet.
+    pub(super) asked_for_idle: bool,
     pub(super) now: Instant,
     operations: HashMap<OperationId, Operation>,
     pinned: HashMap<OperationId, Vec<ExtentSequence>>,
@@ -148,6 +150,7 @@ impl Node {
             fenced: false,
             succeeds_in: None,
             told_space: Space::default(),
+            asked_for_idle: false,
             now: Instant::default(),
             operations: HashMap::new(),
             pinned: HashMap::new(),
@@ -204,6 +207,9 @@ impl Node {
         if self.fenced {
             return self.refuse(&request, NodeFailure::OutOfService, Reply::Fenced);
         }
+        if !matches!(request, Request::Append { .. } | Request::Announce { .. }) {
+            self.apply_tails();
+        }
         self.handle(request);
         self.work();
     }
@@ -251,6 +257,7 @@ impl Node {
         self.now = now;
         self.log.retry();
         if !self.fenced {
+            self.apply_tails();
             self.gossip_next();
             self.work();
         }
@@ -381,7 +388,7 @@ impl Node {
             }
             Request::Append { frame } => self.on_append(frame),
             Request::Announce { vdl, .. } => {
-                self.announce(vdl);
+                self.hear(vdl);
                 self.tell_room();
             }
             Request::Configure { config, .. } => self.on_configure(config),

@@ -5,7 +5,9 @@
 //! read that is alone is carried out by its own thread, without a hand-off.
 
 use super::Done;
+use super::disk_errors::DiskErrors;
 use super::events::Events;
+use super::idle::IdleNodes;
 use super::replace::status_of;
 use super::scrubbing::{self, Scrubs};
 use crate::embedded::Embedded;
@@ -92,8 +94,7 @@ pub(super) struct Driver {
     /// Nodes whose write or sync failed, until they are back.
     pub(super) failed: Mutex<HashSet<NodeId>>,
     pub(super) events: Events,
-    /// What the disk of each node could not do since the volume was opened.
-    disk_errors: Vec<DiskErrors>,
+    disk_errors: DiskErrors,
     pub(super) faults: Faults,
     /// Held by whoever corrupts blocks.
     pub(super) corrupting: Mutex<()>,
@@ -104,13 +105,7 @@ pub(super) struct Driver {
     started: std::time::Instant,
     recovery: OnceLock<Duration>,
     pub(super) scrubs: Scrubs,
-}
-
-/// What the disk of a node could not do.
-#[derive(Default)]
-struct DiskErrors {
-    reads: AtomicU64,
-    writes: AtomicU64,
+    pub(super) idle: Arc<IdleNodes>,
 }
 
 /// What a driver is made of.
@@ -165,8 +160,7 @@ impl Driver {
             make_anew: parts.make_anew,
             failed: Mutex::default(),
             events,
-            // Those of successors behind them.
-            disk_errors: (0..2 * count).map(|_| DiskErrors::default()).collect(),
+            disk_errors: DiskErrors::new(2 * count),
             faults: Faults::new(parts.random, release_to(this)),
             corrupting: Mutex::default(),
             reads_under_way: AtomicUsize::new(0),
@@ -176,6 +170,7 @@ impl Driver {
             started: parts.started,
             recovery: OnceLock::new(),
             scrubs: parts.scrubs,
+            idle: Arc::new(IdleNodes::new()),
         });
         let pool = ReadPool::start(driver.directories.clone(), driver.deliver())?;
         // Nobody else has the driver yet.
@@ -282,7 +277,8 @@ impl Driver {
             .filter(|(_, completion)| matches!(completion, DiskCompletion::Materialized { .. }))
             .count();
         self.reads_under_way.fetch_sub(reads, Ordering::Relaxed);
-        self.count_errors(&completions);
+        let is_there = |node| self.directories.get(node).is_some();
+        self.disk_errors.count(&completions, is_there);
         self.with_core(|core, now| {
             for (node, _) in &completions {
                 if let Some(count) = core.under_way.get_mut(node) {
@@ -291,32 +287,6 @@ impl Driver {
             }
             core.embedded.on_disk(now, completions);
         });
-    }
-
-    /// Counts what the disks could not do. What is asked of a directory that is gone fails too, and
-    /// says nothing of a disk.
-    fn count_errors(&self, completions: &[(NodeId, DiskCompletion)]) {
-        for (node, completion) in completions {
-            let errors = &self.disk_errors[node.index()];
-            let count = match completion {
-                DiskCompletion::Done {
-                    result: Err(DiskError::Failed),
-                    ..
-                } => &errors.writes,
-                DiskCompletion::Read {
-                    result: Err(DiskError::Failed),
-                    ..
-                }
-                | DiskCompletion::Materialized {
-                    result: Err(DiskError::Failed),
-                    ..
-                } => &errors.reads,
-                _ => continue,
-            };
-            if self.directories.get(*node).is_some() {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        }
     }
 
     /// Whether nothing is under way any more on the disk of a node. Until then its directory must
@@ -351,6 +321,9 @@ impl Driver {
         let inline = self.start_effects(outcome.disk, caller);
         for (callback, result) in callbacks {
             callback.call(result);
+        }
+        if !outcome.idle.is_empty() {
+            self.idle.push(outcome.idle);
         }
         if let Some((node, effect)) = inline {
             self.read_inline(node, effect);
@@ -546,10 +519,8 @@ impl Driver {
                 log_bytes: own.log_bytes,
                 live_bytes: own.live_bytes,
                 checksum_errors: own.checksum_errors,
-                read_errors: self.disk_errors[node.index()].reads.load(Ordering::Relaxed),
-                write_errors: self.disk_errors[node.index()]
-                    .writes
-                    .load(Ordering::Relaxed),
+                read_errors: self.disk_errors.reads(node),
+                write_errors: self.disk_errors.writes(node),
                 repairs: figures.repairs[node.index()],
                 rebuild: figures.rebuilds[node.index()],
                 successor: status_of(node, &book, &self.path, figures),
@@ -577,6 +548,7 @@ impl Driver {
         }
         let disks: Vec<DiskThread> = self.disks.lock().drain().map(|(_, disk)| disk).collect();
         disks.into_iter().for_each(DiskThread::stop);
+        self.idle.close();
         self.fail_waiting();
         self.end_events();
         self.locks.lock().clear();

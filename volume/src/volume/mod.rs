@@ -9,10 +9,12 @@
 
 mod changes;
 mod corrupt;
+mod disk_errors;
 mod driver;
 mod events;
 mod explain;
 mod faults;
+mod idle;
 mod layout;
 mod open;
 mod replace;

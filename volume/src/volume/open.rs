@@ -2,6 +2,7 @@
 
 use super::OpenOptions;
 use super::driver::{Driver, Parts};
+use super::idle;
 use super::layout::random_u64;
 use super::replace;
 use super::scrubbing::{self, Scrubs};
@@ -186,6 +187,7 @@ fn start_looking_after(driver: &Arc<Driver>) -> std::io::Result<()> {
 
 fn recover(driver: &Arc<Driver>) -> Result<(), String> {
     watch::start_ticking(driver).map_err(|error| error.to_string())?;
+    idle::start_idling(driver).map_err(|error| error.to_string())?;
     driver.with_core(|core, now| {
         let nodes = core.embedded.nodes.iter().flatten();
         let present: Vec<NodeId> = nodes.map(Node::id).collect();

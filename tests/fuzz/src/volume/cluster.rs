@@ -190,6 +190,9 @@ impl Cluster {
         if outcome.opened.is_some() {
             self.opened = outcome.opened;
         }
+        for node in outcome.idle {
+            core.on_idle(now, node);
+        }
         for (node, effect) in outcome.disk {
             self.queues[node.index()].push_back(effect);
         }

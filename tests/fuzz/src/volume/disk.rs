@@ -140,7 +140,7 @@ impl Disk {
                 });
                 Some(DiskCompletion::Materialized { operation, result })
             }
-            NodeEffect::Send(_) | NodeEffect::Tell { .. } => None,
+            NodeEffect::Send(_) | NodeEffect::Tell { .. } | NodeEffect::Idle => None,
         }
     }
 

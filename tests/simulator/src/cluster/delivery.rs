@@ -29,6 +29,7 @@ impl Cluster {
             }
             Event::Disk(node, life, token) => self.disk_is_done(node, life, token),
             Event::Peer(from, to, message) => self.deliver_to_peer(from, to, message),
+            Event::Idle(node, life) => self.let_work(node, life),
             Event::Link(writer, node, connection) => self.tell_link(writer, node, connection),
             Event::Tick
             | Event::Watch
@@ -107,6 +108,17 @@ impl Cluster {
         self.pump_node(id);
     }
 
+    /// A node has time for what nobody waits for.
+    fn let_work(&mut self, id: NodeId, life: u64) {
+        let now = self.now();
+        let host = &mut self.hosts[id.index()];
+        if let Some(node) = host.node.as_mut().filter(|_| host.life == life) {
+            node.on_idle(now);
+            self.coverage.reach(Mark::Idle);
+            self.pump_node(id);
+        }
+    }
+
     /// What a stuck disk has held back completes now.
     pub fn unstick(&mut self, id: NodeId) {
         let host = &mut self.hosts[id.index()];
@@ -135,6 +147,11 @@ impl Cluster {
             match effect {
                 NodeEffect::Send(reply) => self.send_reply(id, reply),
                 NodeEffect::Tell { to, message } => self.send_to_peer(id, to, message),
+                NodeEffect::Idle => {
+                    let busy = Duration::from_micros(self.random.between(5, 3_000));
+                    self.clock
+                        .after(busy, Event::Idle(id, self.hosts[id.index()].life));
+                }
                 effect => self.submit(id, effect),
             }
         }

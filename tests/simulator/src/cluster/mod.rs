@@ -43,6 +43,8 @@ enum Event {
     Peer(NodeId, NodeId, PeerMessage),
     /// Of the disk with this life.
     Disk(NodeId, u64, DiskToken),
+    /// The node of this life has time for what nobody waits for.
+    Idle(NodeId, u64),
     /// The transport tells a writer that a node can be reached, or not.
     Link(WriterId, NodeId, Option<Connection>),
     Tick,
@@ -296,7 +298,10 @@ impl Cluster {
             }
             Event::ResumeNode(node) => self.resume_node(node),
             Event::ResumeWriter(writer) => self.resume_writer(writer),
-            Event::Request(_, _, node, _) | Event::Disk(node, ..) | Event::Peer(_, node, _) => {
+            Event::Request(_, _, node, _)
+            | Event::Disk(node, ..)
+            | Event::Idle(node, _)
+            | Event::Peer(_, node, _) => {
                 let host = &mut self.hosts[node.index()];
                 match &mut host.paused {
                     Some(inbox) => inbox.push(event),

@@ -230,7 +230,10 @@ impl MemoryDisk {
                 });
                 Some(DiskCompletion::Materialized { operation, result })
             }
-            NodeEffect::Remove { .. } | NodeEffect::Send(_) | NodeEffect::Tell { .. } => None,
+            NodeEffect::Remove { .. }
+            | NodeEffect::Send(_)
+            | NodeEffect::Tell { .. }
+            | NodeEffect::Idle => None,
         }
     }
 

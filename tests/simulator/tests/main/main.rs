@@ -11,6 +11,7 @@ mod crash_points;
 mod gossip_cases;
 mod healing_cases;
 mod health_cases;
+mod idle_cases;
 mod rebuild_cases;
 mod recovery_cases;
 mod reference_model;
