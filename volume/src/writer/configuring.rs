@@ -137,7 +137,9 @@ impl Writer {
     }
 
     /// Whether four members of every placement hold a configuration. All three that are left are
-    /// enough to admit a fourth, and for nothing else: another writer may have the other three.
+    /// enough to admit a fourth, and for nothing else: another writer may have the other three. Where
+    /// one is known to have asked, not even for that: it may have been promised more by the directory
+    /// that the new one takes the place of.
     /// Where a node is exchanged it counts with its successor.
     fn config_is_held(&self, change: &Reconfiguration) -> bool {
         let holds = |node: NodeId| {
@@ -146,7 +148,7 @@ impl Writer {
             let mut needed = [Some(node), both].into_iter().flatten();
             needed.all(|node| change.held_by.contains(&node))
         };
-        let admits = matches!(change.then, AfterReconfiguration::Admit(_));
+        let admits = matches!(change.then, AfterReconfiguration::Admit(_)) && !self.is_outbid;
         self.placements.iter().all(|members| {
             let held = members.iter().filter(|node| holds(**node)).count();
             let able = members.iter().filter(|node| change.asked.contains(node));

@@ -315,8 +315,16 @@ impl Writer {
             if self.recovery.is_some() {
                 return self.recovery_refused(now, promised);
             }
+            self.is_outbid = true;
             self.node_down(now, from, "another writer has taken the volume over");
         }
+    }
+
+    /// Whether another writer may have opened the volume: it asked for more than this one was promised,
+    /// and may have been promised it by three of a placement. What it wrote since nobody tells this one.
+    pub(super) fn may_be_superseded(&self) -> bool {
+        let streaming = |node: NodeId| self.nodes[node.index()].is_streaming();
+        self.is_outbid && self.fewest_of_a_placement(streaming) < WRITE_QUORUM
     }
 
     /// Health of the volume: that of its worst group.

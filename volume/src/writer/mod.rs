@@ -203,6 +203,8 @@ pub struct Writer {
     writable: bool,
     /// Since when they cannot.
     unwritable_since: Option<Instant>,
+    /// A node has promised another writer more than this one was promised.
+    is_outbid: bool,
     announced: Lsn,
     next_request: u64,
     /// Nodes that could not read what their tail has: the recovery goes on without them.
@@ -292,6 +294,7 @@ impl Writer {
             replacing: BTreeMap::new(),
             writable: false,
             unwritable_since: None,
+            is_outbid: false,
             announced: Lsn::NONE,
             next_request: 0,
             unreadable: BTreeSet::new(),

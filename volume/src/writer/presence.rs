@@ -47,7 +47,7 @@ impl Writer {
             .groups
             .get(&group)
             .is_some_and(|view| view.tip.is_some());
-        if !exists {
+        if !exists && !self.may_be_superseded() {
             return self.present(&query, 0, None);
         }
         let id = self.new_request();

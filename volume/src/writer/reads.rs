@@ -151,7 +151,8 @@ impl Writer {
             .groups
             .get(&group)
             .is_some_and(|view| view.tip.is_some());
-        if covered || !exists {
+        let is_absent = !exists && !self.may_be_superseded();
+        if covered || is_absent {
             let buffer = PageBuf::zeroed(run.pages as usize);
             return self.part_done(ticket, index, &overlays, buffer);
         }
@@ -247,6 +248,9 @@ impl Writer {
         asked: &[NodeId],
     ) -> Option<(NodeId, Lsn)> {
         let view = self.groups.get(&group)?;
+        if self.may_be_superseded() {
+            return None;
+        }
         let members = view.members;
         let first = (leaf as usize).wrapping_mul(5) % members.len();
         let order = (0..members.len()).map(|step| members[(first + step) % members.len()]);

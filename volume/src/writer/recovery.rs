@@ -48,6 +48,7 @@ impl Writer {
     /// Opens the volume on the nodes that are up.
     pub fn open(&mut self, now: Instant) {
         self.unreadable.clear();
+        self.is_outbid = false;
         self.start_promising(now, self.epoch.number + 1);
     }
 
