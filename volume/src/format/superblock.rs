@@ -4,10 +4,13 @@ use crate::config::{NodeEntry, VolumeConfig};
 use crate::format::checksum::checksum;
 use crate::format::index_page::Location;
 use crate::geometry::Geometry;
-use crate::ids::{ExtentSequence, ExtentSlot, Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
+use crate::ids::{
+    ExtentSequence, ExtentSlot, GroupId, Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId,
+};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
 use crate::page::{PAGE_BYTES, PageBuf};
+use crate::placement::Relocation;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -88,8 +91,11 @@ pub enum SuperblockError {
 /// 108      4  nodes
 /// 112      4  truncation ranges
 /// 116      4  parts of the checkpoint's root
-/// 120      4  flags: 1 fresh
+/// 120      4  flags: 1 fresh, 2 segments move to the current node table
 /// 124      4  checksum of head (this field zero) and body
+/// 128      8  steps of the moves that are done
+/// 136      4  first group that the former node table does not place
+/// 140      4  reserved, zero
 /// ```
 /// Behind it the rows: nodes, truncation ranges, parts of the checkpoint's root.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -116,25 +122,34 @@ struct SuperblockHead {
     checkpoint_parts: U32,
     flags: U32,
     checksum: U32,
+    done_steps: U64,
+    first_new: U32,
+    reserved: U32,
 }
 
-const _: () = assert!(size_of::<SuperblockHead>() == 128);
+const _: () = assert!(size_of::<SuperblockHead>() == 144);
+
+const FRESH: u32 = 1;
+const MOVES: u32 = 2;
 
 /// A row of the node table.
 ///
 /// ```text
 /// at  bytes  field
 ///  0      4  zone
-///  4      4  reserved, zero
+///  4      4  flags: 1 in the former node table, 2 in the current one
 ///  8      8  incarnation
 /// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct NodeRow {
     zone: U32,
-    reserved: U32,
+    flags: U32,
     incarnation: U64,
 }
+
+const IN_FORMER: u32 = 1;
+const IN_CURRENT: u32 = 2;
 
 /// A truncation range.
 ///
@@ -209,12 +224,7 @@ impl Superblock {
         let mut head = self.head();
         let mut body = Vec::new();
         for entry in &self.config.nodes {
-            let row = NodeRow {
-                zone: u32::from(entry.zone.0).into(),
-                reserved: 0.into(),
-                incarnation: entry.incarnation.0.into(),
-            };
-            body.extend_from_slice(row.as_bytes());
+            body.extend_from_slice(NodeRow::of(entry).as_bytes());
         }
         for range in &self.list.ranges {
             let row = RangeRow {
@@ -261,7 +271,11 @@ impl Superblock {
         head.nodes = (self.config.nodes.len() as u32).into();
         head.ranges = (self.list.ranges.len() as u32).into();
         head.checkpoint_parts = (self.checkpoint.len() as u32).into();
-        head.flags = u32::from(self.fresh).into();
+        let relocation = &self.config.relocation;
+        let moves = if relocation.moves { MOVES } else { 0 };
+        head.flags = (u32::from(self.fresh) * FRESH | moves).into();
+        head.done_steps = relocation.done_steps.into();
+        head.first_new = relocation.first_new.0.into();
         head
     }
 
@@ -365,31 +379,31 @@ impl SuperblockHead {
                 ranges: ranges.iter().map(RangeRow::decode).collect(),
             },
             config,
-            fresh: self.flags.get() & 1 != 0,
+            fresh: self.flags.get() & FRESH != 0,
             checkpoint,
         })
     }
 
     fn decode_config(&self, nodes: &[NodeRow]) -> Option<VolumeConfig> {
         let group_bytes = u64::from(self.group_blocks.get()) * crate::geometry::BLOCK_BYTES as u64;
-        let nodes = nodes.iter().map(|row| {
-            Some(NodeEntry {
-                zone: ZoneId(u8::try_from(row.zone.get()).ok()?),
-                incarnation: Incarnation(row.incarnation.get()),
-            })
-        });
         let config = VolumeConfig {
             version: self.config_version.get(),
             volume: VolumeId(self.volume),
             disk_bytes: self.disk_bytes.get(),
             geometry: Geometry::new(group_bytes, self.width.get())?,
             extent_bytes: self.extent_bytes.get(),
-            nodes: nodes.collect::<Option<_>>()?,
+            nodes: nodes.iter().map(NodeRow::decode).collect::<Option<_>>()?,
+            relocation: Relocation {
+                first_new: GroupId(self.first_new.get()),
+                done_steps: self.done_steps.get(),
+                moves: self.flags.get() & MOVES != 0,
+            },
         };
         let zones: Vec<_> = config.nodes.iter().map(|entry| entry.zone).collect();
         let extent_fits = config.extent_bytes.is_power_of_two()
             && (1 << 20..=128 << 20).contains(&config.extent_bytes);
         (extent_fits
+            && config.can_place()
             && config.disk_bytes <= crate::geometry::MAX_DISK_BYTES
             && crate::config::check_zones(&zones).is_ok())
         .then_some(config)
@@ -400,6 +414,27 @@ fn epoch(number: U64, writer: U64) -> VolumeEpoch {
     VolumeEpoch {
         number: number.get(),
         writer: writer.get(),
+    }
+}
+
+impl NodeRow {
+    fn of(entry: &NodeEntry) -> NodeRow {
+        let former = u32::from(entry.in_former) * IN_FORMER;
+        let current = u32::from(entry.in_current) * IN_CURRENT;
+        NodeRow {
+            zone: u32::from(entry.zone.0).into(),
+            flags: (former | current).into(),
+            incarnation: entry.incarnation.0.into(),
+        }
+    }
+
+    fn decode(&self) -> Option<NodeEntry> {
+        Some(NodeEntry {
+            zone: ZoneId(u8::try_from(self.zone.get()).ok()?),
+            incarnation: Incarnation(self.incarnation.get()),
+            in_former: self.flags.get() & IN_FORMER != 0,
+            in_current: self.flags.get() & IN_CURRENT != 0,
+        })
     }
 }
 

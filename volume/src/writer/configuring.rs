@@ -1,7 +1,6 @@
 //! Changes of the configuration: one at a time is on its way to the nodes. A larger disk gives way
 //! to the admission of a new directory, since the fourth node that it waits for may be that one.
 
-use super::membership::placements;
 use super::node_view::Phase;
 use super::{Answer, Ticket, Writer};
 use crate::config::VolumeConfig;
@@ -170,7 +169,7 @@ impl Writer {
     }
 
     pub(super) fn set_config(&mut self, config: VolumeConfig) {
-        self.placements = placements(&config);
+        self.placements = config.placements().into_iter().collect();
         self.config = config;
     }
 }

@@ -340,8 +340,7 @@ impl Writer {
     fn every_group_has_voters(&self, usable: &BTreeMap<NodeId, &Report>) -> bool {
         let reports = usable.values();
         let seen = reports.flat_map(|report| &report.segments).map(|s| s.group);
-        let turns = (0..self.config.nodes.len() as u32).map(GroupId);
-        let groups: BTreeSet<GroupId> = seen.chain(turns).collect();
+        let groups: BTreeSet<GroupId> = seen.chain(self.config.representatives()).collect();
         groups.into_iter().all(|group| {
             let members = self.config.members(group).into_iter();
             let reports = members.filter_map(|node| usable.get(&node));
