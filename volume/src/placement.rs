@@ -5,7 +5,7 @@
 //! are. Groups move from one to the other one segment after the other, in the order of their numbers,
 //! and how far that has come is a single number: nothing is kept of each group.
 
-use crate::config::{SEGMENTS, SEGMENTS_PER_ZONE, VolumeConfig, ZONES};
+use crate::config::{NodeEntry, SEGMENTS, SEGMENTS_PER_ZONE, VolumeConfig, ZONES};
 use crate::ids::{GroupId, NodeId, ZoneId};
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ impl VolumeConfig {
     pub fn members(&self, group: GroupId) -> [NodeId; SEGMENTS] {
         let first_step = u64::from(group.0) * SEGMENTS as u64;
         let done = self.relocation.done_steps.saturating_sub(first_step);
-        if group >= self.relocation.first_new || done >= SEGMENTS as u64 {
+        if group >= self.relocation.first_new {
             return self.placed_by(Table::Current, group);
         }
         let mut members = self.placed_by(Table::Former, group);
@@ -75,6 +75,12 @@ impl VolumeConfig {
     pub fn placements(&self) -> BTreeSet<[NodeId; SEGMENTS]> {
         let groups = self.representatives().into_iter();
         groups.map(|group| self.members(group)).collect()
+    }
+
+    /// Whether a former table is left, beside the current one.
+    pub fn has_two_tables(&self) -> bool {
+        let differs = |entry: &NodeEntry| !(entry.in_former && entry.in_current);
+        self.relocation != Relocation::default() || self.nodes.iter().any(differs)
     }
 
     /// Whether each table has two nodes of each zone, and no more moves are done than there can be.
@@ -167,7 +173,6 @@ impl VolumeConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::NodeEntry;
     use crate::config::tests::config;
     use crate::ids::Incarnation;
 

@@ -16,8 +16,11 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 /// First bytes of a slot.
 pub const SUPERBLOCK_MAGIC: [u8; 8] = *b"RDBTSUP\x01";
-/// Version of the layout. A node of a higher version is refused and left untouched.
-pub const SUPERBLOCK_VERSION: u16 = 1;
+/// Newest version of the layout. A node of a higher version is refused and left untouched.
+pub const SUPERBLOCK_VERSION: u16 = 2;
+/// Version of a superblock without a [`RelocationRow`]: that of a volume to which no nodes have come
+/// and of which none was emptied.
+const VERSION_OF_ONE_TABLE: u16 = 1;
 /// Bytes of a slot.
 pub const SLOT_BYTES: usize = 64 * 1024;
 /// Slots.
@@ -91,13 +94,11 @@ pub enum SuperblockError {
 /// 108      4  nodes
 /// 112      4  truncation ranges
 /// 116      4  parts of the checkpoint's root
-/// 120      4  flags: 1 fresh, 2 segments move to the current node table
+/// 120      4  flags: 1 fresh
 /// 124      4  checksum of head (this field zero) and body
-/// 128      8  steps of the moves that are done
-/// 136      4  first group that the former node table does not place
-/// 140      4  reserved, zero
 /// ```
-/// Behind it the rows: nodes, truncation ranges, parts of the checkpoint's root.
+/// Behind it the rows: nodes, truncation ranges, parts of the checkpoint's root, and in version 2 a
+/// relocation.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct SuperblockHead {
@@ -122,22 +123,16 @@ struct SuperblockHead {
     checkpoint_parts: U32,
     flags: U32,
     checksum: U32,
-    done_steps: U64,
-    first_new: U32,
-    reserved: U32,
 }
 
-const _: () = assert!(size_of::<SuperblockHead>() == 144);
-
-const FRESH: u32 = 1;
-const MOVES: u32 = 2;
+const _: () = assert!(size_of::<SuperblockHead>() == 128);
 
 /// A row of the node table.
 ///
 /// ```text
 /// at  bytes  field
 ///  0      4  zone
-///  4      4  flags: 1 in the former node table, 2 in the current one
+///  4      4  flags: 1 not in the former node table, 2 not in the current one
 ///  8      8  incarnation
 /// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -148,8 +143,26 @@ struct NodeRow {
     incarnation: U64,
 }
 
-const IN_FORMER: u32 = 1;
-const IN_CURRENT: u32 = 2;
+const NOT_IN_FORMER: u32 = 1;
+const NOT_IN_CURRENT: u32 = 2;
+
+/// How far the volume has come from its former node table to the current one.
+///
+/// ```text
+/// at  bytes  field
+///  0      8  steps that are done
+///  8      4  first group that the current table alone places
+/// 12      4  flags: 1 segments move
+/// ```
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RelocationRow {
+    done_steps: U64,
+    first_new: U32,
+    flags: U32,
+}
+
+const MOVES: u32 = 1;
 
 /// A truncation range.
 ///
@@ -191,6 +204,7 @@ const _: () = assert!(
         + MAX_NODES * size_of::<NodeRow>()
         + limits::TRUNCATION_RANGES * size_of::<RangeRow>()
         + MAX_CHECKPOINT_PARTS * size_of::<PartRow>()
+        + size_of::<RelocationRow>()
         <= SLOT_BYTES
 );
 
@@ -242,6 +256,10 @@ impl Superblock {
             };
             body.extend_from_slice(row.as_bytes());
         }
+        if self.config.has_two_tables() {
+            head.version = SUPERBLOCK_VERSION.into();
+            body.extend_from_slice(RelocationRow::of(&self.config.relocation).as_bytes());
+        }
         head.body_bytes = (body.len() as u32).into();
         head.checksum = head.computed_checksum(&body).into();
         let mut slot = PageBuf::zeroed(SLOT_BYTES / PAGE_BYTES);
@@ -254,7 +272,7 @@ impl Superblock {
     fn head(&self) -> SuperblockHead {
         let mut head = SuperblockHead::new_zeroed();
         head.magic = SUPERBLOCK_MAGIC;
-        head.version = SUPERBLOCK_VERSION.into();
+        head.version = VERSION_OF_ONE_TABLE.into();
         head.node = self.node.0.into();
         head.sequence = self.sequence.into();
         head.volume = self.config.volume.0;
@@ -271,11 +289,7 @@ impl Superblock {
         head.nodes = (self.config.nodes.len() as u32).into();
         head.ranges = (self.list.ranges.len() as u32).into();
         head.checkpoint_parts = (self.checkpoint.len() as u32).into();
-        let relocation = &self.config.relocation;
-        let moves = if relocation.moves { MOVES } else { 0 };
-        head.flags = (u32::from(self.fresh) * FRESH | moves).into();
-        head.done_steps = relocation.done_steps.into();
-        head.first_new = relocation.first_new.0.into();
+        head.flags = u32::from(self.fresh).into();
         head
     }
 
@@ -332,7 +346,7 @@ impl Superblock {
         }
         // Only now: a damaged slot must not pass for one of a newer program.
         match head.version.get() {
-            SUPERBLOCK_VERSION => {}
+            VERSION_OF_ONE_TABLE..=SUPERBLOCK_VERSION => {}
             newer if newer > SUPERBLOCK_VERSION => return Err(SuperblockError::Newer(newer)),
             _ => return Err(SuperblockError::Damaged),
         }
@@ -363,7 +377,13 @@ impl SuperblockHead {
             <[RangeRow]>::ref_from_prefix_with_elems(rest, count(self.ranges)).ok()?;
         let (parts, rest) =
             <[PartRow]>::ref_from_prefix_with_elems(rest, count(self.checkpoint_parts)).ok()?;
-        let config = self.decode_config(nodes)?;
+        let (relocation, rest) = match self.version.get() {
+            VERSION_OF_ONE_TABLE => (Relocation::default(), rest),
+            _ => RelocationRow::read_from_prefix(rest)
+                .map(|(row, rest)| (row.decode(), rest))
+                .ok()?,
+        };
+        let config = self.decode_config(nodes, relocation)?;
         let checkpoint = parts
             .iter()
             .map(|part| part.decode(config.extent_bytes))
@@ -379,12 +399,12 @@ impl SuperblockHead {
                 ranges: ranges.iter().map(RangeRow::decode).collect(),
             },
             config,
-            fresh: self.flags.get() & FRESH != 0,
+            fresh: self.flags.get() & 1 != 0,
             checkpoint,
         })
     }
 
-    fn decode_config(&self, nodes: &[NodeRow]) -> Option<VolumeConfig> {
+    fn decode_config(&self, nodes: &[NodeRow], relocation: Relocation) -> Option<VolumeConfig> {
         let group_bytes = u64::from(self.group_blocks.get()) * crate::geometry::BLOCK_BYTES as u64;
         let config = VolumeConfig {
             version: self.config_version.get(),
@@ -393,11 +413,7 @@ impl SuperblockHead {
             geometry: Geometry::new(group_bytes, self.width.get())?,
             extent_bytes: self.extent_bytes.get(),
             nodes: nodes.iter().map(NodeRow::decode).collect::<Option<_>>()?,
-            relocation: Relocation {
-                first_new: GroupId(self.first_new.get()),
-                done_steps: self.done_steps.get(),
-                moves: self.flags.get() & MOVES != 0,
-            },
+            relocation,
         };
         let zones: Vec<_> = config.nodes.iter().map(|entry| entry.zone).collect();
         let extent_fits = config.extent_bytes.is_power_of_two()
@@ -419,8 +435,8 @@ fn epoch(number: U64, writer: U64) -> VolumeEpoch {
 
 impl NodeRow {
     fn of(entry: &NodeEntry) -> NodeRow {
-        let former = u32::from(entry.in_former) * IN_FORMER;
-        let current = u32::from(entry.in_current) * IN_CURRENT;
+        let former = u32::from(!entry.in_former) * NOT_IN_FORMER;
+        let current = u32::from(!entry.in_current) * NOT_IN_CURRENT;
         NodeRow {
             zone: u32::from(entry.zone.0).into(),
             flags: (former | current).into(),
@@ -432,9 +448,27 @@ impl NodeRow {
         Some(NodeEntry {
             zone: ZoneId(u8::try_from(self.zone.get()).ok()?),
             incarnation: Incarnation(self.incarnation.get()),
-            in_former: self.flags.get() & IN_FORMER != 0,
-            in_current: self.flags.get() & IN_CURRENT != 0,
+            in_former: self.flags.get() & NOT_IN_FORMER == 0,
+            in_current: self.flags.get() & NOT_IN_CURRENT == 0,
         })
+    }
+}
+
+impl RelocationRow {
+    fn of(relocation: &Relocation) -> RelocationRow {
+        RelocationRow {
+            done_steps: relocation.done_steps.into(),
+            first_new: relocation.first_new.0.into(),
+            flags: (u32::from(relocation.moves) * MOVES).into(),
+        }
+    }
+
+    fn decode(&self) -> Relocation {
+        Relocation {
+            done_steps: self.done_steps.get(),
+            first_new: GroupId(self.first_new.get()),
+            moves: self.flags.get() & MOVES != 0,
+        }
     }
 }
 

@@ -113,11 +113,7 @@ pub fn superblock() -> Superblock {
             geometry: Geometry::new(10 << 30, 2).expect("a whole group"),
             extent_bytes: 64 << 20,
             nodes: (0..6).map(node).collect(),
-            relocation: Relocation {
-                first_new: GroupId(0xc1c2_c3c4),
-                done_steps: 0x0000_0001_d1d2_d3d4,
-                moves: true,
-            },
+            relocation: Relocation::default(),
         },
         fresh: true,
         checkpoint: vec![RootPart {
@@ -171,7 +167,7 @@ pub fn root() -> CheckpointRoot {
         extents: vec![ExtentState {
             slot: ExtentSlot(0xb1b2_b3b4),
             sequence: ExtentSequence(0xc1c2_c3c4),
-            live_bytes: 0x0000_0001_d1d2_d3d4,
+            live_bytes: 0xd1d2_d3d4_d5d6_d7d8,
             written_pages: 0xe1e2_e3e4,
         }],
     }
