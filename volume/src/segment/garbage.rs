@@ -412,6 +412,29 @@ impl Node {
 
     /// Sealed extents before `start` that hold nothing live.
     pub(super) fn retirable(&mut self, start: LogPoint) -> Vec<ExtentSequence> {
+        let proven = self.proven_dead();
+        self.doubt_proofs(&proven);
+        let root = &self.superblock.checkpoint;
+        let dead = self.log.sealed().filter(|(extent, _, inherited)| {
+            let victim = self
+                .cleaning
+                .victim
+                .as_ref()
+                .is_some_and(|v| v.extent == *extent);
+            let is_dead = match inherited {
+                true => proven.contains(extent),
+                false => self.usage.get(*extent) == 0,
+            };
+            *extent < start.extent
+                && !victim
+                && !root.iter().any(|part| part.at.extent == *extent)
+                && is_dead
+        });
+        dead.map(|(extent, ..)| extent).collect()
+    }
+
+    /// Extents in which a pass found nothing live, or has moved it, and no page of the index lies.
+    fn proven_dead(&mut self) -> BTreeSet<ExtentSequence> {
         let index = &mut self.index;
         let mut proven = BTreeSet::new();
         for (extent, proof) in &self.cleaning.proven {
@@ -430,20 +453,25 @@ impl Node {
                 proven.insert(*extent);
             }
         }
-        let root = &self.superblock.checkpoint;
-        let dead = self.log.sealed().filter(|(extent, _, inherited)| {
-            let proven = proven.contains(extent);
-            let victim = self
-                .cleaning
-                .victim
-                .as_ref()
-                .is_some_and(|v| v.extent == *extent);
-            *extent < start.extent
-                && !victim
-                && !root.iter().any(|part| part.at.extent == *extent)
-                && (proven || !inherited && self.usage.get(*extent) == 0)
-        });
-        dead.map(|(extent, ..)| extent).collect()
+        proven
+    }
+
+    /// A pass that found nothing live where live bytes are counted was given something else by the
+    /// disk, twice: the extent is kept.
+    fn doubt_proofs(&mut self, proven: &BTreeSet<ExtentSequence>) {
+        let counted = |extent: &ExtentSequence| self.usage.get(*extent) > 0;
+        let sealed = self.log.sealed();
+        let exact = sealed
+            .filter(|(_, _, inherited)| !inherited)
+            .map(|(extent, ..)| extent);
+        let doubted: Vec<_> = exact
+            .filter(|extent| proven.contains(extent) && counted(extent))
+            .collect();
+        for extent in doubted {
+            log::warn!("{extent:?} has live records that cannot be read: it is kept");
+            self.cleaning.proven.remove(&extent);
+            self.cleaning.quarantined.insert(extent);
+        }
     }
 
     /// Frees an extent that the durable checkpoint no longer names, unless it is being read.
