@@ -155,7 +155,9 @@ impl Run {
 
     /// After a scrub an open may count on either slot of every superblock.
     fn check_superblocks(&mut self) {
-        let hosts = self.cluster.hosts.iter().enumerate();
+        // A directory that is to take a node's place is no member, and no scrub sees to it.
+        let seats = self.cluster.seats();
+        let hosts = self.cluster.hosts.iter().take(seats).enumerate();
         let bad = hosts.filter_map(|(node, host)| {
             let slots = host.disk.as_ref()?.good_superblocks();
             (slots < 2).then_some(node)
