@@ -77,6 +77,20 @@ impl VolumeConfig {
         groups.map(|group| self.members(group)).collect()
     }
 
+    /// The same with more nodes, on which groups from `first_new` on are placed, too.
+    #[must_use]
+    pub fn widened(&self, nodes: Vec<NodeEntry>, first_new: GroupId) -> VolumeConfig {
+        let mut config = self.clone();
+        let is_empty = first_new == GroupId(0);
+        config.nodes.extend(nodes.into_iter().map(|node| NodeEntry {
+            in_former: is_empty,
+            in_current: true,
+            ..node
+        }));
+        config.relocation.first_new = first_new;
+        config
+    }
+
     /// Whether a former table is left, beside the current one.
     pub fn has_two_tables(&self) -> bool {
         let differs = |entry: &NodeEntry| !(entry.in_former && entry.in_current);

@@ -5,6 +5,7 @@
 use super::node_view::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
+use crate::config::VolumeConfig;
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
@@ -242,14 +243,8 @@ impl Writer {
         };
         let held = newest_list(&mut recovery.reports);
         let newest = recovery.reports.values().map(|report| &report.config);
-        let Some(mut config) = newest.max_by_key(|config| config.version).cloned() else {
-            return self.refuse("no node answers".to_owned());
-        };
-        // What is chosen here is above what an earlier writer may have left, unfinished, on a
-        // node that does not answer: else the next open would find that.
-        config.version = config.version.max(self.first_version());
-        self.set_config(config);
-        if let Err(reason) = self.check_read_quorum() {
+        let newest = newest.max_by_key(|config| config.version).cloned();
+        if let Err(reason) = self.choose_config(newest) {
             return self.refuse(reason);
         }
         let Some(recovery) = &self.recovery else {
@@ -302,6 +297,20 @@ impl Writer {
         self.last_lsn = vdl;
         self.make_groups(&anchors);
         self.start_listing(now, list, anchors, announced);
+    }
+
+    /// The newest configuration counts, if it is one that this writer can go by.
+    fn choose_config(&mut self, newest: Option<VolumeConfig>) -> Result<(), String> {
+        let mut config = newest.ok_or("no node answers")?;
+        if 2 * config.nodes.len() != self.nodes.len() {
+            // Those who know of them could not be read when this writer was made.
+            return Err("nodes have come to the volume meanwhile; open it again".to_owned());
+        }
+        // What is chosen here is above what an earlier writer may have left, unfinished, on a
+        // node that does not answer: else the next open would find that.
+        config.version = config.version.max(self.first_version());
+        self.set_config(config);
+        self.check_read_quorum()
     }
 
     /// These nodes have been away for so many opens that what was annulled meanwhile is not
