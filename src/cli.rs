@@ -253,6 +253,18 @@ pub(crate) enum Node {
     List(NodeList),
     /// Let a new directory take a node's place, while the disk is used.
     Replace(NodeReplace),
+    /// Add nodes to an unmounted volume: groups that are made later are placed on them, too.
+    Add(NodeAdd),
+}
+
+/// `redoubt node add`
+#[derive(Debug, Args)]
+pub(crate) struct NodeAdd {
+    /// Directory of the volume, which is not mounted.
+    pub volume: PathBuf,
+    /// Zone (a, b or c) and directory of each new node; the same number in each zone.
+    #[arg(required = true, value_name = "ZONE=DIRECTORY", value_parser = parse_node)]
+    pub nodes: Vec<(ZoneId, PathBuf)>,
 }
 
 /// `redoubt node list`

@@ -1,12 +1,13 @@
 //! `redoubt node`: shows a volume's nodes, and lets new directories take their places.
 
 use super::status;
-use crate::cli::{Node, NodeList, NodeReplace};
+use crate::cli::{Node, NodeAdd, NodeList, NodeReplace};
 use crate::control::{Reply, Request, client};
 use crate::exit::{Exit, Refusal};
 use crate::output::{Output, table};
 use crate::report::{NodeHealth, NodeReport};
 use anyhow::Context;
+use redoubt_volume::volume::add_nodes;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,13 +29,33 @@ struct Replaced {
     done: bool,
 }
 
+#[derive(Serialize)]
+struct Added {
+    path: String,
+    nodes: Vec<String>,
+}
+
 /// Does what is asked about nodes.
 pub(crate) fn run(node: &Node, output: Output) -> anyhow::Result<Exit> {
     match node {
         Node::List(list) => run_list(list, output),
         Node::Replace(replace) if replace.abort => abort(replace, output),
         Node::Replace(replace) => run_replace(replace, output),
+        Node::Add(add) => run_add(add, output),
     }
+}
+
+fn run_add(add: &NodeAdd, output: Output) -> anyhow::Result<Exit> {
+    let volume = super::existing_volume(&add.volume)?;
+    let nodes = add_nodes(&volume, &add.nodes)?;
+    output.line(format!(
+        "redoubt: {} came to {}; groups that are made from now on are placed on them, too",
+        nodes.join(", "),
+        add.volume.display()
+    ))?;
+    let path = volume.display().to_string();
+    output.json("node-add", &Added { path, nodes })?;
+    Ok(Exit::OK)
 }
 
 fn run_list(list: &NodeList, output: Output) -> anyhow::Result<Exit> {

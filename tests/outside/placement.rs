@@ -1,6 +1,6 @@
 //! More than six nodes: every group lies on six of them, and nothing of it anywhere else.
 
-use crate::support::{MIB, TempVolume, fuse, shell};
+use crate::support::{MIB, TempVolume, fuse, redoubt, shell};
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -51,6 +51,52 @@ fn nine_nodes_hold_each_group_on_six() {
     assert_ne!(nodes[1], nodes[2], "two groups");
     let all: BTreeSet<_> = nodes.iter().flatten().collect();
     assert_eq!(all.len(), 9, "every node works: {all:?}");
+}
+
+#[test]
+fn nodes_come_to_a_volume_that_has_data() {
+    let Some(_turn) = fuse(&["grep"]) else { return };
+    let volume = TempVolume::on_disks("1G", 2);
+    let text = |index: usize| format!("text {index} is where its group is;");
+    let write = |index: usize, offset: u64| {
+        let mounted = volume.mount();
+        let block: Vec<u8> = text(index).bytes().cycle().take(16 << 10).collect();
+        mounted.open(0).write_all_at(&block, offset).unwrap();
+        mounted.unmount();
+    };
+    write(0, 0);
+    let before = nodes_with(&volume, &text(0));
+    let new = ["a", "b", "c"].map(|zone| {
+        let place = volume.home().join(format!("zone-{zone}/disk3"));
+        format!("{zone}={}", place.display())
+    });
+    let add = |nodes: &[String]| {
+        let mut command = redoubt(["node", "add"]);
+        command.arg(volume.path()).args(nodes).output().unwrap()
+    };
+    let uneven = add(&new[..2]);
+    assert!(!uneven.status.success());
+    let said = String::from_utf8_lossy(&uneven.stderr).into_owned();
+    assert!(said.contains("the same number of nodes"), "{said}");
+    let added = add(&new);
+    let said = String::from_utf8_lossy(&added.stdout).into_owned();
+    assert!(
+        added.status.success() && said.contains("a3, b3, c3"),
+        "{said}"
+    );
+    // A group of 64 MiB each; of three new ones two are on each of the new nodes.
+    (1..4).for_each(|index| write(index, index as u64 * 64 * MIB));
+    assert_eq!(
+        nodes_with(&volume, &text(0)),
+        before,
+        "what was there stays"
+    );
+    let found = (1..4).map(|index| nodes_with(&volume, &text(index)));
+    let found: Vec<BTreeSet<String>> = found.collect();
+    found.iter().for_each(assert_six);
+    let all: BTreeSet<_> = found.iter().flatten().collect();
+    assert_eq!(all.len(), 9, "every node works: {all:?}");
+    volume.check();
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! `faults` and `corrupt` — faults on demand; `scrubbing` — when copies are read and mended while the
 //! volume is used.
 
+mod add;
 mod changes;
 mod corrupt;
 mod driver;
@@ -23,6 +24,7 @@ mod watch;
 
 pub use crate::io::faults::FaultKind;
 pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes, RebuildRate};
+pub use add::add_nodes;
 pub use faults::{FaultError, FaultStatus, FaultTarget};
 pub use layout::{CreateOptions, create, destroy};
 pub use scrubbing::ScrubPolicy;

@@ -6,6 +6,7 @@ use super::layout::random_u64;
 use super::replace;
 use super::scrubbing::{self, Scrubs};
 use super::watch;
+use crate::config::VolumeConfig;
 use crate::embedded::Embedded;
 use crate::error::VolumeError;
 use crate::format::superblock::{Superblock, SuperblockError};
@@ -114,11 +115,16 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     if !book.successors.is_empty() {
         replace::seat_what_is_configured(path, &mut book, options.make_anew);
     }
-    let count = book.nodes.len();
-    let index_bytes_per_node = options.index_bytes / count.max(1);
-    let results = open_nodes(path, &book, index_bytes_per_node);
+    let index_bytes_per_node = options.index_bytes / book.nodes.len().max(1);
+    let mut results = open_nodes(path, &book, index_bytes_per_node);
+    let config = newest_config(&results).filter(|config| config.nodes.len() <= results.len());
+    if let Some(config) = &config {
+        // What the book has more is of an addition that was cut short, and counts for nothing.
+        results.truncate(config.nodes.len());
+        book.nodes.truncate(config.nodes.len());
+    }
     // Their successors' places behind them.
-    let mut nodes: Vec<Option<Node>> = (0..2 * count).map(|_| None).collect();
+    let mut nodes: Vec<Option<Node>> = (0..2 * results.len()).map(|_| None).collect();
     let (mut locks, mut reasons, mut directories) = (HashMap::new(), HashMap::new(), Vec::new());
     for (index, result) in results.into_iter().enumerate() {
         let id = NodeId(index as u16);
@@ -134,9 +140,6 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
             }
         }
     }
-    let config = nodes.iter().flatten().map(|node| &node.superblock().config);
-    let config = config.max_by_key(|config| config.version).cloned();
-    let config = config.filter(|config| config.nodes.len() == count);
     let directories_text = list_reasons(&reasons, &book);
     let config = config.ok_or_else(|| {
         let reason = "no node directory can be opened".to_owned();
@@ -173,6 +176,13 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     start_looking_after(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
+}
+
+/// The newest configuration that a directory holds.
+fn newest_config(results: &[Result<OpenNode, Unusable>]) -> Option<VolumeConfig> {
+    let open = results.iter().flatten();
+    let configs = open.map(|open| &open.node.superblock().config);
+    configs.max_by_key(|config| config.version).cloned()
 }
 
 /// The threads that see to directories and scrubs.

@@ -1,12 +1,11 @@
 //! Changes of the configuration: one at a time is on its way to the nodes. A larger disk gives way
 //! to the admission of a new directory, since the fourth node that it waits for may be that one.
 
-use super::membership::placements;
 use super::node_view::Phase;
 use super::{Answer, Ticket, Writer};
-use crate::config::VolumeConfig;
+use crate::config::{NodeEntry, VolumeConfig};
 use crate::error::IoFailure;
-use crate::ids::NodeId;
+use crate::ids::{GroupId, NodeId};
 use crate::message::Request;
 use crate::planted::{Bug, is_planted};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
@@ -29,6 +28,9 @@ pub(super) enum AfterReconfiguration {
     Enlarge,
     /// A new directory joins.
     Admit(NodeId),
+    /// Nodes have come to the volume; who asked for it is answered. This writer goes on without
+    /// them, and changes nothing any more: they are there from the next open on.
+    Widen(Option<Ticket>),
     /// The successor of this node takes its place.
     Seat(NodeId),
     /// The successor of this node does not take its place after all.
@@ -58,6 +60,19 @@ impl Writer {
             config.disk_bytes = asked.disk_bytes;
             self.reconfigure(config, AfterReconfiguration::Enlarge);
         }
+    }
+
+    /// Adds nodes to the volume, durably, from the next open on. Groups that there are stay where they
+    /// are. Refused while a configuration changes, or an earlier addition is not done.
+    pub fn widen(&mut self, ticket: Ticket, nodes: Vec<NodeEntry>) {
+        let is_busy = self.reconfiguring.is_some() || !self.replacing.is_empty();
+        if self.policy.read_only || is_busy || !self.is_open() || self.config.has_two_tables() {
+            return self.complete(ticket, Err(IoFailure::ReadOnly));
+        }
+        let last = self.groups.keys().next_back();
+        let first_new = GroupId(last.map_or(0, |last| last.0 + 1));
+        let config = self.config.widened(nodes, first_new);
+        self.reconfigure(config, AfterReconfiguration::Widen(Some(ticket)));
     }
 
     /// Sends a configuration, above one that is on its way and may be on some nodes already.
@@ -124,6 +139,9 @@ impl Writer {
             .reconfiguring
             .as_ref()
             .is_some_and(|change| self.config_is_held(change));
+        if enough && self.is_widened() {
+            return;
+        }
         if let Some(change) = enough.then(|| self.reconfiguring.take()).flatten() {
             self.set_config(change.config);
             match change.then {
@@ -137,12 +155,25 @@ impl Writer {
                         self.hold_list(node);
                     }
                 }
+                AfterReconfiguration::Widen(_) => {}
                 AfterReconfiguration::Seat(node) => self.seat_successor(now, node),
                 AfterReconfiguration::TakeBack(node) => self.part_both(node),
             }
             self.enlarge_next();
             self.review(now);
         }
+    }
+
+    /// Answers who asked for more nodes, if that is the change that is durable.
+    fn is_widened(&mut self) -> bool {
+        let then = self.reconfiguring.as_mut().map(|change| &mut change.then);
+        let Some(AfterReconfiguration::Widen(ticket)) = then else {
+            return false;
+        };
+        if let Some(ticket) = ticket.take() {
+            self.complete(ticket, Ok(Answer::Done));
+        }
+        true
     }
 
     /// Whether four members of every placement hold a configuration. All three that are left are
@@ -170,7 +201,7 @@ impl Writer {
     }
 
     pub(super) fn set_config(&mut self, config: VolumeConfig) {
-        self.placements = placements(&config);
+        self.placements = config.placements().into_iter().collect();
         self.config = config;
     }
 }

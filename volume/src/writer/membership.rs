@@ -6,14 +6,13 @@ use super::catch_up::Lack;
 use super::configuring::{AfterReconfiguration, Reconfiguration};
 use super::groups::ProtectionGroup;
 use super::node_view::{NodeView, Phase};
-use crate::config::{SEGMENTS, VolumeConfig};
+use crate::config::SEGMENTS;
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{Report, Request, RequestId};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
-use std::collections::BTreeSet;
 
 impl Writer {
     /// A node can be reached: its directory is there, or is there again, or was made anew.
@@ -399,11 +398,4 @@ impl Writer {
         }
         self.review(self.now);
     }
-}
-
-/// The distinct sets of six nodes that groups are placed on.
-pub(super) fn placements(config: &VolumeConfig) -> Vec<[NodeId; SEGMENTS]> {
-    let turns = (0..config.nodes.len() as u32).map(GroupId);
-    let sets: BTreeSet<_> = turns.map(|group| config.members(group)).collect();
-    sets.into_iter().collect()
 }

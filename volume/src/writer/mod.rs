@@ -257,7 +257,7 @@ impl Writer {
         let nodes = vec![NodeView::default(); 2 * config.nodes.len()];
         let leaves = config.geometry.group_blocks / LEAF_BLOCKS;
         Writer {
-            placements: membership::placements(&config),
+            placements: config.placements().into_iter().collect(),
             health: Health::new(2 * config.nodes.len()),
             config,
             policy,

@@ -5,6 +5,7 @@
 use super::node_view::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
+use crate::config::VolumeConfig;
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
@@ -242,14 +243,8 @@ impl Writer {
         };
         let held = newest_list(&mut recovery.reports);
         let newest = recovery.reports.values().map(|report| &report.config);
-        let Some(mut config) = newest.max_by_key(|config| config.version).cloned() else {
-            return self.refuse("no node answers".to_owned());
-        };
-        // What is chosen here is above what an earlier writer may have left, unfinished, on a
-        // node that does not answer: else the next open would find that.
-        config.version = config.version.max(self.first_version());
-        self.set_config(config);
-        if let Err(reason) = self.check_read_quorum() {
+        let newest = newest.max_by_key(|config| config.version).cloned();
+        if let Err(reason) = self.choose_config(newest) {
             return self.refuse(reason);
         }
         let Some(recovery) = &self.recovery else {
@@ -304,6 +299,20 @@ impl Writer {
         self.start_listing(now, list, anchors, announced);
     }
 
+    /// The newest configuration counts, if it is one that this writer can go by.
+    fn choose_config(&mut self, newest: Option<VolumeConfig>) -> Result<(), String> {
+        let mut config = newest.ok_or("no node answers")?;
+        if 2 * config.nodes.len() != self.nodes.len() {
+            // Those who know of them could not be read when this writer was made.
+            return Err("nodes have come to the volume meanwhile; open it again".to_owned());
+        }
+        // What is chosen here is above what an earlier writer may have left, unfinished, on a
+        // node that does not answer: else the next open would find that.
+        config.version = config.version.max(self.first_version());
+        self.set_config(config);
+        self.check_read_quorum()
+    }
+
     /// These nodes have been away for so many opens that what was annulled meanwhile is not
     /// remembered any longer, and may be in their logs: what they have counts as of an earlier
     /// life. When they come back they are made anew.
@@ -340,8 +349,7 @@ impl Writer {
     fn every_group_has_voters(&self, usable: &BTreeMap<NodeId, &Report>) -> bool {
         let reports = usable.values();
         let seen = reports.flat_map(|report| &report.segments).map(|s| s.group);
-        let turns = (0..self.config.nodes.len() as u32).map(GroupId);
-        let groups: BTreeSet<GroupId> = seen.chain(turns).collect();
+        let groups: BTreeSet<GroupId> = seen.chain(self.config.representatives()).collect();
         groups.into_iter().all(|group| {
             let members = self.config.members(group).into_iter();
             let reports = members.filter_map(|node| usable.get(&node));

@@ -19,6 +19,7 @@ use redoubt_volume::ids::{
 use redoubt_volume::kept::Kept;
 use redoubt_volume::lsn::{Lsn, TruncationList, TruncationRange};
 use redoubt_volume::page::{PAGE_BYTES, Pages};
+use redoubt_volume::placement::Relocation;
 use std::collections::BTreeMap;
 
 pub fn frame_identity() -> impl Strategy<Value = FrameIdentity> {
@@ -188,10 +189,18 @@ fn config() -> impl Strategy<Value = VolumeConfig> {
             extent_bytes: 1 << extent,
             nodes: (0..per_zone * 3)
                 .map(|index| NodeEntry {
-                    zone: ZoneId(index % 3),
-                    incarnation: Incarnation(numbers.2.wrapping_mul(u64::from(index))),
+                    in_current: index < 6,
+                    ..NodeEntry::new(
+                        ZoneId(index % 3),
+                        Incarnation(numbers.2.wrapping_mul(u64::from(index))),
+                    )
                 })
                 .collect(),
+            relocation: Relocation {
+                first_new: GroupId(numbers.0 as u32),
+                done_steps: numbers.2 % (u64::from(numbers.0 as u32) * 6 + 1),
+                moves: numbers.0 % 2 == 0,
+            },
         },
     )
 }

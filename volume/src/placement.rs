@@ -1,0 +1,284 @@
+//! Which nodes hold which group: two of each zone, by a pure function of the node table.
+//!
+//! When nodes come to a volume, or are to be emptied, there are two tables for a while: the *former*
+//! one, by which the groups are placed that there were, and the *current* one, by which all later ones
+//! are. Groups move from one to the other one segment after the other, in the order of their numbers,
+//! and how far that has come is a single number: nothing is kept of each group.
+
+use crate::config::{NodeEntry, SEGMENTS, SEGMENTS_PER_ZONE, VolumeConfig, ZONES};
+use crate::ids::{GroupId, NodeId, ZoneId};
+use std::collections::BTreeSet;
+
+/// How far a volume has come from its former node table to the current one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relocation {
+    /// Groups from this one on are placed by the current table alone.
+    pub first_new: GroupId,
+    /// Steps that are done, [`SEGMENTS`] for each group before the one that moves: fewer than
+    /// that are segments that move.
+    pub done_steps: u64,
+    /// The segments of the groups that there were are to move, too.
+    pub moves: bool,
+}
+
+/// A segment that is to move to another node of its zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentMove {
+    /// The segment's group.
+    pub group: GroupId,
+    /// Who holds it.
+    pub from: NodeId,
+    /// Who is to hold it.
+    pub to: NodeId,
+    /// What [`Relocation::done_steps`] is after it.
+    pub done_steps: u64,
+}
+
+/// One of the two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    Former,
+    Current,
+}
+
+impl VolumeConfig {
+    /// The six nodes that hold a group: two of each zone, spread evenly over the zone's nodes.
+    pub fn members(&self, group: GroupId) -> [NodeId; SEGMENTS] {
+        let first_step = u64::from(group.0) * SEGMENTS as u64;
+        let done = self.relocation.done_steps.saturating_sub(first_step);
+        if group >= self.relocation.first_new {
+            return self.placed_by(Table::Current, group);
+        }
+        let mut members = self.placed_by(Table::Former, group);
+        for (seat, to) in self.steps(group).into_iter().take(done as usize) {
+            members[seat] = to;
+        }
+        members
+    }
+
+    /// Whether a node holds a group.
+    pub fn holds(&self, node: NodeId, group: GroupId) -> bool {
+        self.members(group).contains(&node)
+    }
+
+    /// Groups that together are placed on every set of six that any group is placed on.
+    pub fn representatives(&self) -> BTreeSet<GroupId> {
+        let turns = self.nodes.len() as u32;
+        let firsts = [GroupId(0), self.moving_group(), self.relocation.first_new];
+        let groups = firsts
+            .into_iter()
+            .flat_map(|first| first.0..=first.0.saturating_add(turns));
+        groups.map(GroupId).collect()
+    }
+
+    /// The distinct sets of six nodes that groups are placed on.
+    pub fn placements(&self) -> BTreeSet<[NodeId; SEGMENTS]> {
+        let groups = self.representatives().into_iter();
+        groups.map(|group| self.members(group)).collect()
+    }
+
+    /// The same with more nodes, on which groups from `first_new` on are placed, too.
+    #[must_use]
+    pub fn widened(&self, nodes: Vec<NodeEntry>, first_new: GroupId) -> VolumeConfig {
+        let mut config = self.clone();
+        let is_empty = first_new == GroupId(0);
+        config.nodes.extend(nodes.into_iter().map(|node| NodeEntry {
+            in_former: is_empty,
+            in_current: true,
+            ..node
+        }));
+        config.relocation.first_new = first_new;
+        config
+    }
+
+    /// Whether a former table is left, beside the current one.
+    pub fn has_two_tables(&self) -> bool {
+        let differs = |entry: &NodeEntry| !(entry.in_former && entry.in_current);
+        self.relocation != Relocation::default() || self.nodes.iter().any(differs)
+    }
+
+    /// Whether each table has two nodes of each zone, and no more moves are done than there can be.
+    pub fn can_place(&self) -> bool {
+        let zones = || (0..ZONES as u8).map(ZoneId);
+        let has_two =
+            |table| zones().all(|zone| self.of_table(table, zone).len() >= SEGMENTS_PER_ZONE);
+        let Relocation {
+            first_new,
+            done_steps,
+            ..
+        } = self.relocation;
+        has_two(Table::Former)
+            && has_two(Table::Current)
+            && done_steps <= u64::from(first_new.0) * SEGMENTS as u64
+    }
+
+    /// The next segment that is to move, if any is left.
+    pub fn next_move(&self) -> Option<SegmentMove> {
+        if self
+            .nodes
+            .iter()
+            .all(|entry| entry.in_former == entry.in_current)
+        {
+            return None;
+        }
+        let first = self.moving_group();
+        let groups = (first.0..self.relocation.first_new.0).map(GroupId);
+        groups.into_iter().find_map(|group| {
+            let first_step = u64::from(group.0) * SEGMENTS as u64;
+            let done = self.relocation.done_steps.saturating_sub(first_step);
+            let steps = self.steps(group);
+            let (seat, to) = steps.get(done as usize).copied()?;
+            let is_last = done as usize + 1 == steps.len();
+            let after = if is_last { SEGMENTS as u64 } else { done + 1 };
+            Some(SegmentMove {
+                group,
+                from: self.members(group)[seat],
+                to,
+                done_steps: first_step + after,
+            })
+        })
+    }
+
+    fn moving_group(&self) -> GroupId {
+        GroupId((self.relocation.done_steps / SEGMENTS as u64) as u32)
+    }
+
+    /// The moves of a group's segments, in their order: which seat, and to whom.
+    fn steps(&self, group: GroupId) -> Vec<(usize, NodeId)> {
+        let former = self.placed_by(Table::Former, group);
+        let current = self.placed_by(Table::Current, group);
+        let mut steps = Vec::new();
+        for zone in 0..ZONES {
+            let seats = zone * SEGMENTS_PER_ZONE..(zone + 1) * SEGMENTS_PER_ZONE;
+            let coming = current[seats.clone()]
+                .iter()
+                .filter(|node| !former.contains(node));
+            let leaving = seats.filter(|seat| !current.contains(&former[*seat]));
+            steps.extend(leaving.zip(coming.copied()));
+        }
+        steps
+    }
+
+    fn placed_by(&self, table: Table, group: GroupId) -> [NodeId; SEGMENTS] {
+        let mut members = [NodeId(0); SEGMENTS];
+        for zone in 0..ZONES {
+            let in_zone = self.of_table(table, ZoneId(zone as u8));
+            for copy in 0..SEGMENTS_PER_ZONE {
+                let turn = group.0 as usize * SEGMENTS_PER_ZONE + copy;
+                members[zone * SEGMENTS_PER_ZONE + copy] = in_zone[turn % in_zone.len()];
+            }
+        }
+        members
+    }
+
+    fn of_table(&self, table: Table, zone: ZoneId) -> Vec<NodeId> {
+        let is_in = |node: &NodeId| {
+            let entry = &self.nodes[node.index()];
+            let is_placed = match table {
+                Table::Former => entry.in_former,
+                Table::Current => entry.in_current,
+            };
+            entry.zone == zone && is_placed
+        };
+        self.node_ids().filter(is_in).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::config;
+    use crate::ids::Incarnation;
+
+    #[test]
+    fn every_group_has_two_nodes_of_each_zone_and_the_load_is_even() {
+        for per_zone in [2, 3, 4] {
+            let config = config(per_zone, 1, 1 << 30);
+            let mut load = vec![0; config.nodes.len()];
+            for group in 0..12 * per_zone as u32 {
+                let members = config.members(GroupId(group));
+                let distinct: BTreeSet<_> = members.iter().collect();
+                assert_eq!(distinct.len(), SEGMENTS);
+                for zone in 0..ZONES as u8 {
+                    let of_zone = |node: &&NodeId| config.nodes[node.index()].zone == ZoneId(zone);
+                    assert_eq!(members.iter().filter(of_zone).count(), SEGMENTS_PER_ZONE);
+                }
+                members.iter().for_each(|node| load[node.index()] += 1);
+            }
+            assert!(load.iter().all(|count| *count == load[0]), "{load:?}");
+        }
+    }
+
+    /// Six nodes with twelve groups, to which one a zone has come.
+    fn grown() -> VolumeConfig {
+        let mut config = config(2, 1, 1 << 30);
+        for zone in 0..ZONES as u8 {
+            config.nodes.push(NodeEntry {
+                in_former: false,
+                ..NodeEntry::new(ZoneId(zone), Incarnation(7))
+            });
+        }
+        config.relocation.first_new = GroupId(12);
+        config
+    }
+
+    fn assert_well_placed(config: &VolumeConfig, group: GroupId) {
+        let members = config.members(group);
+        assert_eq!(members.iter().collect::<BTreeSet<_>>().len(), SEGMENTS);
+        for (seat, node) in members.iter().enumerate() {
+            let zone = config.nodes[node.index()].zone;
+            assert_eq!(usize::from(zone.0), seat / SEGMENTS_PER_ZONE);
+        }
+        assert!(config.placements().contains(&members), "{members:?}");
+    }
+
+    #[test]
+    fn what_was_there_stays_and_new_groups_use_all_nodes() {
+        let (before, config) = (config(2, 1, 1 << 30), grown());
+        for group in (0..12).map(GroupId) {
+            assert_eq!(config.members(group), before.members(group));
+        }
+        let new = (12..18).map(GroupId);
+        let used: BTreeSet<NodeId> = new.flat_map(|group| config.members(group)).collect();
+        assert_eq!(used.len(), 9);
+    }
+
+    #[test]
+    fn segments_move_one_by_one_and_no_more_than_must() {
+        let mut config = grown();
+        let mut moves = 0;
+        while let Some(next) = config.next_move() {
+            let before = config.members(next.group);
+            config.relocation.done_steps = next.done_steps;
+            let after = config.members(next.group);
+            let changed = before.iter().zip(&after).filter(|(old, new)| old != new);
+            assert_eq!(changed.collect::<Vec<_>>(), [(&next.from, &next.to)]);
+            (0..18).for_each(|group| assert_well_placed(&config, GroupId(group)));
+            moves += 1;
+        }
+        // A third of what there was is on the third node of each zone.
+        assert_eq!(moves, 12 * SEGMENTS / 3);
+        let sorted = |mut members: [NodeId; SEGMENTS]| {
+            members.sort_unstable();
+            members
+        };
+        for group in (0..12).map(GroupId) {
+            let placed = config.placed_by(Table::Current, group);
+            assert_eq!(sorted(config.members(group)), sorted(placed));
+        }
+    }
+
+    #[test]
+    fn a_node_is_emptied() {
+        let mut config = config(3, 1, 1 << 30);
+        let node = NodeId(4);
+        config.nodes[node.index()].in_current = false;
+        config.relocation.first_new = GroupId(12);
+        while let Some(next) = config.next_move() {
+            config.relocation.done_steps = next.done_steps;
+            assert_ne!(next.to, node);
+        }
+        assert!((0..24).all(|group| !config.holds(node, GroupId(group))));
+        (0..24).for_each(|group| assert_well_placed(&config, GroupId(group)));
+    }
+}

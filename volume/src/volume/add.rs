@@ -1,0 +1,130 @@
+//! Nodes that come to a volume while nobody uses it: groups that are made later are placed on them,
+//! too.
+//!
+//! The address book names them first, then their directories are made, then the configuration that
+//! lists them is made durable by the nodes that there were. An open uses as many of the book's nodes
+//! as the configuration has: what a crash leaves undone counts for nothing, and is done when the same
+//! nodes are added again.
+
+use super::driver::Driver;
+use super::layout::{new_superblock, random_u64};
+use super::{OpenOptions, Volume};
+use crate::config::{NodeEntry, VolumeConfig, check_zones};
+use crate::error::VolumeError;
+use crate::format::superblock::{MAX_NODES, Superblock};
+use crate::ids::{GroupId, Incarnation, NodeId, ZoneId};
+use crate::io::address_book::{Address, AddressBook};
+use crate::io::node_directory::NodeDirectory;
+use crate::io::node_remains;
+use crate::io::volume_directory::{check_new_node, file_system_of_node};
+use std::path::{Path, PathBuf};
+
+/// Adds nodes to the volume in directory `path`, which nobody has open, and returns their names.
+/// Directories are made; groups that there are stay where they are.
+///
+/// # Errors
+/// [`VolumeError`] when the volume cannot be opened, as many nodes cannot be, or a directory is not
+/// empty; nothing is changed then.
+pub fn add_nodes(path: &Path, nodes: &[(ZoneId, PathBuf)]) -> Result<Vec<String>, VolumeError> {
+    let volume = Volume::open(path, OpenOptions::default())?;
+    let added = volume.driver.add_nodes(nodes);
+    let closed = volume.close();
+    let added = added?;
+    closed?;
+    Ok(added)
+}
+
+impl Driver {
+    fn add_nodes(&self, nodes: &[(ZoneId, PathBuf)]) -> Result<Vec<String>, VolumeError> {
+        let config = self.with_core(|core, _| core.embedded.writer.config().clone());
+        if config.has_two_tables() {
+            return Err(VolumeError::Invalid(
+                "nodes were added before, and the groups that there were are not spread over them; \
+                 a volume grows once"
+                    .to_owned(),
+            ));
+        }
+        check_count(&config, nodes)?;
+        let book = self.book_with(nodes)?;
+        book.write(self.path())?;
+        let entries: Vec<NodeEntry> = nodes
+            .iter()
+            .map(|(zone, _)| Ok(NodeEntry::new(*zone, Incarnation(random_u64()?))))
+            .collect::<Result<_, VolumeError>>()?;
+        // Theirs is older than any that counts: they are told the right one.
+        let mut listed = config.widened(entries.clone(), GroupId(0));
+        listed.version = 0;
+        let new: Vec<NodeId> = listed.node_ids().skip(config.nodes.len()).collect();
+        for node in new.iter().copied() {
+            let path = self.path().join(&book.nodes[node.index()].path);
+            erase_own(&path, &listed, node)?;
+            NodeDirectory::create(&path, &new_superblock(&listed, node, false))?;
+        }
+        self.ask(|writer, _, ticket| writer.widen(ticket, entries))?;
+        Ok(new.into_iter().map(|node| listed.node_name(node)).collect())
+    }
+
+    /// The address book with these nodes behind those that there are, as an earlier addition that
+    /// was cut short may have left it.
+    fn book_with(&self, nodes: &[(ZoneId, PathBuf)]) -> Result<AddressBook, VolumeError> {
+        let mut book = self.book.read().clone();
+        let found = AddressBook::read(self.path())?;
+        let mut known = found.nodes.into_iter().skip(book.nodes.len()).peekable();
+        let is_again = known.peek().is_some();
+        for (zone, directory) in nodes {
+            let path = std::path::absolute(directory).map_err(|error| {
+                VolumeError::io(format!("cannot find {}", directory.display()), error)
+            })?;
+            let begun = known.next().map(|address| self.path().join(address.path));
+            if is_again && begun.as_ref() != Some(&path) {
+                let begun = begun.unwrap_or_default();
+                return Err(VolumeError::Invalid(format!(
+                    "an addition of other nodes, with {}, was cut short; ask for the same again first",
+                    begun.display()
+                )));
+            }
+            if !is_again {
+                check_new_node(self.path(), &book, &path)?;
+            }
+            let file_system = file_system_of_node(&path).map_err(|error| {
+                VolumeError::io(format!("cannot use {}", path.display()), error)
+            })?;
+            book.nodes.push(Address {
+                zone: *zone,
+                file_system,
+                path,
+            });
+        }
+        Ok(book)
+    }
+}
+
+fn check_count(config: &VolumeConfig, nodes: &[(ZoneId, PathBuf)]) -> Result<(), VolumeError> {
+    let invalid = |text: String| Err(VolumeError::Invalid(text));
+    let there = config.nodes.iter().map(|entry| entry.zone);
+    let zones: Vec<ZoneId> = there.chain(nodes.iter().map(|(zone, _)| *zone)).collect();
+    if nodes.is_empty() {
+        return invalid(
+            "no node was named; name as many in each of the zones a, b and c".to_owned(),
+        );
+    }
+    if zones.len() > MAX_NODES {
+        return invalid(format!("a volume has at most {MAX_NODES} nodes"));
+    }
+    check_zones(&zones).or_else(|error| invalid(format!("{error}; add as many in each zone")))
+}
+
+/// Removes what an addition that was cut short has made.
+fn erase_own(path: &Path, config: &VolumeConfig, node: NodeId) -> Result<(), VolumeError> {
+    let cannot = |error| VolumeError::io(format!("cannot empty {}", path.display()), error);
+    let found = NodeDirectory::peek(path).ok().and_then(Result::ok);
+    let is_own = |found: Superblock| found.config.volume == config.volume && found.node == node;
+    match found.is_some_and(is_own) {
+        true => node_remains::erase(path).map_err(cannot),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "add_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+use super::*;
+use crate::status::VolumeState;
+use crate::volume::{CreateOptions, ReadBytes, create};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+const MIB: usize = 1 << 20;
+
+fn made(folder: &Path) -> PathBuf {
+    let path = folder.join("v");
+    let options = CreateOptions {
+        disk_bytes: 32 << 20,
+        group_bytes: 1 << 20,
+        extent_bytes: 1 << 20,
+        ..CreateOptions::default()
+    };
+    create(&path, &options).unwrap();
+    path
+}
+
+/// A directory for a node in each zone.
+fn three(folder: &Path) -> Vec<(ZoneId, PathBuf)> {
+    let zones = (0..3).map(ZoneId);
+    zones
+        .map(|zone| (zone, folder.join(format!("new{}", zone.0))))
+        .collect()
+}
+
+fn await_that(volume: &Volume, reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !reached() {
+        assert!(Instant::now() < deadline, "{:#?}", volume.status());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn opened(path: &Path) -> Volume {
+    let volume = Volume::open(path, OpenOptions::default()).unwrap();
+    await_that(&volume, || volume.status().state == VolumeState::Healthy);
+    volume
+}
+
+/// A group has a mebibyte.
+fn write_group(volume: &Volume, group: usize) {
+    let (sender, receiver) = channel();
+    let done = Box::new(move |result| sender.send(result).unwrap());
+    volume.write((group * MIB) as u64, &[group as u8 + 1; MIB], true, done);
+    receiver.recv().unwrap().unwrap();
+}
+
+fn assert_group(volume: &Volume, group: usize) {
+    let (sender, receiver) = channel();
+    let done = Box::new(move |result| sender.send(result).unwrap());
+    volume.read((group * MIB) as u64, MIB, false, done);
+    let read: ReadBytes = receiver.recv().unwrap().unwrap();
+    assert!(
+        read.as_ref().iter().all(|byte| *byte == group as u8 + 1),
+        "group {group}"
+    );
+}
+
+fn live_bytes(volume: &Volume, name: &str) -> u64 {
+    let nodes = volume.status().nodes;
+    nodes
+        .iter()
+        .find(|node| node.name == name)
+        .unwrap()
+        .live_bytes
+}
+
+#[test]
+fn groups_that_come_later_are_on_the_new_nodes_and_the_others_stay() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    let volume = opened(&path);
+    (0..4).for_each(|group| write_group(&volume, group));
+    volume.close().unwrap();
+    let names = add_nodes(&path, &three(temp.path())).unwrap();
+    assert_eq!(names, ["a3", "b3", "c3"]);
+    let volume = opened(&path);
+    (0..4).for_each(|group| assert_group(&volume, group));
+    assert_eq!(live_bytes(&volume, "a3"), 0, "what was there stays");
+    (4..10).for_each(|group| write_group(&volume, group));
+    // Two of three of them have a segment on each.
+    await_that(&volume, || live_bytes(&volume, "b3") >= 4 * MIB as u64);
+    write_group(&volume, 2);
+    volume.close().unwrap();
+    let volume = opened(&path);
+    (0..10).for_each(|group| assert_group(&volume, group));
+    let report = volume.verify(&mut |_, _| {}).unwrap();
+    assert_eq!((report.damage.len(), report.missing_nodes.len()), (0, 0));
+    volume.close().unwrap();
+    let refused = add_nodes(&path, &three(&temp.path().join("more")));
+    assert!(refused.is_err_and(|error| error.to_string().contains("grows once")));
+}
+
+#[test]
+fn an_empty_volume_uses_new_nodes_like_the_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    add_nodes(&path, &three(temp.path())).unwrap();
+    let volume = opened(&path);
+    (0..3).for_each(|group| write_group(&volume, group));
+    await_that(&volume, || live_bytes(&volume, "a3") >= 2 * MIB as u64);
+    volume.close().unwrap();
+}
+
+#[test]
+fn an_addition_that_was_cut_short_counts_for_nothing_and_is_done_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    let volume = opened(&path);
+    write_group(&volume, 0);
+    let book = volume.driver.book_with(&three(temp.path())).unwrap();
+    book.write(&path).unwrap();
+    volume.close().unwrap();
+    let volume = opened(&path);
+    assert_eq!(volume.status().nodes.len(), 6);
+    assert_group(&volume, 0);
+    volume.close().unwrap();
+    let others = three(&temp.path().join("elsewhere"));
+    let refused = add_nodes(&path, &others).unwrap_err().to_string();
+    assert!(refused.contains("cut short"), "{refused}");
+    add_nodes(&path, &three(temp.path())).unwrap();
+    let volume = opened(&path);
+    assert_eq!(volume.status().nodes.len(), 9);
+    assert_group(&volume, 0);
+    volume.close().unwrap();
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_nothing_changes() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    let new = three(temp.path());
+    let uneven = add_nodes(&path, &new[..2]).unwrap_err().to_string();
+    assert!(uneven.contains("same number"), "{uneven}");
+    std::fs::create_dir_all(new[1].1.join("full")).unwrap();
+    assert!(matches!(
+        add_nodes(&path, &new),
+        Err(VolumeError::Exists(_))
+    ));
+    let volume = opened(&path);
+    assert!(matches!(
+        add_nodes(&path, &new),
+        Err(VolumeError::Locked { .. })
+    ));
+    assert_eq!(volume.status().nodes.len(), 6);
+    volume.close().unwrap();
+}
