@@ -139,7 +139,18 @@ impl AppendQueue {
             .map(|in_flight| (in_flight.point, in_flight.number))
     }
 
-    pub(super) fn drop_frames_of_writer(&mut self) {
+    /// Whether nothing waits or is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.waiting.is_empty()
+    }
+
+    /// Whether what a peer gave waits or is under way.
+    pub(super) fn holds_gossip(&self) -> bool {
+        let under_way = self.in_flight.as_ref().map(|frame| &frame.queued);
+        self.waiting.iter().chain(under_way).any(Queued::is_gossip)
+    }
+
+    pub(super) fn drop_frames_of_others(&mut self) {
         self.waiting
             .retain(|queued| !matches!(queued.then, Then::Acknowledge | Then::Gossiped(..)));
         self.waiting_bytes = self
@@ -342,6 +353,7 @@ impl Node {
             }
             Then::Completed(group, copy) => self.on_completed(group, copy),
             Then::Gossiped(group, more) => {
+                self.cleaning.spent += frame.bytes() as u64;
                 self.take_in(&frame, point, number, 0);
                 self.gossip_appended(group, more);
             }

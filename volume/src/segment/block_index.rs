@@ -383,6 +383,7 @@ impl BlockIndex {
         let (id, at) = (missing.id(), missing.page.at);
         self.directories.clear(id);
         usage.subtract(at.extent, at.bytes());
+        usage.lose_track();
         if self.leaves.get(id).is_some() {
             self.leaves.change(id, Leaf::default, |leaf| {
                 leaf.forget_base();

@@ -9,6 +9,7 @@ pub struct ExtentUsage {
     live: BTreeMap<ExtentSequence, u64>,
     total: u64,
     overdrawn: u64,
+    lost_track: bool,
 }
 
 impl ExtentUsage {
@@ -36,6 +37,17 @@ impl ExtentUsage {
     /// Live bytes of the extent.
     pub fn get(&self, extent: ExtentSequence) -> u64 {
         self.live.get(&extent).copied().unwrap_or(0)
+    }
+
+    /// Somebody who referred to extents is gone, and nobody knows to which: what it had stays
+    /// charged.
+    pub fn lose_track(&mut self) {
+        self.lost_track = true;
+    }
+
+    /// Whether more may be charged than somebody refers to.
+    pub fn has_lost_track(&self) -> bool {
+        self.lost_track
     }
 
     /// Live bytes of all extents.

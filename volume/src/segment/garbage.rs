@@ -3,8 +3,9 @@
 //!
 //! An extent is freed only when a checkpoint that no longer names it is durable, nothing above
 //! the applied point lies in it, and no read is under way in it. The live bytes counted since the
-//! node was opened are exact; those of an extent that was there before are a hint: it is freed
-//! only after a pass over it has found every record dead or moved it.
+//! node was opened are exact, and none may be left. Those of an extent that was there before are a
+//! hint, and all are when a page of the index was lost: such an extent is freed only after a pass over
+//! it has found every record dead or moved it.
 
 use crate::format::index_page::{Location, LogPoint};
 use crate::format::log_frame::{DecodedFrame, FrameError, record_checks};
@@ -413,7 +414,6 @@ impl Node {
     /// Sealed extents before `start` that hold nothing live.
     pub(super) fn retirable(&mut self, start: LogPoint) -> Vec<ExtentSequence> {
         let proven = self.proven_dead();
-        self.doubt_proofs(&proven);
         let root = &self.superblock.checkpoint;
         let dead = self.log.sealed().filter(|(extent, _, inherited)| {
             let victim = self
@@ -421,9 +421,11 @@ impl Node {
                 .victim
                 .as_ref()
                 .is_some_and(|v| v.extent == *extent);
-            let is_dead = match inherited {
-                true => proven.contains(extent),
-                false => self.usage.get(*extent) == 0,
+            // A pass sees nothing of what the disk does not give it: exact counts decide.
+            let is_exact = !inherited && !self.usage.has_lost_track();
+            let is_dead = match is_exact {
+                true => self.usage.get(*extent) == 0,
+                false => proven.contains(extent),
             };
             *extent < start.extent
                 && !victim
@@ -454,24 +456,6 @@ impl Node {
             }
         }
         proven
-    }
-
-    /// A pass that found nothing live where live bytes are counted was given something else by the
-    /// disk, twice: the extent is kept.
-    fn doubt_proofs(&mut self, proven: &BTreeSet<ExtentSequence>) {
-        let counted = |extent: &ExtentSequence| self.usage.get(*extent) > 0;
-        let sealed = self.log.sealed();
-        let exact = sealed
-            .filter(|(_, _, inherited)| !inherited)
-            .map(|(extent, ..)| extent);
-        let doubted: Vec<_> = exact
-            .filter(|extent| proven.contains(extent) && counted(extent))
-            .collect();
-        for extent in doubted {
-            log::warn!("{extent:?} has live records that cannot be read: it is kept");
-            self.cleaning.proven.remove(&extent);
-            self.cleaning.quarantined.insert(extent);
-        }
     }
 
     /// Frees an extent that the durable checkpoint no longer names, unless it is being read.

@@ -14,7 +14,7 @@ use crate::format::redo_record::RecordHeader;
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::Lsn;
-use crate::message::{PeerMessage, Reply, Space};
+use crate::message::{PeerMessage, Reply};
 use crate::page::{PageBuf, Pages};
 use crate::planted::{Bug, is_planted};
 use crate::segment::append::Then;
@@ -130,8 +130,10 @@ impl Node {
         self.push_effect(NodeEffect::Tell { to, message });
     }
 
+    /// Asks, unless the node has what it takes in yet: it may lack no more than that, and a disk that
+    /// does not come along must not be given more.
     fn ask(&mut self, peer: NodeId, group: GroupId, after: Lsn) {
-        if self.gossip.may_ask(self.now) {
+        if self.gossip.may_ask(self.now) && self.append.is_idle() {
             self.gossip.asked = Some(self.now);
             let epoch = self.superblock.list.epoch;
             self.tell(
@@ -285,8 +287,7 @@ impl Node {
         self.tell(to, message);
     }
 
-    /// Appends what continues the chain. A node that is short of space leaves that to its writer's
-    /// frames, for which room was kept.
+    /// Appends what continues the chain, if it was asked for.
     fn on_gossiped(
         &mut self,
         from: NodeId,
@@ -294,10 +295,10 @@ impl Node {
         mut records: Vec<(RecordHeader, Pages)>,
         is_all: bool,
     ) {
-        self.gossip.asked = None;
+        let was_asked = self.gossip.asked.take().is_some();
         let Some(end) = self
             .end_of_chain(group)
-            .filter(|_| self.shares(from, group))
+            .filter(|_| was_asked && self.shares(from, group) && !self.append.holds_gossip())
         else {
             return;
         };
@@ -308,27 +309,38 @@ impl Node {
             && continues(&records, group, end)
             && records
                 .iter()
-                .all(|(record, _)| self.takes(record) || is_planted(Bug::GossipFromAnyEpoch))
-            && self.room().space == Space::Ample;
+                .all(|(record, _)| self.takes(record) || is_planted(Bug::GossipFromAnyEpoch));
         if is_taken {
-            self.gossip.asked = Some(self.now);
-            let more = (!is_all).then_some(from);
-            let stamp = FrameStamp {
-                epoch: self.superblock.promised,
-                vdl: self.announced,
-                wall_time_ns: 0,
-            };
-            if is_planted(Bug::GossipCountsEarly) {
-                self.acknowledge_early(group, &records);
-            }
-            let frame = Frame::new(stamp, records);
-            self.enqueue(Arc::new(frame), Then::Gossiped(group, more));
+            self.append_gossip(group, records, (!is_all).then_some(from));
         }
     }
 
-    /// The bug that can be planted.
-    fn acknowledge_early(&mut self, group: GroupId, records: &[(RecordHeader, Pages)]) {
+    /// A node that is short of space leaves it to its writer's frames, for which room was kept.
+    fn append_gossip(
+        &mut self,
+        group: GroupId,
+        records: Vec<(RecordHeader, Pages)>,
+        more: Option<NodeId>,
+    ) {
+        let stamp = FrameStamp {
+            epoch: self.superblock.promised,
+            vdl: self.announced,
+            wall_time_ns: 0,
+        };
         let last = records.last().map(|(record, _)| (group, record.lsn));
+        let frame = Frame::new(stamp, records);
+        if self.room().bytes < frame.bytes() as u64 {
+            return;
+        }
+        self.gossip.asked = Some(self.now);
+        if is_planted(Bug::GossipCountsEarly) {
+            self.acknowledge_early(last);
+        }
+        self.enqueue(Arc::new(frame), Then::Gossiped(group, more));
+    }
+
+    /// The bug that can be planted.
+    fn acknowledge_early(&mut self, last: Option<(GroupId, Lsn)>) {
         let reply = Reply::Acked {
             incarnation: self.superblock.incarnation,
             epoch: self.superblock.promised,

@@ -94,8 +94,11 @@ impl BlockIndex {
         let at = orphan.page.at;
         usage.subtract(at.extent, at.bytes());
         let decode = |bytes| orphan.decode(identity, bytes);
-        for fragment in bytes.and_then(decode).unwrap_or_default() {
-            usage.subtract(fragment.extent, payload_bytes(&fragment));
+        match bytes.and_then(decode) {
+            Some(fragments) => fragments
+                .iter()
+                .for_each(|fragment| usage.subtract(fragment.extent, payload_bytes(fragment))),
+            None => usage.lose_track(),
         }
     }
 

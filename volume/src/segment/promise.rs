@@ -107,7 +107,7 @@ impl Node {
         if epoch > self.superblock.promised {
             // What an older writer sent and the log has not taken yet must not come later.
             if !is_planted(Bug::LateFramesAppended) {
-                self.append.drop_frames_of_writer();
+                self.append.drop_frames_of_others();
             }
             self.superblock.promised = epoch;
         }

@@ -93,3 +93,20 @@ fn what_no_log_reaches_any_more_comes_as_blocks() {
     until_current(&mut cluster, NodeId(4));
     assert!(cluster.coverage.count(Mark::LeavesCopied) > 0);
 }
+
+#[test]
+fn a_node_whose_disk_hangs_asks_for_nothing() {
+    let mut cluster = opened(9);
+    let node = NodeId(3);
+    let disk = cluster.hosts[node.index()].disk.as_mut();
+    disk.expect("it is there").damage.stuck = true;
+    let before = cluster.coverage.count(Mark::PeerGaveRecords);
+    let late = cluster.now().plus(10 * limits::GOSSIP_PATIENCE);
+    while cluster.now() < late {
+        write_all(&mut cluster, 2);
+        cluster.quiesce(10);
+    }
+    assert_eq!(cluster.coverage.count(Mark::PeerGaveRecords), before);
+    cluster.unstick(node);
+    until_current(&mut cluster, node);
+}
