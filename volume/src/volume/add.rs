@@ -16,7 +16,7 @@ use crate::ids::{GroupId, Incarnation, NodeId, ZoneId};
 use crate::io::address_book::{Address, AddressBook};
 use crate::io::node_directory::NodeDirectory;
 use crate::io::node_remains;
-use crate::io::volume_directory::{check_new_node, file_system_of_node};
+use crate::io::volume_directory::{check_new_node, file_system_of_node, remove_if_empty};
 use std::path::{Path, PathBuf};
 
 /// Adds nodes to the volume in directory `path`, which nobody has open, and returns their names.
@@ -26,7 +26,12 @@ use std::path::{Path, PathBuf};
 /// [`VolumeError`] when the volume cannot be opened, as many nodes cannot be, or a directory is not
 /// empty; nothing is changed then.
 pub fn add_nodes(path: &Path, nodes: &[(ZoneId, PathBuf)]) -> Result<Vec<String>, VolumeError> {
-    let volume = Volume::open(path, OpenOptions::default())?;
+    // Nothing else is to change the address book meanwhile.
+    let options = OpenOptions {
+        make_anew: false,
+        ..OpenOptions::default()
+    };
+    let volume = Volume::open(path, options)?;
     let added = volume.driver.add_nodes(nodes);
     let closed = volume.close();
     let added = added?;
@@ -45,6 +50,7 @@ impl Driver {
             ));
         }
         check_count(&config, nodes)?;
+        self.check_at_rest()?;
         let book = self.book_with(nodes)?;
         book.write(self.path())?;
         let entries: Vec<NodeEntry> = nodes
@@ -55,13 +61,57 @@ impl Driver {
         let mut listed = config.widened(entries.clone(), GroupId(0));
         listed.version = 0;
         let new: Vec<NodeId> = listed.node_ids().skip(config.nodes.len()).collect();
-        for node in new.iter().copied() {
-            let path = self.path().join(&book.nodes[node.index()].path);
-            erase_own(&path, &listed, node)?;
-            NodeDirectory::create(&path, &new_superblock(&listed, node, false))?;
+        if let Err(error) = self.make_all(&book, &listed, &new) {
+            self.undo(&book, &listed, &new)?;
+            return Err(error);
         }
         self.ask(|writer, _, ticket| writer.widen(ticket, entries))?;
         Ok(new.into_iter().map(|node| listed.node_name(node)).collect())
+    }
+
+    /// Four of every six must hold what is to be changed, and no directory may be about to take a
+    /// node's place.
+    fn check_at_rest(&self) -> Result<(), VolumeError> {
+        let can_change = self.with_core(|core, _| core.embedded.writer.can_change_nodes());
+        let is_replaced = !self.book.read().successors.is_empty();
+        match can_change && !is_replaced {
+            true => Ok(()),
+            false => Err(VolumeError::Invalid(
+                "fewer than four of six nodes are there, or one is being replaced; mount the volume, \
+                 wait until it is healthy, and add nodes then"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    fn make_all(
+        &self,
+        book: &AddressBook,
+        listed: &VolumeConfig,
+        new: &[NodeId],
+    ) -> Result<(), VolumeError> {
+        new.iter().try_for_each(|node| {
+            let path = self.path().join(&book.nodes[node.index()].path);
+            erase_own(&path, listed, *node)?;
+            NodeDirectory::create(&path, &new_superblock(listed, *node, false))
+        })
+    }
+
+    /// No configuration lists the new nodes yet: what was made of them is removed.
+    fn undo(
+        &self,
+        book: &AddressBook,
+        listed: &VolumeConfig,
+        new: &[NodeId],
+    ) -> Result<(), VolumeError> {
+        for node in new {
+            let path = self.path().join(&book.nodes[node.index()].path);
+            erase_own(&path, listed, *node)?;
+            remove_if_empty(&path).map_err(|error| {
+                VolumeError::io(format!("cannot remove {}", path.display()), error)
+            })?;
+        }
+        self.book.read().write(self.path())
     }
 
     /// The address book with these nodes behind those that there are, as an earlier addition that
@@ -114,12 +164,13 @@ fn check_count(config: &VolumeConfig, nodes: &[(ZoneId, PathBuf)]) -> Result<(),
     check_zones(&zones).or_else(|error| invalid(format!("{error}; add as many in each zone")))
 }
 
-/// Removes what an addition that was cut short has made.
+/// Removes what an addition that was cut short has made: its superblock may not be whole. What is
+/// another volume's or node's is left alone.
 fn erase_own(path: &Path, config: &VolumeConfig, node: NodeId) -> Result<(), VolumeError> {
     let cannot = |error| VolumeError::io(format!("cannot empty {}", path.display()), error);
     let found = NodeDirectory::peek(path).ok().and_then(Result::ok);
     let is_own = |found: Superblock| found.config.volume == config.volume && found.node == node;
-    match found.is_some_and(is_own) {
+    match found.is_none_or(is_own) && path.exists() {
         true => node_remains::erase(path).map_err(cannot),
         false => Ok(()),
     }

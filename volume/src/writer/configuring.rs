@@ -75,6 +75,12 @@ impl Writer {
         self.reconfigure(config, AfterReconfiguration::Widen(Some(ticket)));
     }
 
+    /// Whether four members of every placement would hold a change.
+    pub fn can_change_nodes(&self) -> bool {
+        let streams = |node: NodeId| self.nodes[node.index()].is_streaming();
+        self.fewest_of_a_placement(streams) >= WRITE_QUORUM
+    }
+
     /// Sends a configuration, above one that is on its way and may be on some nodes already.
     pub(super) fn reconfigure(&mut self, mut config: VolumeConfig, then: AfterReconfiguration) {
         let under_way = self.reconfiguring.take();
