@@ -93,7 +93,7 @@ fn a_deleted_node_directory_is_told_of_in_order_also_after_the_unmount() {
         let _stop = SetWhenDropped(&stop);
         scope.spawn(|| write_all_the_time(&mounted, &stop));
         std::thread::sleep(Duration::from_millis(500));
-        fs::remove_dir_all(volume.home().join("zone-b/disk2/node")).unwrap();
+        volume.delete_node("zone-b/disk2");
         volume.await_state("degraded");
         volume.await_healthy();
         await_that("the last event", 10, || {

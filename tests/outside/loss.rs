@@ -122,7 +122,7 @@ fn a_deleted_node_directory_is_made_again_and_filled() {
     let mounted = volume.mount();
     write(&mounted, 1);
     let node = volume.home().join("zone-a/disk1/node");
-    fs::remove_dir_all(&node).unwrap();
+    volume.delete_node("zone-a/disk1");
     std::thread::sleep(Duration::from_millis(1500)); // noticed within a second
     write(&mounted, 2);
     volume.await_healthy();
@@ -234,7 +234,7 @@ fn a_check_without_a_disk_ends_soon_and_says_what_it_did_not_see() {
     write(&mounted, 1);
     mounted.unmount();
     volume.take_away("zone-a/disk1");
-    fs::remove_dir_all(volume.home().join("zone-c/disk2/node")).unwrap();
+    volume.delete_node("zone-c/disk2");
     let began = Instant::now();
     let checked = redoubt(["fsck"]).arg(volume.path()).output().unwrap();
     let said = String::from_utf8_lossy(&checked.stdout);

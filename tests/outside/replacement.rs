@@ -68,7 +68,7 @@ fn a_node_is_replaced_under_load_and_the_volume_never_notices() {
     assert_eq!(place_of(&volume, "b2"), new);
     volume.await_healthy();
     // The former directory is of no use any more; the new one and two others are enough.
-    std::fs::remove_dir_all(volume.home().join("zone-b/disk2/node")).unwrap();
+    volume.delete_node("zone-b/disk2");
     mounted.unmount();
     volume.check();
     volume.take_away("zone-a");

@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -101,6 +102,15 @@ impl TempVolume {
     /// Takes a "disk" or a zone of [`TempVolume::on_disks`] away, such as `zone-a/disk1`.
     pub(crate) fn take_away(&self, disk: &str) {
         fs::rename(self.home().join(disk), self.away(disk)).unwrap();
+    }
+
+    /// Deletes the node's directory on a "disk". The daemon may make a file in it meanwhile, as it
+    /// may for anybody who deletes it.
+    pub(crate) fn delete_node(&self, disk: &str) {
+        let node = self.home().join(disk).join("node");
+        while let Err(error) = fs::remove_dir_all(&node) {
+            assert_eq!(error.kind(), ErrorKind::DirectoryNotEmpty, "{error}");
+        }
     }
 
     /// Brings it back as it was.

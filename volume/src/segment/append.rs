@@ -65,10 +65,7 @@ impl Queued {
     /// Whether it is the node's own. Copied leaves may come into the log at any time: whatever makes
     /// room may pass them.
     fn is_housekeeping(&self) -> bool {
-        !matches!(
-            self.then,
-            Then::Acknowledge | Then::LeavesPut(_) | Then::Gossiped(..)
-        )
+        !self.is_of_writer() && !self.is_gossip() && !matches!(self.then, Then::LeavesPut(_))
     }
 
     /// Whether it is part of collecting garbage: moves, checkpoints and the discards that these
@@ -152,7 +149,7 @@ impl AppendQueue {
 
     pub(super) fn drop_frames_of_others(&mut self) {
         self.waiting
-            .retain(|queued| !matches!(queued.then, Then::Acknowledge | Then::Gossiped(..)));
+            .retain(|queued| !queued.is_of_writer() && !queued.is_gossip());
         self.waiting_bytes = self
             .waiting
             .iter()

@@ -422,11 +422,9 @@ impl Node {
                 .as_ref()
                 .is_some_and(|v| v.extent == *extent);
             // A pass sees nothing of what the disk does not give it: exact counts decide.
-            let is_exact = !inherited && !self.usage.has_lost_track();
-            let is_dead = match is_exact {
-                true => self.usage.get(*extent) == 0,
-                false => proven.contains(extent),
-            };
+            let is_hint = *inherited || self.usage.has_lost_track();
+            let counts_none = !inherited && self.usage.get(*extent) == 0;
+            let is_dead = counts_none || is_hint && proven.contains(extent);
             *extent < start.extent
                 && !victim
                 && !root.iter().any(|part| part.at.extent == *extent)

@@ -87,22 +87,21 @@ impl Writer {
         let newest = under_way.map_or(config.version, |change| change.config.version);
         config.version = newest + 1;
         let asked: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
-        let epoch = self.epoch;
-        for node in &asked {
-            self.send(
-                *node,
-                Request::Configure {
-                    epoch,
-                    config: config.clone(),
-                },
-            );
-        }
+        self.send_config(&asked, &config);
         self.reconfiguring = Some(Reconfiguration {
             config,
             held_by: BTreeSet::new(),
             asked,
             then,
         });
+    }
+
+    fn send_config(&mut self, nodes: &BTreeSet<NodeId>, config: &VolumeConfig) {
+        let epoch = self.epoch;
+        for node in nodes {
+            let config = config.clone();
+            self.send(*node, Request::Configure { epoch, config });
+        }
     }
 
     pub(super) fn on_configured(&mut self, now: Instant, from: NodeId, version: u64) {
@@ -124,16 +123,8 @@ impl Writer {
             .streaming_nodes()
             .into_iter()
             .filter(|node| !change.asked.contains(node));
-        let (new, epoch): (Vec<NodeId>, _) = (new.collect(), self.epoch);
-        for node in &new {
-            self.send(
-                *node,
-                Request::Configure {
-                    epoch,
-                    config: config.clone(),
-                },
-            );
-        }
+        let new: BTreeSet<NodeId> = new.collect();
+        self.send_config(&new, &config);
         if let Some(change) = &mut self.reconfiguring {
             change.asked.extend(new);
         }
