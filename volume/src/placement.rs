@@ -21,6 +21,11 @@ pub struct Relocation {
     pub moves: bool,
 }
 
+/// Placements repeat after at most so many groups: all of them are asked when a configuration is
+/// judged. Two tables of the largest volume ([`crate::format::superblock::MAX_NODES`]) that differ by
+/// one node a zone need 255 * 256.
+const MAX_PERIOD: u32 = 1 << 16;
+
 /// A segment that is to move to another node of its zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentMove {
@@ -63,7 +68,7 @@ impl VolumeConfig {
 
     /// Groups that together are placed on every set of six that any group is placed on.
     pub fn representatives(&self) -> BTreeSet<GroupId> {
-        let turns = self.nodes.len() as u32;
+        let turns = self.period().unwrap_or(MAX_PERIOD);
         let firsts = [GroupId(0), self.moving_group(), self.relocation.first_new];
         let groups = firsts
             .into_iter()
@@ -97,7 +102,8 @@ impl VolumeConfig {
         self.relocation != Relocation::default() || self.nodes.iter().any(differs)
     }
 
-    /// Whether each table has two nodes of each zone, and no more moves are done than there can be.
+    /// Whether each table has two nodes of each zone, placements soon repeat, and no more moves are
+    /// done than there can be.
     pub fn can_place(&self) -> bool {
         let zones = || (0..ZONES as u8).map(ZoneId);
         let has_two =
@@ -109,6 +115,7 @@ impl VolumeConfig {
         } = self.relocation;
         has_two(Table::Former)
             && has_two(Table::Current)
+            && self.period().is_some()
             && done_steps <= u64::from(first_new.0) * SEGMENTS as u64
     }
 
@@ -136,6 +143,19 @@ impl VolumeConfig {
                 to,
                 done_steps: first_step + after,
             })
+        })
+    }
+
+    /// After how many groups the placements by both tables repeat: the least common multiple of their
+    /// zones' sizes. `None` when that is above [`MAX_PERIOD`].
+    fn period(&self) -> Option<u32> {
+        let tables = [Table::Former, Table::Current].into_iter();
+        let zones =
+            tables.flat_map(|table| (0..ZONES as u8).map(move |zone| (table, ZoneId(zone))));
+        let sizes = zones.map(|(table, zone)| self.of_table(table, zone).len() as u32);
+        sizes.into_iter().try_fold(1, |period, size| {
+            let longer = period / greatest_common_divisor(period, size) * size;
+            (longer <= MAX_PERIOD).then_some(longer)
         })
     }
 
@@ -184,11 +204,20 @@ impl VolumeConfig {
     }
 }
 
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    match b {
+        0 => a,
+        b => greatest_common_divisor(b, a % b),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::tests::config;
     use crate::ids::Incarnation;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn every_group_has_two_nodes_of_each_zone_and_the_load_is_even() {
@@ -265,6 +294,28 @@ mod tests {
         for group in (0..12).map(GroupId) {
             let placed = config.placed_by(Table::Current, group);
             assert_eq!(sorted(config.members(group)), sorted(placed));
+        }
+    }
+
+    proptest! {
+        /// However uneven the zones of two tables are, and however far the move has come.
+        #[test]
+        fn every_group_is_on_a_listed_placement(
+            rows in vec((0u8..3, any::<bool>(), any::<bool>()), 6..24),
+            first_new in 0u32..40,
+            done_steps in 0u64..240,
+        ) {
+            let mut config = config(2, 1, 1 << 30);
+            let more = rows.into_iter().map(|(zone, in_former, in_current)| NodeEntry {
+                in_former,
+                in_current,
+                ..NodeEntry::new(ZoneId(zone), Incarnation(9))
+            });
+            config.nodes.extend(more);
+            config.relocation.first_new = GroupId(first_new);
+            config.relocation.done_steps = done_steps.min(u64::from(first_new) * SEGMENTS as u64);
+            prop_assume!(config.can_place());
+            (0..200).for_each(|group| assert_well_placed(&config, GroupId(group)));
         }
     }
 

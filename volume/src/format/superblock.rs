@@ -379,9 +379,10 @@ impl SuperblockHead {
             <[PartRow]>::ref_from_prefix_with_elems(rest, count(self.checkpoint_parts)).ok()?;
         let (relocation, rest) = match self.version.get() {
             VERSION_OF_ONE_TABLE => (Relocation::default(), rest),
-            _ => RelocationRow::read_from_prefix(rest)
-                .map(|(row, rest)| (row.decode(), rest))
-                .ok()?,
+            _ => {
+                let (row, rest) = RelocationRow::read_from_prefix(rest).ok()?;
+                (row.decode()?, rest)
+            }
         };
         let config = self.decode_config(nodes, relocation)?;
         let checkpoint = parts
@@ -445,7 +446,8 @@ impl NodeRow {
     }
 
     fn decode(&self) -> Option<NodeEntry> {
-        Some(NodeEntry {
+        let is_known = self.flags.get() & !(NOT_IN_FORMER | NOT_IN_CURRENT) == 0;
+        is_known.then_some(NodeEntry {
             zone: ZoneId(u8::try_from(self.zone.get()).ok()?),
             incarnation: Incarnation(self.incarnation.get()),
             in_former: self.flags.get() & NOT_IN_FORMER == 0,
@@ -463,12 +465,12 @@ impl RelocationRow {
         }
     }
 
-    fn decode(&self) -> Relocation {
-        Relocation {
+    fn decode(&self) -> Option<Relocation> {
+        (self.flags.get() & !MOVES == 0).then_some(Relocation {
             done_steps: self.done_steps.get(),
             first_new: GroupId(self.first_new.get()),
             moves: self.flags.get() & MOVES != 0,
-        }
+        })
     }
 }
 

@@ -129,6 +129,86 @@ fn an_addition_that_was_cut_short_counts_for_nothing_and_is_done_again() {
 }
 
 #[test]
+fn an_addition_that_fails_is_undone() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    let mut new = three(temp.path());
+    // Nobody can make a directory there.
+    new[2].1 = PathBuf::from("/proc/redoubt-node");
+    let book = AddressBook::read(&path).unwrap();
+    let refused = add_nodes(&path, &new).unwrap_err().to_string();
+    assert!(refused.contains("/proc/redoubt-node"), "{refused}");
+    assert_eq!(AddressBook::read(&path).unwrap(), book);
+    assert!(!new[0].1.exists() && !new[1].1.exists());
+    add_nodes(&path, &three(temp.path())).unwrap();
+    let volume = opened(&path);
+    assert_eq!(volume.status().nodes.len(), 9);
+    volume.close().unwrap();
+}
+
+#[test]
+fn directories_that_were_half_made_are_made_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    let new = three(temp.path());
+    let volume = opened(&path);
+    let book = volume.driver.book_with(&new).unwrap();
+    book.write(&path).unwrap();
+    let config = volume
+        .driver
+        .with_core(|core, _| core.embedded.writer.config().clone());
+    volume.close().unwrap();
+    let entries = new
+        .iter()
+        .map(|(zone, _)| NodeEntry::new(*zone, Incarnation(1)));
+    let mut listed = config.widened(entries.collect(), GroupId(0));
+    listed.version = 0;
+    NodeDirectory::create(&new[0].1, &new_superblock(&listed, NodeId(6), false)).unwrap();
+    NodeDirectory::create(&new[1].1, &new_superblock(&listed, NodeId(7), false)).unwrap();
+    std::fs::write(new[1].1.join("superblock"), b"").unwrap();
+    add_nodes(&path, &new).unwrap();
+    let volume = opened(&path);
+    assert_eq!(volume.status().nodes.len(), 9);
+    volume.close().unwrap();
+}
+
+#[test]
+fn a_book_of_before_is_refused_and_says_what_to_add() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    let before = AddressBook::read(&path).unwrap();
+    add_nodes(&path, &three(temp.path())).unwrap();
+    let after = AddressBook::read(&path).unwrap();
+    before.write(&path).unwrap();
+    let refused = Volume::open(&path, OpenOptions::default())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(refused.contains("names only 6"), "{refused}");
+    after.write(&path).unwrap();
+    opened(&path).close().unwrap();
+}
+
+#[test]
+fn with_three_of_six_nodes_none_is_added() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    for node in ["a1", "b1", "c1"] {
+        std::fs::rename(path.join("nodes").join(node), temp.path().join(node)).unwrap();
+    }
+    let refused = add_nodes(&path, &three(temp.path()))
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("fewer than four of six"), "{refused}");
+    for node in ["a1", "b1", "c1"] {
+        std::fs::rename(temp.path().join(node), path.join("nodes").join(node)).unwrap();
+    }
+    let volume = opened(&path);
+    assert_eq!(volume.status().nodes.len(), 6);
+    volume.close().unwrap();
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_nothing_changes() {
     let temp = tempfile::tempdir().unwrap();
     let path = made(temp.path());

@@ -12,7 +12,7 @@ use crate::error::VolumeError;
 use crate::format::superblock::{Superblock, SuperblockError};
 use crate::ids::{ExtentSlot, NodeId};
 use crate::io::Directories;
-use crate::io::address_book::AddressBook;
+use crate::io::address_book::{AddressBook, BOOK_NAME};
 use crate::io::extent_file::open_extents_per_node;
 use crate::io::node_directory::NodeDirectory;
 use crate::io::node_lock::NodeLock;
@@ -117,8 +117,9 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     }
     let index_bytes_per_node = options.index_bytes / book.nodes.len().max(1);
     let mut results = open_nodes(path, &book, index_bytes_per_node);
-    let config = newest_config(&results).filter(|config| config.nodes.len() <= results.len());
+    let config = newest_config(&results);
     if let Some(config) = &config {
+        check_book(&book, config)?;
         // What the book has more is of an addition that was cut short, and counts for nothing.
         results.truncate(config.nodes.len());
         book.nodes.truncate(config.nodes.len());
@@ -176,6 +177,18 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     start_looking_after(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
+}
+
+/// The address book must name every node of the configuration.
+fn check_book(book: &AddressBook, config: &VolumeConfig) -> Result<(), VolumeError> {
+    let (named, needed) = (book.nodes.len(), config.nodes.len());
+    match named >= needed {
+        true => Ok(()),
+        false => Err(VolumeError::Invalid(format!(
+            "the volume has {needed} nodes and its file {BOOK_NAME} names only {named}, as it did before \
+             the others came; add their lines again, in the order in which the nodes were added"
+        ))),
+    }
 }
 
 /// The newest configuration that a directory holds.

@@ -47,8 +47,8 @@ pub(super) struct Enlarging {
 impl Writer {
     /// Makes the disk larger, durably, before it is answered.
     pub fn resize(&mut self, ticket: Ticket, disk_bytes: u64) {
-        if self.policy.read_only || self.enlarging.is_some() || !self.is_open() {
-            return self.complete(ticket, Err(IoFailure::ReadOnly));
+        if let Err(refusal) = self.check_change(self.enlarging.is_some()) {
+            return self.complete(ticket, Err(refusal));
         }
         self.enlarging = Some(Enlarging { ticket, disk_bytes });
         self.enlarge_next();
@@ -66,13 +66,21 @@ impl Writer {
     /// are. Refused while a configuration changes, or an earlier addition is not done.
     pub fn widen(&mut self, ticket: Ticket, nodes: Vec<NodeEntry>) {
         let is_busy = self.reconfiguring.is_some() || !self.replacing.is_empty();
-        if self.policy.read_only || is_busy || !self.is_open() || self.config.has_two_tables() {
-            return self.complete(ticket, Err(IoFailure::ReadOnly));
+        if let Err(refusal) = self.check_change(is_busy || self.config.has_two_tables()) {
+            return self.complete(ticket, Err(refusal));
         }
         let last = self.groups.keys().next_back();
         let first_new = GroupId(last.map_or(0, |last| last.0 + 1));
         let config = self.config.widened(nodes, first_new);
         self.reconfigure(config, AfterReconfiguration::Widen(Some(ticket)));
+    }
+
+    fn check_change(&self, is_busy: bool) -> Result<(), IoFailure> {
+        match () {
+            () if self.policy.read_only || !self.is_open() => Err(IoFailure::ReadOnly),
+            () if is_busy => Err(IoFailure::Busy),
+            () => Ok(()),
+        }
     }
 
     /// Whether four members of every placement would hold a change.

@@ -302,8 +302,13 @@ impl Writer {
     /// The newest configuration counts, if it is one that this writer can go by.
     fn choose_config(&mut self, newest: Option<VolumeConfig>) -> Result<(), String> {
         let mut config = newest.ok_or("no node answers")?;
+        if config.nodes.len() < self.config.nodes.len() && config.version < self.config.version {
+            // Who had this when the writer was made with it is gone by now. Nodes never leave the
+            // table, and it may be the one that counts.
+            config = self.config.clone();
+        }
         if 2 * config.nodes.len() != self.nodes.len() {
-            // Those who know of them could not be read when this writer was made.
+            // Who knows of them could not be read when this writer was made.
             return Err("nodes have come to the volume meanwhile; open it again".to_owned());
         }
         // What is chosen here is above what an earlier writer may have left, unfinished, on a
