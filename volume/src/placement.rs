@@ -6,7 +6,7 @@
 //! and how far that has come is a single number: nothing is kept of each group.
 
 use crate::config::{NodeEntry, SEGMENTS, SEGMENTS_PER_ZONE, VolumeConfig, ZONES};
-use crate::ids::{GroupId, NodeId, ZoneId};
+use crate::ids::{GroupId, Incarnation, NodeId, ZoneId};
 use std::collections::BTreeSet;
 
 /// How far a volume has come from its former node table to the current one.
@@ -66,6 +66,20 @@ impl VolumeConfig {
         self.members(group).contains(&node)
     }
 
+    /// Whether a node holds a group, or is about to: its segment is the next one to move.
+    pub fn may_hold(&self, node: NodeId, group: GroupId) -> bool {
+        let is_moved = |next: SegmentMove| next.to == node && next.group == group;
+        let moves = self.relocation.moves;
+        self.holds(node, group) || moves && self.next_move().is_some_and(is_moved)
+    }
+
+    /// Who leaves a group, and who comes instead, where another configuration places it.
+    pub fn exchanges(&self, other: &VolumeConfig, group: GroupId) -> Vec<(NodeId, NodeId)> {
+        let (before, after) = (self.members(group), other.members(group));
+        let seats = exchanged_seats(&before, &after).into_iter();
+        seats.map(|(seat, to)| (before[seat], to)).collect()
+    }
+
     /// Groups that together are placed on every set of six that any group is placed on.
     pub fn representatives(&self) -> BTreeSet<GroupId> {
         let turns = self.period().unwrap_or(MAX_PERIOD);
@@ -96,10 +110,95 @@ impl VolumeConfig {
         config
     }
 
-    /// Whether a former table is left, beside the current one.
+    /// The same without groups on a node: those from `first_new` on are placed on the others, and
+    /// the segments that it holds move there.
+    #[must_use]
+    pub fn without(&self, node: NodeId, first_new: GroupId) -> VolumeConfig {
+        let mut config = self.clone();
+        config.nodes[node.index()].in_current = false;
+        config.relocation.first_new = first_new;
+        config.spread()
+    }
+
+    /// The same with the segments of all groups on their way to the nodes of the current table.
+    #[must_use]
+    pub fn spread(&self) -> VolumeConfig {
+        let mut config = self.clone();
+        config.relocation.moves = true;
+        config
+    }
+
+    /// The same with so many steps done.
+    #[must_use]
+    pub fn stepped(&self, done_steps: u64) -> VolumeConfig {
+        let mut config = self.clone();
+        config.relocation.done_steps = done_steps;
+        config
+    }
+
+    /// The same when every segment has moved: the current table is the only one. Nothing is left on
+    /// a node that is not in it, and what its directory holds does not count any more.
+    #[must_use]
+    pub fn relocated(&self) -> VolumeConfig {
+        let mut config = self.clone();
+        config.relocation = Relocation::default();
+        for entry in &mut config.nodes {
+            entry.in_former = entry.in_current;
+            if !entry.in_current {
+                entry.incarnation = Incarnation::NONE;
+            }
+        }
+        config
+    }
+
+    /// The same with groups placed as another configuration of these nodes places them.
+    #[must_use]
+    pub fn placed_like(&self, other: &VolumeConfig) -> VolumeConfig {
+        let mut config = self.clone();
+        config.relocation = other.relocation;
+        for (entry, like) in config.nodes.iter_mut().zip(&other.nodes) {
+            (entry.in_former, entry.in_current) = (like.in_former, like.in_current);
+            if !like.in_former && !like.in_current {
+                entry.incarnation = Incarnation::NONE;
+            }
+        }
+        config
+    }
+
+    /// Whether groups are, or were, on their way from a former table to the current one, and there
+    /// are two.
     pub fn has_two_tables(&self) -> bool {
-        let differs = |entry: &NodeEntry| !(entry.in_former && entry.in_current);
+        let differs = |entry: &NodeEntry| entry.in_former != entry.in_current;
         self.relocation != Relocation::default() || self.nodes.iter().any(differs)
+    }
+
+    /// Whether all groups are placed on all nodes, by one table.
+    pub fn has_all_nodes_in_one_table(&self) -> bool {
+        !self.has_two_tables() && self.nodes.iter().all(|entry| entry.in_current)
+    }
+
+    /// Whether a node was drained: no group is on it or comes to it any more.
+    pub fn is_drained(&self, node: NodeId) -> bool {
+        let entry = self.nodes.get(node.index());
+        entry.is_some_and(|entry| !entry.in_former && !entry.in_current)
+    }
+
+    /// Nodes of a zone that groups are placed on from now on.
+    pub fn current_in_zone(&self, zone: ZoneId) -> usize {
+        self.of_table(Table::Current, zone).len()
+    }
+
+    /// Segments that have moved, and all that move, of the groups that `exist` (ascending).
+    pub fn segments_moved(&self, exist: impl Iterator<Item = GroupId>) -> (u64, u64) {
+        let mut counts = (0, 0);
+        for group in exist.take_while(|group| *group < self.relocation.first_new) {
+            let steps = self.steps(group).len() as u64;
+            let first_step = u64::from(group.0) * SEGMENTS as u64;
+            let done = self.relocation.done_steps.saturating_sub(first_step);
+            counts.0 += done.min(steps);
+            counts.1 += steps;
+        }
+        counts
     }
 
     /// Whether each table has two nodes of each zone, placements soon repeat, and no more moves are
@@ -166,17 +265,7 @@ impl VolumeConfig {
     /// The moves of a group's segments, in their order: which seat, and to whom.
     fn steps(&self, group: GroupId) -> Vec<(usize, NodeId)> {
         let former = self.placed_by(Table::Former, group);
-        let current = self.placed_by(Table::Current, group);
-        let mut steps = Vec::new();
-        for zone in 0..ZONES {
-            let seats = zone * SEGMENTS_PER_ZONE..(zone + 1) * SEGMENTS_PER_ZONE;
-            let coming = current[seats.clone()]
-                .iter()
-                .filter(|node| !former.contains(node));
-            let leaving = seats.filter(|seat| !current.contains(&former[*seat]));
-            steps.extend(leaving.zip(coming.copied()));
-        }
-        steps
+        exchanged_seats(&former, &self.placed_by(Table::Current, group))
     }
 
     fn placed_by(&self, table: Table, group: GroupId) -> [NodeId; SEGMENTS] {
@@ -204,6 +293,21 @@ impl VolumeConfig {
     }
 }
 
+/// The seats of those who are in one set of six and not in another, and in each zone who comes instead.
+fn exchanged_seats(
+    before: &[NodeId; SEGMENTS],
+    after: &[NodeId; SEGMENTS],
+) -> Vec<(usize, NodeId)> {
+    let zones = (0..ZONES).flat_map(|zone| {
+        let seats = zone * SEGMENTS_PER_ZONE..(zone + 1) * SEGMENTS_PER_ZONE;
+        let coming = after[seats.clone()].iter();
+        let coming = coming.filter(|node| !before.contains(node));
+        let leaving = seats.filter(|seat| !after.contains(&before[*seat]));
+        leaving.zip(coming.copied())
+    });
+    zones.collect()
+}
+
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     match b {
         0 => a,
@@ -215,7 +319,6 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 mod tests {
     use super::*;
     use crate::config::tests::config;
-    use crate::ids::Incarnation;
     use proptest::collection::vec;
     use proptest::prelude::*;
 

@@ -144,7 +144,7 @@ fn state(report: &VolumeReport, output: Output) -> String {
     format!(
         "{}  ({up}/{} nodes, {meaning})",
         output.paint(&word, color),
-        report.nodes.len()
+        report.nodes_in_use()
     )
 }
 

@@ -1,6 +1,6 @@
 //! A node's superblock: two slots, written in turn, the valid one with the higher sequence counts.
 
-use crate::config::{NodeEntry, VolumeConfig};
+use crate::config::{NodeEntry, VolumeConfig, ZONES};
 use crate::format::checksum::checksum;
 use crate::format::index_page::Location;
 use crate::geometry::Geometry;
@@ -256,7 +256,7 @@ impl Superblock {
             };
             body.extend_from_slice(row.as_bytes());
         }
-        if self.config.has_two_tables() {
+        if !self.config.has_all_nodes_in_one_table() {
             head.version = SUPERBLOCK_VERSION.into();
             body.extend_from_slice(RelocationRow::of(&self.config.relocation).as_bytes());
         }
@@ -416,13 +416,13 @@ impl SuperblockHead {
             nodes: nodes.iter().map(NodeRow::decode).collect::<Option<_>>()?,
             relocation,
         };
-        let zones: Vec<_> = config.nodes.iter().map(|entry| entry.zone).collect();
+        let mut zones = config.nodes.iter().map(|entry| entry.zone.0);
         let extent_fits = config.extent_bytes.is_power_of_two()
             && (1 << 20..=128 << 20).contains(&config.extent_bytes);
         (extent_fits
             && config.can_place()
             && config.disk_bytes <= crate::geometry::MAX_DISK_BYTES
-            && crate::config::check_zones(&zones).is_ok())
+            && zones.all(|zone| usize::from(zone) < ZONES))
         .then_some(config)
     }
 }

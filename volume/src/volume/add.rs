@@ -1,5 +1,5 @@
 //! Nodes that come to a volume while nobody uses it: groups that are made later are placed on them,
-//! too.
+//! too, and those that there are, if they are to be spread, as soon as the volume is used.
 //!
 //! The address book names them first, then their directories are made, then the configuration that
 //! lists them is made durable by the nodes that there were. An open uses as many of the book's nodes
@@ -20,37 +20,56 @@ use crate::io::volume_directory::{check_new_node, file_system_of_node, remove_if
 use std::path::{Path, PathBuf};
 
 /// Adds nodes to the volume in directory `path`, which nobody has open, and returns their names.
-/// Directories are made; groups that there are stay where they are.
+/// Directories are made; groups that there are stay where they are, unless `spread` is set: then they
+/// move when the volume is used.
 ///
 /// # Errors
 /// [`VolumeError`] when the volume cannot be opened, as many nodes cannot be, or a directory is not
 /// empty; nothing is changed then.
-pub fn add_nodes(path: &Path, nodes: &[(ZoneId, PathBuf)]) -> Result<Vec<String>, VolumeError> {
+pub fn add_nodes(
+    path: &Path,
+    nodes: &[(ZoneId, PathBuf)],
+    spread: bool,
+) -> Result<Vec<String>, VolumeError> {
+    with_open(path, |volume| volume.driver.add_nodes(nodes, spread))
+}
+
+/// Has the groups of the volume in directory `path`, which nobody has open, spread over all nodes:
+/// they move when the volume is used.
+///
+/// # Errors
+/// [`VolumeError`] when they are, or the volume cannot be opened.
+pub fn rebalance(path: &Path) -> Result<(), VolumeError> {
+    with_open(path, Volume::rebalance)
+}
+
+fn with_open<T>(
+    path: &Path,
+    change: impl FnOnce(&Volume) -> Result<T, VolumeError>,
+) -> Result<T, VolumeError> {
     // Nothing else is to change the address book meanwhile.
     let options = OpenOptions {
         make_anew: false,
         ..OpenOptions::default()
     };
     let volume = Volume::open(path, options)?;
-    let added = volume.driver.add_nodes(nodes);
+    let changed = change(&volume);
     let closed = volume.close();
-    let added = added?;
+    let changed = changed?;
     closed?;
-    Ok(added)
+    Ok(changed)
 }
 
 impl Driver {
-    fn add_nodes(&self, nodes: &[(ZoneId, PathBuf)]) -> Result<Vec<String>, VolumeError> {
-        let config = self.with_core(|core, _| core.embedded.writer.config().clone());
-        if config.has_two_tables() {
-            return Err(VolumeError::Invalid(
-                "nodes were added before, and the groups that there were are not spread over them; \
-                 a volume grows once"
-                    .to_owned(),
-            ));
-        }
+    fn add_nodes(
+        &self,
+        nodes: &[(ZoneId, PathBuf)],
+        spread: bool,
+    ) -> Result<Vec<String>, VolumeError> {
+        let config = self.config();
+        check_one_table(&config)?;
         check_count(&config, nodes)?;
-        self.check_at_rest()?;
+        self.check_steady("add nodes")?;
         let book = self.book_with(nodes)?;
         book.write(self.path())?;
         let entries: Vec<NodeEntry> = nodes
@@ -65,23 +84,8 @@ impl Driver {
             self.undo(&book, &listed, &new)?;
             return Err(error);
         }
-        self.ask(|writer, _, ticket| writer.widen(ticket, entries))?;
+        self.ask(|writer, _, ticket| writer.widen(ticket, entries, spread))?;
         Ok(new.into_iter().map(|node| listed.node_name(node)).collect())
-    }
-
-    /// Four of every six must hold what is to be changed, and no directory may be about to take a
-    /// node's place.
-    fn check_at_rest(&self) -> Result<(), VolumeError> {
-        let can_change = self.with_core(|core, _| core.embedded.writer.can_change_nodes());
-        let is_replaced = !self.book.read().successors.is_empty();
-        match can_change && !is_replaced {
-            true => Ok(()),
-            false => Err(VolumeError::Invalid(
-                "fewer than four of six nodes are there, or one is being replaced; mount the volume, \
-                 wait until it is healthy, and add nodes then"
-                    .to_owned(),
-            )),
-        }
     }
 
     fn make_all(
@@ -149,16 +153,33 @@ impl Driver {
     }
 }
 
+fn check_one_table(config: &VolumeConfig) -> Result<(), VolumeError> {
+    let text = match (config.relocation.moves, config.has_two_tables()) {
+        (true, _) => {
+            "segments are moving between nodes, one relocation at a time; mount the volume, wait for \
+             the end of that, which 'redoubt status' shows, and add nodes then"
+        }
+        (false, true) => {
+            "nodes were added before, and the groups that there were are not spread over them yet; \
+             run 'redoubt node add VOLUME --rebalance', mount the volume until that has ended, and \
+             add nodes then"
+        }
+        (false, false) => return Ok(()),
+    };
+    Err(VolumeError::Invalid(text.to_owned()))
+}
+
 fn check_count(config: &VolumeConfig, nodes: &[(ZoneId, PathBuf)]) -> Result<(), VolumeError> {
     let invalid = |text: String| Err(VolumeError::Invalid(text));
-    let there = config.nodes.iter().map(|entry| entry.zone);
+    let there = config.nodes.iter().filter(|entry| entry.in_current);
+    let there = there.map(|entry| entry.zone);
     let zones: Vec<ZoneId> = there.chain(nodes.iter().map(|(zone, _)| *zone)).collect();
     if nodes.is_empty() {
         return invalid(
             "no node was named; name as many in each of the zones a, b and c".to_owned(),
         );
     }
-    if zones.len() > MAX_NODES {
+    if config.nodes.len() + nodes.len() > MAX_NODES {
         return invalid(format!("a volume has at most {MAX_NODES} nodes"));
     }
     check_zones(&zones).or_else(|error| invalid(format!("{error}; add as many in each zone")))

@@ -75,7 +75,7 @@ fn groups_that_come_later_are_on_the_new_nodes_and_the_others_stay() {
     let volume = opened(&path);
     (0..4).for_each(|group| write_group(&volume, group));
     volume.close().unwrap();
-    let names = add_nodes(&path, &three(temp.path())).unwrap();
+    let names = add_nodes(&path, &three(temp.path()), false).unwrap();
     assert_eq!(names, ["a3", "b3", "c3"]);
     let volume = opened(&path);
     (0..4).for_each(|group| assert_group(&volume, group));
@@ -98,7 +98,7 @@ fn groups_that_come_later_are_on_the_new_nodes_and_the_others_stay() {
 fn an_empty_volume_uses_new_nodes_like_the_others() {
     let temp = tempfile::tempdir().unwrap();
     let path = made(temp.path());
-    add_nodes(&path, &three(temp.path())).unwrap();
+    add_nodes(&path, &three(temp.path()), false).unwrap();
     let volume = opened(&path);
     (0..3).for_each(|group| write_group(&volume, group));
     await_that(&volume, || live_bytes(&volume, "a3") >= 2 * MIB as u64);
@@ -119,9 +119,9 @@ fn an_addition_that_was_cut_short_counts_for_nothing_and_is_done_again() {
     assert_group(&volume, 0);
     volume.close().unwrap();
     let others = three(&temp.path().join("elsewhere"));
-    let refused = add_nodes(&path, &others).unwrap_err().to_string();
+    let refused = add_nodes(&path, &others, false).unwrap_err().to_string();
     assert!(refused.contains("cut short"), "{refused}");
-    add_nodes(&path, &three(temp.path())).unwrap();
+    add_nodes(&path, &three(temp.path()), false).unwrap();
     let volume = opened(&path);
     assert_eq!(volume.status().nodes.len(), 9);
     assert_group(&volume, 0);
@@ -136,11 +136,11 @@ fn an_addition_that_fails_is_undone() {
     // Nobody can make a directory there.
     new[2].1 = PathBuf::from("/proc/redoubt-node");
     let book = AddressBook::read(&path).unwrap();
-    let refused = add_nodes(&path, &new).unwrap_err().to_string();
+    let refused = add_nodes(&path, &new, false).unwrap_err().to_string();
     assert!(refused.contains("/proc/redoubt-node"), "{refused}");
     assert_eq!(AddressBook::read(&path).unwrap(), book);
     assert!(!new[0].1.exists() && !new[1].1.exists());
-    add_nodes(&path, &three(temp.path())).unwrap();
+    add_nodes(&path, &three(temp.path()), false).unwrap();
     let volume = opened(&path);
     assert_eq!(volume.status().nodes.len(), 9);
     volume.close().unwrap();
@@ -166,7 +166,7 @@ fn directories_that_were_half_made_are_made_again() {
     NodeDirectory::create(&new[0].1, &new_superblock(&listed, NodeId(6), false)).unwrap();
     NodeDirectory::create(&new[1].1, &new_superblock(&listed, NodeId(7), false)).unwrap();
     std::fs::write(new[1].1.join("superblock"), b"").unwrap();
-    add_nodes(&path, &new).unwrap();
+    add_nodes(&path, &new, false).unwrap();
     let volume = opened(&path);
     assert_eq!(volume.status().nodes.len(), 9);
     volume.close().unwrap();
@@ -177,7 +177,7 @@ fn a_book_of_before_is_refused_and_says_what_to_add() {
     let temp = tempfile::tempdir().unwrap();
     let path = made(temp.path());
     let before = AddressBook::read(&path).unwrap();
-    add_nodes(&path, &three(temp.path())).unwrap();
+    add_nodes(&path, &three(temp.path()), false).unwrap();
     let after = AddressBook::read(&path).unwrap();
     before.write(&path).unwrap();
     let refused = Volume::open(&path, OpenOptions::default())
@@ -196,7 +196,7 @@ fn with_three_of_six_nodes_none_is_added() {
     for node in ["a1", "b1", "c1"] {
         std::fs::rename(path.join("nodes").join(node), temp.path().join(node)).unwrap();
     }
-    let refused = add_nodes(&path, &three(temp.path()))
+    let refused = add_nodes(&path, &three(temp.path()), false)
         .unwrap_err()
         .to_string();
     assert!(refused.contains("fewer than four of six"), "{refused}");
@@ -213,16 +213,16 @@ fn what_cannot_be_is_refused_and_nothing_changes() {
     let temp = tempfile::tempdir().unwrap();
     let path = made(temp.path());
     let new = three(temp.path());
-    let uneven = add_nodes(&path, &new[..2]).unwrap_err().to_string();
+    let uneven = add_nodes(&path, &new[..2], false).unwrap_err().to_string();
     assert!(uneven.contains("same number"), "{uneven}");
     std::fs::create_dir_all(new[1].1.join("full")).unwrap();
     assert!(matches!(
-        add_nodes(&path, &new),
+        add_nodes(&path, &new, false),
         Err(VolumeError::Exists(_))
     ));
     let volume = opened(&path);
     assert!(matches!(
-        add_nodes(&path, &new),
+        add_nodes(&path, &new, false),
         Err(VolumeError::Locked { .. })
     ));
     assert_eq!(volume.status().nodes.len(), 6);

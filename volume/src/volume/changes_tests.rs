@@ -19,6 +19,7 @@ fn well(milliseconds: u64) -> Snapshot {
         disk_bytes: 1 << 30,
         waiting: None,
         nodes: vec![node("a1"), node("b2")],
+        relocation: None,
     }
 }
 

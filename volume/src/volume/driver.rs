@@ -348,6 +348,9 @@ impl Driver {
         for node in outcome.seated {
             self.on_seated(node);
         }
+        for node in outcome.drained {
+            self.on_drained(node);
+        }
         let inline = self.start_effects(outcome.disk, caller);
         for (callback, result) in callbacks {
             callback.call(result);

@@ -198,6 +198,7 @@ impl Driver {
             disk_bytes: self.disk_bytes(),
             waiting: None,
             nodes: nodes.collect(),
+            relocation: figures.relocation,
         };
         snapshot.following(before, figures.waiting_requests)
     }

@@ -130,6 +130,8 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     for (index, result) in results.into_iter().enumerate() {
         let id = NodeId(index as u16);
         match result {
+            // Nothing is on it, whatever its directory has.
+            _ if config.as_ref().is_some_and(|config| config.is_drained(id)) => {}
             Ok(open) => {
                 nodes[index] = Some(open.node);
                 directories.push((id, open.directory));

@@ -1,9 +1,10 @@
-//! Changes of the configuration: one at a time is on its way to the nodes. A larger disk gives way
-//! to the admission of a new directory, since the fourth node that it waits for may be that one.
+//! Changes of the configuration: one at a time is on its way to the nodes. A larger disk, and other
+//! places for groups, give way to the admission of a new directory, since the fourth node that they
+//! wait for may be that one.
 
 use super::node_view::Phase;
 use super::{Answer, Ticket, Writer};
-use crate::config::{NodeEntry, VolumeConfig};
+use crate::config::{NodeEntry, SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
 use crate::ids::{GroupId, NodeId};
 use crate::message::Request;
@@ -31,6 +32,8 @@ pub(super) enum AfterReconfiguration {
     /// Nodes have come to the volume; who asked for it is answered. This writer goes on without
     /// them, and changes nothing any more: they are there from the next open on.
     Widen(Option<Ticket>),
+    /// Groups are placed otherwise: see `relocation`.
+    Relocate,
     /// The successor of this node takes its place.
     Seat(NodeId),
     /// The successor of this node does not take its place after all.
@@ -63,24 +66,34 @@ impl Writer {
     }
 
     /// Adds nodes to the volume, durably, from the next open on. Groups that there are stay where they
-    /// are. Refused while a configuration changes, or an earlier addition is not done.
-    pub fn widen(&mut self, ticket: Ticket, nodes: Vec<NodeEntry>) {
-        let is_busy = self.reconfiguring.is_some() || !self.replacing.is_empty();
+    /// are, unless all are to be spread. Refused while a configuration changes, or an earlier addition
+    /// is not done.
+    pub fn widen(&mut self, ticket: Ticket, nodes: Vec<NodeEntry>, spread: bool) {
+        let is_busy = self.is_changing_nodes();
         if let Err(refusal) = self.check_change(is_busy || self.config.has_two_tables()) {
             return self.complete(ticket, Err(refusal));
         }
         let last = self.groups.keys().next_back();
         let first_new = GroupId(last.map_or(0, |last| last.0 + 1));
         let config = self.config.widened(nodes, first_new);
+        let config = match spread && config.has_two_tables() {
+            true => config.spread(),
+            false => config,
+        };
         self.reconfigure(config, AfterReconfiguration::Widen(Some(ticket)));
     }
 
-    fn check_change(&self, is_busy: bool) -> Result<(), IoFailure> {
+    pub(super) fn check_change(&self, is_busy: bool) -> Result<(), IoFailure> {
         match () {
             () if self.policy.read_only || !self.is_open() => Err(IoFailure::ReadOnly),
             () if is_busy => Err(IoFailure::Busy),
             () => Ok(()),
         }
+    }
+
+    /// Whether a configuration is on its way, or a node is being replaced.
+    pub(super) fn is_changing_nodes(&self) -> bool {
+        self.reconfiguring.is_some() || self.named.is_some() || !self.replacing.is_empty()
     }
 
     /// Whether four members of every placement would hold a change.
@@ -104,7 +117,7 @@ impl Writer {
         });
     }
 
-    fn send_config(&mut self, nodes: &BTreeSet<NodeId>, config: &VolumeConfig) {
+    pub(super) fn send_config(&mut self, nodes: &BTreeSet<NodeId>, config: &VolumeConfig) {
         let epoch = self.epoch;
         for node in nodes {
             let config = config.clone();
@@ -113,6 +126,8 @@ impl Writer {
     }
 
     pub(super) fn on_configured(&mut self, now: Instant, from: NodeId, version: u64) {
+        let view = &mut self.nodes[from.index()];
+        view.held_config = view.held_config.max(version);
         if let Some(change) = &mut self.reconfiguring
             && change.config.version == version
         {
@@ -161,6 +176,7 @@ impl Writer {
                     }
                 }
                 AfterReconfiguration::Widen(_) => {}
+                AfterReconfiguration::Relocate => self.relocated(now),
                 AfterReconfiguration::Seat(node) => self.seat_successor(now, node),
                 AfterReconfiguration::TakeBack(node) => self.part_both(node),
             }
@@ -181,7 +197,8 @@ impl Writer {
         true
     }
 
-    /// Whether four members of every placement hold a configuration. All three that are left are
+    /// Whether four members of every placement hold a configuration: also of those by another one that
+    /// may be found after a crash, since who finds that asks three of each of its own. All three that are left are
     /// enough to admit a fourth, and for nothing else: another writer may have the other three.
     /// Where a node is exchanged it counts with its successor.
     fn config_is_held(&self, change: &Reconfiguration) -> bool {
@@ -192,7 +209,13 @@ impl Writer {
             needed.all(|node| change.held_by.contains(&node))
         };
         let admits = matches!(change.then, AfterReconfiguration::Admit(_));
-        self.placements.iter().all(|members| {
+        let named = self
+            .named
+            .iter()
+            .filter(|_| !is_planted(Bug::RelocatedByFormer));
+        let named = named.flat_map(|named| &named.placements);
+        let mut placements = self.placements.iter().chain(named);
+        placements.all(|members: &[NodeId; SEGMENTS]| {
             let held = members.iter().filter(|node| holds(**node)).count();
             let able = members.iter().filter(|node| change.asked.contains(node));
             held >= WRITE_QUORUM || admits && held == able.count() && held >= READ_QUORUM

@@ -5,7 +5,7 @@
 use super::node_view::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
-use crate::config::VolumeConfig;
+use crate::config::{SEGMENTS, VolumeConfig};
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
@@ -129,7 +129,9 @@ impl Writer {
         if epoch != self.epoch {
             return;
         }
-        self.nodes[from.index()].room = room;
+        let view = &mut self.nodes[from.index()];
+        view.room = room;
+        view.held_config = view.held_config.max(view.sent_config);
         match &mut self.recovery {
             Some(recovery) => {
                 recovery.listed.insert(from);
@@ -247,9 +249,10 @@ impl Writer {
         if let Err(reason) = self.choose_config(newest) {
             return self.refuse(reason);
         }
-        let Some(recovery) = &self.recovery else {
+        let Some(recovery) = &mut self.recovery else {
             return;
         };
+        leave_out_others(&mut recovery.reports, &self.config);
         let usable = usable(&self.config.nodes, &recovery.reports);
         let announced = usable.values().map(|report| report.announced).max();
         let announced = announced.unwrap_or(Lsn::NONE);
@@ -266,7 +269,7 @@ impl Writer {
         let absent: Vec<NodeId> = self
             .config
             .node_ids()
-            .filter(|node| !usable.contains_key(node))
+            .filter(|node| !usable.contains_key(node) && !self.config.is_drained(*node))
             .collect();
         let low = usable.values().map(|report| report.replay_low).min();
         let low = low.unwrap_or(Lsn::NONE);
@@ -461,8 +464,29 @@ impl Writer {
                 self.node_up(now, node);
             }
         }
+        for node in recovery.listed {
+            self.note_strays(node);
+        }
         self.review(now);
         self.effects.push_back(WriterEffect::Opened(Ok(())));
+    }
+}
+
+/// What a node has of a group that is not its own by the configuration that counts may be a part of
+/// what it is, or was, to hold: nothing is built on that.
+fn leave_out_others(reports: &mut BTreeMap<NodeId, Report>, config: &VolumeConfig) {
+    let mut members: BTreeMap<GroupId, [NodeId; SEGMENTS]> = BTreeMap::new();
+    let mut holds = |node: NodeId, group: GroupId| {
+        let six = members
+            .entry(group)
+            .or_insert_with(|| config.members(group));
+        six.contains(&node)
+    };
+    for (node, report) in reports {
+        report
+            .segments
+            .retain(|segment| holds(*node, segment.group));
+        report.tail.retain(|record| holds(*node, record.group));
     }
 }
 

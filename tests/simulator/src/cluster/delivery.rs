@@ -297,6 +297,7 @@ impl Cluster {
                     self.tell(|| format!("{id:?} opened: {result:?}"));
                 }
                 WriterEffect::Seated(node) => self.on_seated(id, node),
+                WriterEffect::Drained(node) => self.on_drained(node),
             }
         }
     }
@@ -437,6 +438,7 @@ fn kind_of_request(request: &Request) -> u64 {
         Request::FetchBlocks { .. } => 14,
         Request::Repair { .. } => 15,
         Request::ExamineMetadata { .. } => 16,
+        Request::Release { .. } => 17,
     }
 }
 
@@ -461,6 +463,7 @@ fn kind_of_reply(reply: &Reply) -> u64 {
         Reply::Blocks { .. } => 37,
         Reply::Repaired { .. } => 38,
         Reply::MetadataExamined { .. } => 39,
+        Reply::Released { .. } => 40,
     }
 }
 

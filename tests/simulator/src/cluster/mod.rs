@@ -3,11 +3,13 @@
 //!
 //! `shape` — what it is made of; `delivery` — messages and disk effects; `processes` — what
 //! starts, dies, pauses and is made anew; `replacement` — directories that take a node's place;
+//! `relocation` — nodes that come and go;
 //! `requests` — the disk's user.
 
 mod delivery;
 mod peers;
 mod processes;
+mod relocation;
 mod replacement;
 mod requests;
 mod sent;

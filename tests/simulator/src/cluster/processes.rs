@@ -24,6 +24,7 @@ impl Cluster {
     /// not are started first.
     pub fn start_writer(&mut self) -> WriterId {
         self.seat_what_is_configured();
+        self.seat_nodes_that_came();
         for node in self.node_ids() {
             if self.hosts[node.index()].node.is_none() {
                 self.start_node(node);

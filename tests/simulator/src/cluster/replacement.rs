@@ -28,7 +28,7 @@ impl Cluster {
         self.hosts[self.successor_of(node).index()].disk.is_some()
     }
 
-    fn open_writer(&self) -> Option<&WriterProcess> {
+    pub(super) fn open_writer(&self) -> Option<&WriterProcess> {
         let open = |process: &&WriterProcess| process.writer.is_open();
         self.writers.iter().rev().find(open)
     }
@@ -149,7 +149,7 @@ impl Cluster {
         let Some(config) = self.newest_config() else {
             return;
         };
-        for node in config.node_ids() {
+        for node in (0..self.seats() as u16).map(NodeId) {
             let disk = &self.hosts[self.successor_of(node).index()].disk;
             let life = disk.as_ref().and_then(|disk| disk.superblock());
             let life = life.map(|superblock| superblock.incarnation);
@@ -160,7 +160,7 @@ impl Cluster {
     }
 
     /// The newest configuration that any directory holds.
-    fn newest_config(&self) -> Option<VolumeConfig> {
+    pub(super) fn newest_config(&self) -> Option<VolumeConfig> {
         let disks = self.hosts.iter().filter_map(|host| host.disk.as_ref());
         let configs = disks.filter_map(|disk| Some(disk.superblock()?.config));
         configs.max_by_key(|config| config.version)

@@ -113,6 +113,11 @@ impl NodeLaws {
         if let Err(reason) = self.segments.check_asked(node, life, request) {
             self.broken(reason);
         }
+        if let Request::Release { groups, .. } = request {
+            self.segments.release(node, groups);
+            let is_gone = |segment: &SegmentLife| segment.0 == node && groups.contains(&segment.2);
+            self.scls.retain(|segment, _| !is_gone(segment));
+        }
     }
 
     /// A node answers.

@@ -86,6 +86,12 @@ impl SegmentLaws {
         Ok(())
     }
 
+    /// A node is told to let groups go that are not its own any more.
+    pub fn release(&mut self, node: NodeId, groups: &[GroupId]) {
+        let is_gone = |segment: &SegmentLife| segment.0 == node && groups.contains(&segment.2);
+        self.held.retain(|segment, _| !is_gone(segment));
+    }
+
     fn epoch(&mut self, epoch: VolumeEpoch) -> &mut Said {
         while self.epochs.len() > EPOCHS {
             self.epochs.pop_first();
@@ -188,7 +194,6 @@ impl SegmentLaws {
 
     fn check_tips(&self, writer: &Writer, quorum: usize) -> Result<(), String> {
         for (group, tip) in writer.group_tips().filter(|(_, tip)| tip.is_some()) {
-            let members = writer.config().members(group).into_iter();
             let said = |node: NodeId| {
                 let most = self.most.get(&(node, group));
                 most.is_some_and(|scl| *scl >= tip)
@@ -197,7 +202,10 @@ impl SegmentLaws {
                 let successor = writer.config().successor(*node);
                 said(*node) && (!writer.is_exchanged(*node) || said(successor))
             };
-            let holders = members.filter(holds).count();
+            // Wherever a crash may find the group.
+            let places = writer.places_of(group).into_iter();
+            let holders = places.map(|members| members.into_iter().filter(holds).count());
+            let holders = holders.min().unwrap_or(0);
             if holders < quorum {
                 return Err(format!(
                     "{tip} of {group:?} counts as durable, and {holders} nodes have said that \

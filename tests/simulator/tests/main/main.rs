@@ -14,6 +14,7 @@ mod health_cases;
 mod rebuild_cases;
 mod recovery_cases;
 mod reference_model;
+mod relocation_cases;
 mod replacement_cases;
 mod runs;
 mod scrub_cases;
