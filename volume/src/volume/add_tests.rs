@@ -90,7 +90,7 @@ fn groups_that_come_later_are_on_the_new_nodes_and_the_others_stay() {
     let report = volume.verify(&mut |_, _| {}).unwrap();
     assert_eq!((report.damage.len(), report.missing_nodes.len()), (0, 0));
     volume.close().unwrap();
-    let refused = add_nodes(&path, &three(&temp.path().join("more")));
+    let refused = add_nodes(&path, &three(&temp.path().join("more")), false);
     assert!(refused.is_err_and(|error| error.to_string().contains("grows once")));
 }
 
