@@ -222,12 +222,12 @@ impl Writer {
             let groups: Vec<GroupId> = self.groups.keys().copied().collect();
             groups.into_iter().for_each(|group| self.reseat(group));
         }
-        let drained: Vec<NodeId> = self.config.node_ids().collect();
+        let nodes = self.config.node_ids();
+        let drained: Vec<NodeId> = nodes.filter(|n| self.config.is_drained(*n)).collect();
         for node in drained {
-            let was_there = self.nodes[node.index()].phase != Phase::Down;
-            if self.config.is_drained(node) && was_there {
+            self.left_behind.segments.remove(&node);
+            if self.nodes[node.index()].phase != Phase::Down {
                 self.node_down(now, node, NodeState::Drained.meaning());
-                self.left_behind.segments.remove(&node);
                 self.effects.push_back(WriterEffect::Drained(node));
             }
         }

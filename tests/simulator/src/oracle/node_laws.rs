@@ -114,7 +114,7 @@ impl NodeLaws {
             self.broken(reason);
         }
         if let Request::Release { groups, .. } = request {
-            self.segments.release(node, groups);
+            self.segments.release(node, life, groups);
             let is_gone = |segment: &SegmentLife| segment.0 == node && groups.contains(&segment.2);
             self.scls.retain(|segment, _| !is_gone(segment));
         }

@@ -43,6 +43,8 @@ pub struct SegmentLaws {
     /// The most that a node's segment ever said, in any life.
     most: BTreeMap<(NodeId, GroupId), Lsn>,
     epochs: BTreeMap<VolumeEpoch, Said>,
+    /// Segments that their nodes were told to let go.
+    released: BTreeSet<SegmentLife>,
     /// Lives of directories that may have forgotten anything without a trace.
     excused: BTreeSet<(NodeId, Incarnation)>,
 }
@@ -80,16 +82,22 @@ impl SegmentLaws {
                 scls.iter()
                     .for_each(|(group, scl)| self.hold((node, *incarnation, *group), *scl));
             }
-            Reply::GroupCompleted { group, scl, .. } => self.hold((node, life, *group), *scl),
+            Reply::GroupCompleted { group, scl, .. } => {
+                self.released.remove(&(node, life, *group));
+                self.hold((node, life, *group), *scl);
+            }
             _ => {}
         }
         Ok(())
     }
 
-    /// A node is told to let groups go that are not its own any more.
-    pub fn release(&mut self, node: NodeId, groups: &[GroupId]) {
-        let is_gone = |segment: &SegmentLife| segment.0 == node && groups.contains(&segment.2);
-        self.held.retain(|segment, _| !is_gone(segment));
+    /// A node is told to let groups go that are not its own any more: what it says of them binds it
+    /// no more, until it has been filled again.
+    pub fn release(&mut self, node: NodeId, life: Incarnation, groups: &[GroupId]) {
+        for group in groups {
+            self.held.remove(&(node, life, *group));
+            self.released.insert((node, life, *group));
+        }
     }
 
     fn epoch(&mut self, epoch: VolumeEpoch) -> &mut Said {
@@ -100,7 +108,9 @@ impl SegmentLaws {
     }
 
     fn hold(&mut self, segment: SegmentLife, scl: Lsn) {
-        self.held.insert(segment, scl);
+        if !self.released.contains(&segment) {
+            self.held.insert(segment, scl);
+        }
         let most = self.most.entry((segment.0, segment.2)).or_default();
         *most = scl.max(*most);
     }

@@ -46,7 +46,7 @@ fn widened(seed: u64) -> Cluster {
     let mut cluster = Cluster::create(shape(), seed);
     cluster.open().expect("a new volume opens");
     write_all(&mut cluster, 1);
-    let widening = cluster.start_widening().expect("a writer runs");
+    let widening = cluster.start_widening(false).expect("a writer runs");
     cluster.wait(widening).expect("four nodes know it");
     cluster.crash();
     cluster.open().expect("the volume opens");
@@ -165,7 +165,7 @@ fn segments_spread_under_load_and_nothing_is_left_where_they_were() {
 #[test]
 fn a_volume_grows_again_when_its_groups_are_spread() {
     let mut cluster = spread(3);
-    let widening = cluster.start_widening().expect("a writer runs");
+    let widening = cluster.start_widening(false).expect("a writer runs");
     cluster.wait(widening).expect("four nodes know it");
     cluster.crash();
     cluster.open().expect("the volume opens");
