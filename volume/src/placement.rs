@@ -423,11 +423,73 @@ mod tests {
     }
 
     #[test]
+    fn who_moves_next_may_hold_the_group_and_nobody_else() {
+        let config = grown();
+        let next = config.next_move().unwrap();
+        assert!(!config.may_hold(next.to, next.group), "nothing moves yet");
+        let config = config.spread();
+        let may_hold = |node: &NodeId| config.may_hold(*node, next.group);
+        let holders: BTreeSet<NodeId> = config.node_ids().filter(may_hold).collect();
+        let mut expected = BTreeSet::from(config.members(next.group));
+        expected.insert(next.to);
+        assert_eq!(holders, expected);
+        assert_eq!(config.segments_moved((0..18).map(GroupId)), (0, 24));
+        let stepped = config.stepped(next.done_steps);
+        assert_eq!(stepped.segments_moved((0..18).map(GroupId)), (1, 24));
+        let exchanged = config.exchanges(&stepped, next.group);
+        assert_eq!(exchanged, [(next.from, next.to)]);
+        assert_eq!(config.exchanges(&stepped, GroupId(next.group.0 + 1)), []);
+    }
+
+    /// Whoever goes by one configuration meets who goes by the next.
+    #[test]
+    fn a_configuration_and_the_next_one_share_a_placement() {
+        let drained = config(3, 1, 1 << 30).without(NodeId(4), GroupId(5));
+        for begun in [grown().spread(), drained] {
+            let mut before = begun;
+            while let Some(next) = before.next_move() {
+                let after = before.stepped(next.done_steps);
+                let shared = before
+                    .placements()
+                    .intersection(&after.placements())
+                    .count();
+                assert!(shared > 0, "{after:?}");
+                before = after;
+            }
+            assert!(before.has_two_tables());
+            let sorted = |config: &VolumeConfig| -> BTreeSet<Vec<NodeId>> {
+                let placements = config.placements().into_iter();
+                placements
+                    .map(|mut six| {
+                        six.sort_unstable();
+                        six.to_vec()
+                    })
+                    .collect()
+            };
+            let ended = before.relocated();
+            assert!(!ended.has_two_tables());
+            assert_eq!(sorted(&ended), sorted(&before), "no group moves at the end");
+        }
+    }
+
+    #[test]
+    fn what_a_drained_node_has_does_not_count() {
+        let config = config(3, 1, 1 << 30).without(NodeId(4), GroupId(0));
+        assert!(!config.is_drained(NodeId(4)), "not before the end");
+        assert_eq!(config.next_move(), None, "no group is there");
+        let ended = config.relocated();
+        assert!(ended.is_drained(NodeId(4)) && ended.can_place());
+        assert_eq!(ended.nodes[4].incarnation, Incarnation::NONE);
+        assert!(!ended.has_two_tables() && !ended.has_all_nodes_in_one_table());
+        assert_eq!(ended.current_in_zone(ZoneId(1)), 2);
+        let like = self::config(3, 1, 1 << 30).placed_like(&ended);
+        assert_eq!(like, ended);
+    }
+
+    #[test]
     fn a_node_is_emptied() {
-        let mut config = config(3, 1, 1 << 30);
         let node = NodeId(4);
-        config.nodes[node.index()].in_current = false;
-        config.relocation.first_new = GroupId(12);
+        let mut config = config(3, 1, 1 << 30).without(node, GroupId(12));
         while let Some(next) = config.next_move() {
             config.relocation.done_steps = next.done_steps;
             assert_ne!(next.to, node);

@@ -63,6 +63,8 @@ bugs! {
             "Groups are placed otherwise when four of every former placement know it.",
         MovedBeforeFilled "moved-before-filled"
             "A segment that moves takes its place without what counted before both had to hold it.",
+        NewGroupByOneTable "new-group-by-one-table"
+            "A group that begins while it may be found elsewhere counts where it is alone.",
         // Epochs and recovery.
         StaleEpochAccepted "stale-epoch-accepted"
             "A node takes requests of a writer that was superseded.",

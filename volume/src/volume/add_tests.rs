@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::VolumeState;
+use crate::status::{NodeState, VolumeState};
 use crate::volume::{CreateOptions, ReadBytes, create};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -91,7 +91,54 @@ fn groups_that_come_later_are_on_the_new_nodes_and_the_others_stay() {
     assert_eq!((report.damage.len(), report.missing_nodes.len()), (0, 0));
     volume.close().unwrap();
     let refused = add_nodes(&path, &three(&temp.path().join("more")), false);
-    assert!(refused.is_err_and(|error| error.to_string().contains("grows once")));
+    assert!(refused.is_err_and(|error| error.to_string().contains("--rebalance")));
+}
+
+#[test]
+fn groups_spread_over_nodes_that_came_and_leave_one_that_is_drained() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = made(temp.path());
+    let volume = opened(&path);
+    (0..4).for_each(|group| write_group(&volume, group));
+    let refused = volume.drain_node("b2").unwrap_err().to_string();
+    assert!(refused.contains("zone b has two"), "{refused}");
+    volume.close().unwrap();
+    add_nodes(&path, &three(temp.path()), false).unwrap();
+    let volume = opened(&path);
+    let refused = volume.drain_node("b2").unwrap_err().to_string();
+    assert!(refused.contains("--rebalance"), "{refused}");
+    volume.close().unwrap();
+    rebalance(&path).unwrap();
+    let again = rebalance(&path).unwrap_err().to_string();
+    assert!(again.contains("moving already"), "{again}");
+    let more = add_nodes(&path, &three(&temp.path().join("more")), false);
+    let refused = more.unwrap_err().to_string();
+    assert!(refused.contains("one relocation at a time"), "{refused}");
+    let volume = opened(&path);
+    await_that(&volume, || volume.status().relocation.is_none());
+    assert!(live_bytes(&volume, "a3") > 0);
+    volume.drain_node("a1").unwrap();
+    await_that(&volume, || {
+        volume.status().nodes[0].state == NodeState::Drained
+    });
+    assert!(volume.replace_node("a1", &temp.path().join("x")).is_err());
+    std::fs::remove_dir_all(path.join("nodes/a1")).unwrap();
+    volume.close().unwrap();
+    let volume = opened(&path);
+    let status = volume.status();
+    assert_eq!(status.nodes[0].state, NodeState::Drained);
+    (0..4).for_each(|group| assert_group(&volume, group));
+    let report = volume.verify(&mut |_, _| {}).unwrap();
+    assert_eq!((report.damage.len(), report.missing_nodes.len()), (0, 0));
+    volume.close().unwrap();
+    // One more in the zone that has fewer makes them equal.
+    let node = [(ZoneId(0), temp.path().join("a4"))];
+    add_nodes(&path, &node, true).unwrap();
+    let volume = opened(&path);
+    await_that(&volume, || volume.status().relocation.is_none());
+    assert!(live_bytes(&volume, "a4") > 0);
+    (0..4).for_each(|group| assert_group(&volume, group));
+    volume.close().unwrap();
 }
 
 #[test]
