@@ -183,6 +183,11 @@ impl VolumeConfig {
         entry.is_some_and(|entry| !entry.in_former && !entry.in_current)
     }
 
+    /// The nodes that groups are on, or may be.
+    pub fn undrained_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.node_ids().filter(|node| !self.is_drained(*node))
+    }
+
     /// Nodes of a zone that groups are placed on from now on.
     pub fn current_in_zone(&self, zone: ZoneId) -> usize {
         self.of_table(Table::Current, zone).len()

@@ -59,12 +59,10 @@ bugs! {
         // Segments that move to other nodes.
         ReleasedBeforeDurable "released-before-durable"
             "A node lets a segment go when the configuration is sent that places it elsewhere.",
-        RelocatedByFormer "relocated-by-former"
-            "Groups are placed otherwise when four of every former placement know it.",
+        RelocatedByAnyFour "relocated-by-any-four"
+            "Groups are placed otherwise when any four nodes know it.",
         MovedBeforeFilled "moved-before-filled"
-            "A segment that moves takes its place without what counted before both had to hold it.",
-        NewGroupByOneTable "new-group-by-one-table"
-            "A group that begins while it may be found elsewhere counts where it is alone.",
+            "A segment that moves counts as filled when it begins to be.",
         // Epochs and recovery.
         StaleEpochAccepted "stale-epoch-accepted"
             "A node takes requests of a writer that was superseded.",

@@ -71,11 +71,11 @@ impl Queued {
     }
 
     /// Whether it is part of collecting garbage: moves, checkpoints and the discards that these
-    /// need in the log before them.
+    /// need in the log before them; or leaves a whole group to be collected.
     fn makes_room(&self) -> bool {
         let is_discard = |record: &RecordHeader| record.kind == RecordKind::Discard;
         match self.then {
-            Then::Moved | Then::Folded | Then::Checkpoint => true,
+            Then::Moved | Then::Folded | Then::Checkpoint | Then::Released(_) => true,
             Then::Local => self.frame.records.iter().all(is_discard),
             _ => false,
         }

@@ -508,8 +508,10 @@ impl Driver {
     /// Figures that are asked for without the lock.
     pub(super) fn refresh(&self) {
         let core = self.core.lock();
-        let all = core.embedded.writer.config().nodes.len();
-        let nodes = core.embedded.nodes.iter().take(all).flatten();
+        let config = core.embedded.writer.config();
+        let all = config.undrained_nodes().count();
+        let nodes = core.embedded.nodes.iter().take(config.nodes.len());
+        let nodes = nodes.flatten();
         let (count, live) = nodes.fold((0, 0), |(count, live), node| {
             (count + 1, live + node.figures().live_bytes)
         });

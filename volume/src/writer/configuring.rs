@@ -209,11 +209,10 @@ impl Writer {
             needed.all(|node| change.held_by.contains(&node))
         };
         let admits = matches!(change.then, AfterReconfiguration::Admit(_));
-        let named = self
-            .named
-            .iter()
-            .filter(|_| !is_planted(Bug::RelocatedByFormer));
-        let named = named.flat_map(|named| &named.placements);
+        if change.then == AfterReconfiguration::Relocate && is_planted(Bug::RelocatedByAnyFour) {
+            return change.held_by.len() >= WRITE_QUORUM;
+        }
+        let named = self.named.iter().flat_map(|named| &named.placements);
         let mut placements = self.placements.iter().chain(named);
         placements.all(|members: &[NodeId; SEGMENTS]| {
             let held = members.iter().filter(|node| holds(**node)).count();

@@ -222,6 +222,9 @@ impl Writer {
         let view = self.new_group(group, Lsn::NONE);
         let members = view.members;
         self.groups.insert(group, view);
+        if group < self.config.relocation.first_new {
+            self.count_moved();
+        }
         for node in members {
             if self.nodes[node.index()].incomplete.contains(&group) {
                 self.take_stock(node, group, None);

@@ -206,6 +206,8 @@ pub struct Writer {
     moving: Option<relocation::Moving>,
     /// A configuration that places groups otherwise, and may be found after a crash.
     named: Option<relocation::Named>,
+    /// Segments that have moved, and all that move, while they do.
+    moved: Option<(u64, u64)>,
     /// What is left of segments that have moved.
     left_behind: relocation::LeftBehind,
     /// When nodes were told the configuration again that had not said that they hold it.
@@ -305,6 +307,7 @@ impl Writer {
             replacing: BTreeMap::new(),
             moving: None,
             named: None,
+            moved: None,
             left_behind: relocation::LeftBehind::default(),
             told_config_at: None,
             writable: false,
@@ -505,7 +508,7 @@ impl Writer {
                 .map(|address| self.catch_up.figures(NodeId(address)))
                 .collect(),
             replacements: self.replacement_figures(),
-            relocation: self.relocation_figures(),
+            relocation: self.moved,
             scrub_due: self
                 .config
                 .node_ids()

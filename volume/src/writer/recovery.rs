@@ -201,10 +201,8 @@ impl Writer {
     }
 
     fn why_stuck(&self, answered: &BTreeSet<NodeId>) -> String {
-        let silent = self
-            .config
-            .node_ids()
-            .filter(|node| !answered.contains(node));
+        let used = self.config.undrained_nodes();
+        let silent = used.filter(|node| !answered.contains(node));
         let names: Vec<String> = silent.map(|node| self.config.node_name(node)).collect();
         if names.is_empty() {
             "records that were durable are on none of its nodes any more".to_owned()
@@ -268,8 +266,8 @@ impl Writer {
         let anchors = anchors(&usable, &held, announced, vdl);
         let absent: Vec<NodeId> = self
             .config
-            .node_ids()
-            .filter(|node| !usable.contains_key(node) && !self.config.is_drained(*node))
+            .undrained_nodes()
+            .filter(|node| !usable.contains_key(node))
             .collect();
         let low = usable.values().map(|report| report.replay_low).min();
         let low = low.unwrap_or(Lsn::NONE);
@@ -366,7 +364,7 @@ impl Writer {
     }
 
     fn name_unusable(&self, usable: &BTreeMap<NodeId, &Report>) -> String {
-        let missing = self.config.node_ids().filter(|node| {
+        let missing = self.config.undrained_nodes().filter(|node| {
             usable
                 .get(node)
                 .is_none_or(|r| r.tail_damaged || r.segments.iter().any(|s| !s.complete))
@@ -467,6 +465,7 @@ impl Writer {
         for node in recovery.listed {
             self.note_strays(node);
         }
+        self.count_moved();
         self.review(now);
         self.effects.push_back(WriterEffect::Opened(Ok(())));
     }

@@ -143,6 +143,7 @@ impl Writer {
             // It would take nothing of the group yet.
             return;
         }
+        self.left_behind.remove(step.to, step.group);
         let is_joint = false;
         self.moving = Some(Moving { step, is_joint });
         self.add_to_group(step.group, step.from, step.to);
@@ -153,6 +154,9 @@ impl Writer {
     fn add_to_group(&mut self, group: GroupId, member: NodeId, other: NodeId) {
         if let Some(view) = self.groups.get_mut(&group) {
             view.add_successor(member, other);
+            if is_planted(Bug::MovedBeforeFilled) && !self.config.is_successor(other) {
+                return view.on_complete(other, view.tip);
+            }
             self.want_all(other, group);
         }
     }
@@ -177,7 +181,7 @@ impl Writer {
         let Some(view) = self.groups.get_mut(&step.group) else {
             return;
         };
-        let may_take_over = view.may_take_over(step.from) || is_planted(Bug::MovedBeforeFilled);
+        let may_take_over = view.may_take_over(step.from);
         if !self.replacing.is_empty() {
             // A group counts for one exchange at a time.
             view.drop_successor(step.from, step.to);
@@ -207,7 +211,6 @@ impl Writer {
         let is_filled = view.is_complete(step.to) && !self.catch_up.is_lacking(step.to, step.group);
         let mut joint = view.clone();
         joint.join_successor(step.from);
-        let is_filled = is_filled || is_planted(Bug::MovedBeforeFilled);
         streams(step.to) && is_filled && joint.can_write(streams)
     }
 
@@ -218,7 +221,9 @@ impl Writer {
         };
         if let Some(Moving { step, .. }) = self.moving.take() {
             self.reseat(step.group);
+            self.moved = self.moved.map(|(moved, all)| (moved + 1, all));
         } else {
+            self.count_moved();
             let groups: Vec<GroupId> = self.groups.keys().copied().collect();
             groups.into_iter().for_each(|group| self.reseat(group));
         }
@@ -296,11 +301,8 @@ impl Writer {
 
     /// A node has let segments go, durably.
     pub(super) fn on_released(&mut self, from: NodeId, groups: &[GroupId]) {
-        if let Some(segments) = self.left_behind.segments.get_mut(&from) {
-            segments.retain(|group| !groups.contains(group));
-            if segments.is_empty() {
-                self.left_behind.segments.remove(&from);
-            }
+        for group in groups {
+            self.left_behind.remove(from, *group);
         }
     }
 
@@ -335,11 +337,12 @@ impl Writer {
         !self.left_behind.segments.is_empty()
     }
 
-    /// Segments that have moved, and all that move, while they do.
-    pub(super) fn relocation_figures(&self) -> Option<(u64, u64)> {
+    /// Counts the segments that have moved, and all that move, while they do: once, and again when
+    /// other groups move.
+    pub(super) fn count_moved(&mut self) {
         let groups = self.groups.keys().copied();
         let moves = self.config.relocation.moves;
-        moves.then(|| self.config.segments_moved(groups))
+        self.moved = moves.then(|| self.config.segments_moved(groups));
     }
 }
 
@@ -348,5 +351,14 @@ impl LeftBehind {
         self.segments.entry(node).or_default().insert(group);
         // One more is told at once.
         self.told_at = None;
+    }
+
+    fn remove(&mut self, node: NodeId, group: GroupId) {
+        if let Some(segments) = self.segments.get_mut(&node) {
+            segments.remove(&group);
+            if segments.is_empty() {
+                self.segments.remove(&node);
+            }
+        }
     }
 }

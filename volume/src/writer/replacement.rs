@@ -23,7 +23,6 @@ use super::groups::ProtectionGroup;
 use crate::ids::{GroupId, Incarnation, NodeId};
 use crate::lsn::Lsn;
 use crate::message::Report;
-use crate::planted::{Bug, is_planted};
 use crate::status::NodeState;
 use crate::time::Instant;
 
@@ -68,8 +67,7 @@ impl Writer {
     /// A group as the writer begins to see it.
     pub(super) fn new_group(&self, group: GroupId, tip: Lsn) -> ProtectionGroup {
         let mut view = ProtectionGroup::new(self.config.members(group), tip);
-        let named = self.named.as_ref();
-        if let Some(named) = named.filter(|_| !is_planted(Bug::NewGroupByOneTable)) {
+        if let Some(named) = &self.named {
             for (from, to) in self.config.exchanges(&named.config, group) {
                 view.add_successor(from, to);
                 view.join_successor(from);

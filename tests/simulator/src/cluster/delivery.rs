@@ -5,7 +5,7 @@ use crate::coverage::Mark;
 use crate::disk::DiskToken;
 use crate::network::{Way, WriterId};
 use crate::oracle::disk_laws;
-use redoubt_volume::ids::NodeId;
+use redoubt_volume::ids::{GroupId, NodeId};
 use redoubt_volume::limits;
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::{DiskCompletion, DiskError, NodeEffect};
@@ -312,6 +312,7 @@ impl Cluster {
         }
         self.note_sent(from, &request);
         self.judge_read(from, to, &request);
+        self.judge_release(from, to, &request);
         // What is sent over a connection that has ended arrives nowhere.
         let told = self
             .writer(from)
@@ -342,6 +343,21 @@ impl Cluster {
             && let Some(process) = self.writer_mut(from)
         {
             process.sent.note(&frame.records);
+        }
+    }
+
+    /// Nobody is told to let go what a crash may find it to hold.
+    fn judge_release(&mut self, from: WriterId, to: NodeId, request: &Request) {
+        let (Some(process), Request::Release { groups, .. }) = (self.writer(from), request) else {
+            return;
+        };
+        let may_hold = |group: &&GroupId| {
+            let places = process.writer.places_of(**group);
+            places.iter().any(|members| members.contains(&to))
+        };
+        if let Some(group) = groups.iter().find(may_hold) {
+            let reason = format!("{to:?} is told to let {group:?} go, and may have to hold it");
+            self.laws.violation.get_or_insert(reason);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Nodes that come to a volume and go from it: what the volume's driver does about them.
 
-use super::{Cluster, Host};
+use super::{Cluster, Host, WriterProcess};
 use crate::coverage::Mark;
 use crate::disk::MemoryDisk;
 use crate::network::WriterId;
@@ -42,7 +42,8 @@ impl Cluster {
 
     /// Somebody has groups leave a node.
     pub fn start_draining(&mut self, node: NodeId) -> Option<Ticket> {
-        let id = self.open_writer()?.id;
+        let knows = |process: &&WriterProcess| node.index() < process.seats;
+        let id = self.open_writer().filter(knows)?.id;
         self.request(id, |writer, _, ticket| writer.drain(ticket, node))
     }
 
