@@ -59,8 +59,6 @@ bugs! {
         // Segments that move to other nodes.
         ReleasedBeforeDurable "released-before-durable"
             "A node lets a segment go when the configuration is sent that places it elsewhere.",
-        RelocatedByAnyFour "relocated-by-any-four"
-            "Groups are placed otherwise when any four nodes know it.",
         MovedBeforeFilled "moved-before-filled"
             "A segment that moves counts as filled when it begins to be.",
         // Epochs and recovery.

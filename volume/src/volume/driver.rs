@@ -345,12 +345,9 @@ impl Driver {
             }
         }
         drop(core);
-        for node in outcome.seated {
-            self.on_seated(node);
-        }
-        for node in outcome.drained {
-            self.on_drained(node);
-        }
+        let (seated, drained) = (outcome.seated.into_iter(), outcome.drained.into_iter());
+        seated.for_each(|node| self.on_seated(node));
+        drained.for_each(|node| self.on_drained(node));
         let inline = self.start_effects(outcome.disk, caller);
         for (callback, result) in callbacks {
             callback.call(result);

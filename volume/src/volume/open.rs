@@ -130,8 +130,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     for (index, result) in results.into_iter().enumerate() {
         let id = NodeId(index as u16);
         match result {
-            // Nothing is on it, whatever its directory has.
-            _ if config.as_ref().is_some_and(|config| config.is_drained(id)) => {}
+            _ if is_drained(config.as_ref(), id) => {}
             Ok(open) => {
                 nodes[index] = Some(open.node);
                 directories.push((id, open.directory));
@@ -179,6 +178,11 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     start_looking_after(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
+}
+
+/// Whether nothing is on a node, whatever its directory has.
+fn is_drained(config: Option<&VolumeConfig>, node: NodeId) -> bool {
+    config.is_some_and(|config| config.is_drained(node))
 }
 
 /// The address book must name every node of the configuration.

@@ -209,9 +209,6 @@ impl Writer {
             needed.all(|node| change.held_by.contains(&node))
         };
         let admits = matches!(change.then, AfterReconfiguration::Admit(_));
-        if change.then == AfterReconfiguration::Relocate && is_planted(Bug::RelocatedByAnyFour) {
-            return change.held_by.len() >= WRITE_QUORUM;
-        }
         let named = self.named.iter().flat_map(|named| &named.placements);
         let mut placements = self.placements.iter().chain(named);
         placements.all(|members: &[NodeId; SEGMENTS]| {

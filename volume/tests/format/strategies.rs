@@ -61,6 +61,7 @@ pub fn record() -> impl Strategy<Value = (RecordHeader, Pages)> {
         Just(RecordKind::IndexDirectory),
         Just(RecordKind::CheckpointRoot),
         Just(RecordKind::Filled),
+        Just(RecordKind::Released),
     ];
     let place = (any::<u32>(), 0..1_u32 << 30, 1..1_u32 << 30);
     let links = (4..u64::MAX, 1..4_u64, 0..4_u64, 1..4_u64);
@@ -100,7 +101,10 @@ fn shape(record: &mut RecordHeader, blocks: u32, (start, end): (usize, usize)) -
             record.blocks = blocks;
             0
         }
-        RecordKind::Incomplete | RecordKind::Complete | RecordKind::Filled => 0,
+        RecordKind::Incomplete
+        | RecordKind::Complete
+        | RecordKind::Filled
+        | RecordKind::Released => 0,
         _ => 1 + start % 5,
     }
 }
