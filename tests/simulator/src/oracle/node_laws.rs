@@ -43,6 +43,7 @@ impl NodeLaws {
     /// A node's process starts from its directory.
     pub fn on_start(&mut self, node: NodeId, superblock: &Superblock) {
         self.check_promise(node, superblock);
+        self.segments.on_start(node);
         let (life, held) = (superblock.incarnation, superblock.list.epoch);
         let said = self
             .listed

@@ -43,8 +43,8 @@ pub struct SegmentLaws {
     /// The most that a node's segment ever said, in any life.
     most: BTreeMap<(NodeId, GroupId), Lsn>,
     epochs: BTreeMap<VolumeEpoch, Said>,
-    /// Segments that their nodes were told to let go.
-    released: BTreeSet<SegmentLife>,
+    /// Segments that their nodes were told to let go, and may have or not.
+    leaving: BTreeSet<SegmentLife>,
     /// Lives of directories that may have forgotten anything without a trace.
     excused: BTreeSet<(NodeId, Incarnation)>,
 }
@@ -82,9 +82,12 @@ impl SegmentLaws {
                 scls.iter()
                     .for_each(|(group, scl)| self.hold((node, *incarnation, *group), *scl));
             }
-            Reply::GroupCompleted { group, scl, .. } => {
-                self.released.remove(&(node, life, *group));
-                self.hold((node, life, *group), *scl);
+            Reply::GroupCompleted { group, scl, .. } => self.hold((node, life, *group), *scl),
+            Reply::Released { groups } => {
+                for group in groups {
+                    self.leaving.remove(&(node, life, *group));
+                    self.held.remove(&(node, life, *group));
+                }
             }
             _ => {}
         }
@@ -92,12 +95,17 @@ impl SegmentLaws {
     }
 
     /// A node is told to let groups go that are not its own any more: what it says of them binds it
-    /// no more, until it has been filled again.
+    /// no more, until it has said that they are gone, or starts anew.
     pub fn release(&mut self, node: NodeId, life: Incarnation, groups: &[GroupId]) {
         for group in groups {
             self.held.remove(&(node, life, *group));
-            self.released.insert((node, life, *group));
+            self.leaving.insert((node, life, *group));
         }
+    }
+
+    /// A node's process starts: its report tells what it still has.
+    pub fn on_start(&mut self, node: NodeId) {
+        self.leaving.retain(|segment| segment.0 != node);
     }
 
     fn epoch(&mut self, epoch: VolumeEpoch) -> &mut Said {
@@ -108,7 +116,7 @@ impl SegmentLaws {
     }
 
     fn hold(&mut self, segment: SegmentLife, scl: Lsn) {
-        if !self.released.contains(&segment) {
+        if !self.leaving.contains(&segment) {
             self.held.insert(segment, scl);
         }
         let most = self.most.entry((segment.0, segment.2)).or_default();
