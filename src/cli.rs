@@ -253,6 +253,37 @@ pub(crate) enum Node {
     List(NodeList),
     /// Let a new directory take a node's place, while the disk is used.
     Replace(NodeReplace),
+    /// Add nodes to an unmounted volume, or spread its groups over those that were added.
+    Add(NodeAdd),
+    /// Have all groups leave a node, while the disk is used: its directory can be deleted then.
+    Drain(NodeDrain),
+}
+
+/// `redoubt node add`
+#[derive(Debug, Args)]
+pub(crate) struct NodeAdd {
+    /// Directory of the volume, which is not mounted when nodes are added.
+    pub volume: PathBuf,
+    /// Zone (a, b or c) and directory of each new node; as many as make the zones equal. Groups that
+    /// are made later are placed on them, too.
+    #[arg(required_unless_present = "rebalance", value_name = "ZONE=DIRECTORY", value_parser = parse_node)]
+    pub nodes: Vec<(ZoneId, PathBuf)>,
+    /// Have the groups that there are spread over all nodes, too, while the disk is used. Without
+    /// nodes: over those that were added before.
+    #[arg(long)]
+    pub rebalance: bool,
+}
+
+/// `redoubt node drain`
+#[derive(Debug, Args)]
+pub(crate) struct NodeDrain {
+    /// Directory of the volume, which is mounted.
+    pub volume: PathBuf,
+    /// Name of the node, such as b2. It cannot be called off; nodes can be added afterwards.
+    pub node: String,
+    /// Return when nothing is on the node any more.
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// `redoubt node list`
@@ -372,6 +403,8 @@ mod tests {
             "redoubt create demo --size 1G --node /x",
             "redoubt mount demo",
             "redoubt node replace demo b2",
+            "redoubt node add demo",
+            "redoubt node drain demo",
             "redoubt node replace demo b2 /x --abort",
             "redoubt mount demo /mnt --background-process",
             "redoubt resize demo -1G",

@@ -7,6 +7,7 @@ use redoubt_volume::error::VolumeError;
 use redoubt_volume::format::superblock::{SLOT_BYTES, SLOTS, Superblock, SuperblockError};
 use redoubt_volume::io::address_book::{Address, AddressBook};
 use redoubt_volume::io::scrub_record::ScrubRecord;
+use redoubt_volume::status::NodeState;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -72,6 +73,7 @@ pub(crate) fn report(volume: &Path) -> Result<VolumeReport, VolumeError> {
         since_ms: None,
         faults: Vec::new(),
         scrub: record.as_ref().map(ScrubReport::from),
+        relocation: None,
         data_errors: record.map(|record| DataErrorsReport::from(&record.data_errors)),
     })
 }
@@ -103,8 +105,14 @@ fn node(
     found: &Result<Superblock, Unread>,
     newest: &Superblock,
 ) -> NodeReport {
-    let (state, reason) = judge(index, found, newest);
     let id = newest.config.node_ids().nth(index);
+    let (state, reason) = match id.is_some_and(|id| newest.config.is_drained(id)) {
+        true => {
+            let meaning = NodeState::Drained.meaning();
+            (NodeHealth::Drained, Some(meaning.to_owned()))
+        }
+        false => judge(index, found, newest),
+    };
     NodeReport {
         id: id.map_or_else(|| format!("#{index}"), |id| newest.config.node_name(id)),
         az: char::from(b'a' + address.zone.0),

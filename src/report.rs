@@ -59,6 +59,8 @@ pub(crate) enum NodeHealth {
     Failed,
     /// Not there.
     Missing,
+    /// Nothing is on it any more.
+    Drained,
 }
 
 impl NodeHealth {
@@ -77,6 +79,7 @@ impl NodeHealth {
             NodeHealth::Full => NodeState::Full,
             NodeHealth::Failed => NodeState::Failed,
             NodeHealth::Missing => NodeState::Missing,
+            NodeHealth::Drained => NodeState::Drained,
         }
     }
 }
@@ -134,6 +137,15 @@ pub(crate) struct SuccessorReport {
     pub rebuild: Option<RebuildReport>,
 }
 
+/// Segments that move to other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RelocationReport {
+    /// Those that have moved.
+    pub moved: u64,
+    /// All of them.
+    pub total: u64,
+}
+
 /// Bytes of a volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpaceReport {
@@ -187,6 +199,9 @@ pub(crate) struct VolumeReport {
     pub faults: Vec<FaultReport>,
     /// Its scrubs.
     pub scrub: Option<ScrubReport>,
+    /// How far segments have moved to other nodes, while they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relocation: Option<RelocationReport>,
     /// Blocks that no copy can be proved of.
     pub data_errors: Option<DataErrorsReport>,
 }
@@ -226,6 +241,9 @@ impl VolumeReport {
             since_ms: None,
             faults: Vec::new(),
             scrub: Some(ScrubReport::from(&status.scrub)),
+            relocation: status
+                .relocation
+                .map(|(moved, total)| RelocationReport { moved, total }),
             data_errors: Some(DataErrorsReport::from(&status.data_errors)),
         }
     }
@@ -245,6 +263,12 @@ impl VolumeReport {
     pub(crate) fn name(&self) -> &str {
         let name = Path::new(&self.path).file_name();
         name.and_then(|name| name.to_str()).unwrap_or(&self.path)
+    }
+
+    /// Nodes that groups are placed on.
+    pub(crate) fn nodes_in_use(&self) -> usize {
+        let is_used = |node: &&NodeReport| node.state != NodeHealth::Drained;
+        self.nodes.iter().filter(is_used).count()
     }
 
     /// Nodes that hold everything.
@@ -311,6 +335,7 @@ impl From<NodeState> for NodeHealth {
             NodeState::Full => NodeHealth::Full,
             NodeState::Failed => NodeHealth::Failed,
             NodeState::Missing => NodeHealth::Missing,
+            NodeState::Drained => NodeHealth::Drained,
         }
     }
 }
@@ -371,6 +396,7 @@ pub(crate) mod tests {
             since_ms: Some(1_795_160_000_000),
             faults: Vec::new(),
             scrub: Some(ScrubReport::default()),
+            relocation: None,
             data_errors: Some(DataErrorsReport::default()),
         }
     }

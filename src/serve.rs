@@ -354,6 +354,14 @@ impl Service for ControlService {
         Ok(self.disk.volume().abort_replacement(node)?)
     }
 
+    fn drain_node(&self, node: &str) -> anyhow::Result<()> {
+        Ok(self.disk.volume().drain_node(node)?)
+    }
+
+    fn rebalance(&self) -> anyhow::Result<()> {
+        Ok(self.disk.volume().rebalance()?)
+    }
+
     fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
         if !self.allow_faults {
             return Err(Refusal::error(

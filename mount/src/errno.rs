@@ -15,6 +15,7 @@ pub(crate) fn errno(failure: IoFailure) -> Errno {
         | IoFailure::Unreadable
         | IoFailure::TooManyWaiting
         | IoFailure::Cancelled
+        | IoFailure::Busy
         | IoFailure::Closed
         | IoFailure::OutOfBounds => Errno::EIO,
     }

@@ -1,12 +1,14 @@
-//! `redoubt node`: shows a volume's nodes, and lets new directories take their places.
+//! `redoubt node`: shows a volume's nodes, lets new directories take their places, adds nodes and
+//! drains them.
 
 use super::status;
-use crate::cli::{Node, NodeList, NodeReplace};
+use crate::cli::{Node, NodeAdd, NodeDrain, NodeList, NodeReplace};
 use crate::control::{Reply, Request, client};
 use crate::exit::{Exit, Refusal};
 use crate::output::{Output, table};
 use crate::report::{NodeHealth, NodeReport};
 use anyhow::Context;
+use redoubt_volume::volume::{add_nodes, rebalance};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,12 +30,109 @@ struct Replaced {
     done: bool,
 }
 
+#[derive(Serialize)]
+struct Added {
+    path: String,
+    nodes: Vec<String>,
+    rebalance: bool,
+}
+
+#[derive(Serialize)]
+struct Drained {
+    path: String,
+    node: String,
+    done: bool,
+}
+
 /// Does what is asked about nodes.
 pub(crate) fn run(node: &Node, output: Output) -> anyhow::Result<Exit> {
     match node {
         Node::List(list) => run_list(list, output),
         Node::Replace(replace) if replace.abort => abort(replace, output),
         Node::Replace(replace) => run_replace(replace, output),
+        Node::Add(add) if add.nodes.is_empty() => run_rebalance(add, output),
+        Node::Add(add) => run_add(add, output),
+        Node::Drain(drain) => run_drain(drain, output),
+    }
+}
+
+fn run_add(add: &NodeAdd, output: Output) -> anyhow::Result<Exit> {
+    let volume = super::existing_volume(&add.volume)?;
+    let nodes = add_nodes(&volume, &add.nodes, add.rebalance)?;
+    let what = match add.rebalance {
+        true => "those that there are spread over all nodes when it is mounted",
+        false => "'redoubt node add --rebalance' spreads those that there are",
+    };
+    output.line(format!(
+        "redoubt: {} came to {}; groups that are made from now on are placed on them, too; {what}",
+        nodes.join(", "),
+        add.volume.display()
+    ))?;
+    say_added(&volume, nodes, add.rebalance, output)
+}
+
+fn say_added(
+    volume: &Path,
+    nodes: Vec<String>,
+    rebalance: bool,
+    output: Output,
+) -> anyhow::Result<Exit> {
+    let path = volume.display().to_string();
+    let added = Added {
+        path,
+        nodes,
+        rebalance,
+    };
+    output.json("node-add", &added)?;
+    Ok(Exit::OK)
+}
+
+/// The process that serves the volume does it; where there is none, it is noted for the next one.
+fn run_rebalance(add: &NodeAdd, output: Output) -> anyhow::Result<Exit> {
+    let volume = super::existing_volume(&add.volume)?;
+    let when = match client::request(&volume, Request::Rebalance)? {
+        Some(_) => "now",
+        None => {
+            rebalance(&volume)?;
+            "when it is mounted"
+        }
+    };
+    let name = add.volume.display();
+    output.line(format!(
+        "redoubt: the groups of {name} spread over all its nodes {when}; 'redoubt status' tells how far that is"
+    ))?;
+    say_added(&volume, Vec::new(), true, output)
+}
+
+fn run_drain(drain: &NodeDrain, output: Output) -> anyhow::Result<Exit> {
+    let volume = super::existing_volume(&drain.volume)?;
+    let node = drain.node.clone();
+    let request = Request::DrainNode { node: node.clone() };
+    ask(&volume, request, &drain.volume)?;
+    if drain.wait {
+        wait_drained(&volume, &node)?;
+    }
+    output.line(match drain.wait {
+        true => format!("redoubt: nothing is on {node} any more; its directory can be deleted"),
+        false => {
+            format!("redoubt: groups are leaving {node}; 'redoubt status' tells how far that is")
+        }
+    })?;
+    let (path, done) = (volume.display().to_string(), drain.wait);
+    output.json("node-drain", &Drained { path, node, done })?;
+    Ok(Exit::OK)
+}
+
+/// Waits until nothing is on a node any more.
+fn wait_drained(volume: &Path, node: &str) -> anyhow::Result<()> {
+    loop {
+        let report = status::fetch(volume)?;
+        let found = report.nodes.into_iter().find(|found| found.id == node);
+        let found = found.with_context(|| format!("the volume has no node {node} any more"))?;
+        if found.state == NodeHealth::Drained {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -80,7 +179,7 @@ fn run_replace(replace: &NodeReplace, output: Output) -> anyhow::Result<Exit> {
         node: node.clone(),
         directory: directory.clone(),
     };
-    ask(&volume, request, replace)?;
+    ask(&volume, request, &replace.volume)?;
     if replace.wait {
         wait(&volume, &node, &directory)?;
     }
@@ -97,7 +196,7 @@ fn abort(replace: &NodeReplace, output: Output) -> anyhow::Result<Exit> {
     let volume = super::existing_volume(&replace.volume)?;
     let node = replace.node.clone();
     let request = Request::AbortReplacement { node: node.clone() };
-    let Reply::AbortReplacement { directory, .. } = ask(&volume, request, replace)? else {
+    let Reply::AbortReplacement { directory, .. } = ask(&volume, request, &replace.volume)? else {
         anyhow::bail!("the process that serves the volume gave another answer than asked");
     };
     say(&volume, replace, &directory, true, output)?;
@@ -128,9 +227,9 @@ fn say(
     Ok(output.json(verb, &replaced)?)
 }
 
-fn ask(volume: &Path, request: Request, replace: &NodeReplace) -> anyhow::Result<Reply> {
+fn ask(volume: &Path, request: Request, named: &Path) -> anyhow::Result<Reply> {
     client::request(volume, request)?.ok_or_else(|| {
-        let name = replace.volume.display();
+        let name = named.display();
         Refusal::error(
             Exit::FAILURE,
             format!("{name} is not mounted, so nobody fills its nodes; mount it first"),

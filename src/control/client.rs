@@ -17,7 +17,9 @@ impl Request {
             Request::Status | Request::Scrub { .. } => Duration::from_secs(10),
             Request::Resize { .. }
             | Request::ReplaceNode { .. }
-            | Request::AbortReplacement { .. } => Duration::from_secs(90),
+            | Request::AbortReplacement { .. }
+            | Request::DrainNode { .. }
+            | Request::Rebalance => Duration::from_secs(90),
             // Corrupting the most blocks that may be: a look at the six copies of each.
             Request::Fault(_) | Request::Unmount => Duration::from_secs(600),
         }

@@ -12,6 +12,10 @@
 //! <- {"schema":1,"command":"replace-node","node":"b2","directory":"/disk9/node"}  it is being filled
 //! -> {"command":"abort-replacement","node":"b2"}
 //! <- {"schema":1,"command":"abort-replacement","node":"b2","directory":"/disk9/node"}
+//! -> {"command":"drain-node","node":"b2"}
+//! <- {"schema":1,"command":"drain-node","node":"b2"}  groups leave it: `status` tells how far that is
+//! -> {"command":"rebalance"}
+//! <- {"schema":1,"command":"rebalance"}               the same
 //! -> {"command":"fault","action":"list"}               see `fault`
 //! <- {"schema":1,"command":"fault","faults":[],"corrupted":0}
 //! -> {"command":"unmount"}
@@ -67,6 +71,13 @@ pub(crate) enum Request {
         /// The node's name.
         node: String,
     },
+    /// Have all groups leave a node.
+    DrainNode {
+        /// The node's name.
+        node: String,
+    },
+    /// Have all groups spread over all nodes.
+    Rebalance,
     /// Have something happen to nodes.
     Fault(FaultRequest),
     /// Flush, unmount, end.
@@ -120,6 +131,13 @@ pub(crate) enum Reply {
         /// The directory.
         directory: PathBuf,
     },
+    /// Groups are leaving the node.
+    DrainNode {
+        /// The node's name.
+        node: String,
+    },
+    /// Groups are on their way.
+    Rebalance,
     /// Faults were begun, named or ended.
     Fault(FaultReply),
     /// Everything is flushed and unmounted; the process is about to end.

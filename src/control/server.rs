@@ -54,6 +54,18 @@ pub(crate) trait Service: Send + Sync {
     /// Why it goes on.
     fn abort_replacement(&self, node: &str) -> anyhow::Result<PathBuf>;
 
+    /// Has all groups leave a node.
+    ///
+    /// # Errors
+    /// Why they stay.
+    fn drain_node(&self, node: &str) -> anyhow::Result<()>;
+
+    /// Has all groups spread over all nodes.
+    ///
+    /// # Errors
+    /// Why they stay.
+    fn rebalance(&self) -> anyhow::Result<()>;
+
     /// Begins, names or ends faults.
     ///
     /// # Errors
@@ -178,6 +190,10 @@ fn answer(line: &[u8], service: &dyn Service) -> anyhow::Result<Reply> {
         Request::AbortReplacement { node } => service
             .abort_replacement(&node)
             .map(|directory| Reply::AbortReplacement { node, directory }),
+        Request::DrainNode { node } => service
+            .drain_node(&node)
+            .map(|()| Reply::DrainNode { node }),
+        Request::Rebalance => service.rebalance().map(|()| Reply::Rebalance),
         Request::Fault(request) => service.fault(&request).map(Reply::Fault),
         Request::Unmount => service.unmount().map(|()| Reply::Unmount {
             pid: std::process::id(),
@@ -231,6 +247,15 @@ mod tests {
 
         fn abort_replacement(&self, _: &str) -> anyhow::Result<PathBuf> {
             Ok(PathBuf::from("/new"))
+        }
+
+        fn drain_node(&self, node: &str) -> anyhow::Result<()> {
+            anyhow::ensure!(node == "b2", "no such node");
+            Ok(())
+        }
+
+        fn rebalance(&self) -> anyhow::Result<()> {
+            anyhow::bail!("nothing to rebalance")
         }
 
         fn fault(&self, request: &FaultRequest) -> anyhow::Result<FaultReply> {
@@ -316,6 +341,19 @@ mod tests {
                 answer.contains(r#""node":"b2","directory":"/new""#),
                 "{answer}"
             );
+        });
+    }
+
+    #[test]
+    fn a_drained_node_is_named() {
+        with_server(|volume| {
+            let answer = raw(volume, b"{\"command\":\"drain-node\",\"node\":\"b2\"}\n");
+            assert!(
+                answer.contains(r#""command":"drain-node","node":"b2""#),
+                "{answer}"
+            );
+            let refused = client::request(volume, Request::Rebalance).unwrap_err();
+            assert_eq!(refused.to_string(), "nothing to rebalance");
         });
     }
 

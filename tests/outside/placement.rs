@@ -1,9 +1,12 @@
 //! More than six nodes: every group lies on six of them, and nothing of it anywhere else.
 
-use crate::support::{MIB, TempVolume, fuse, shell};
+use crate::support::{
+    MIB, SetWhenDropped, TempVolume, await_that, fuse, pattern, read_direct, redoubt, shell,
+};
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The nodes, such as `zone-a/disk1`, whose files hold this text.
 fn nodes_with(volume: &TempVolume, text: &str) -> BTreeSet<String> {
@@ -51,6 +54,142 @@ fn nine_nodes_hold_each_group_on_six() {
     assert_ne!(nodes[1], nodes[2], "two groups");
     let all: BTreeSet<_> = nodes.iter().flatten().collect();
     assert_eq!(all.len(), 9, "every node works: {all:?}");
+}
+
+#[test]
+fn nodes_come_to_a_volume_that_has_data() {
+    let Some(_turn) = fuse(&["grep"]) else { return };
+    let volume = TempVolume::on_disks("1G", 2);
+    let text = |index: usize| format!("text {index} is where its group is;");
+    let write = |index: usize, offset: u64| {
+        let mounted = volume.mount();
+        let block: Vec<u8> = text(index).bytes().cycle().take(16 << 10).collect();
+        mounted.open(0).write_all_at(&block, offset).unwrap();
+        mounted.unmount();
+    };
+    write(0, 0);
+    let before = nodes_with(&volume, &text(0));
+    let new = ["a", "b", "c"].map(|zone| {
+        let place = volume.home().join(format!("zone-{zone}/disk3"));
+        format!("{zone}={}", place.display())
+    });
+    let add = |nodes: &[String]| {
+        let mut command = redoubt(["node", "add"]);
+        command.arg(volume.path()).args(nodes).output().unwrap()
+    };
+    let uneven = add(&new[..2]);
+    assert!(!uneven.status.success());
+    let said = String::from_utf8_lossy(&uneven.stderr).into_owned();
+    assert!(said.contains("the same number of nodes"), "{said}");
+    let added = add(&new);
+    let said = String::from_utf8_lossy(&added.stdout).into_owned();
+    assert!(
+        added.status.success() && said.contains("a3, b3, c3"),
+        "{said}"
+    );
+    // A group of 64 MiB each; of three new ones two are on each of the new nodes.
+    (1..4).for_each(|index| write(index, index as u64 * 64 * MIB));
+    assert_eq!(
+        nodes_with(&volume, &text(0)),
+        before,
+        "what was there stays"
+    );
+    let found = (1..4).map(|index| nodes_with(&volume, &text(index)));
+    let found: Vec<BTreeSet<String>> = found.collect();
+    found.iter().for_each(assert_six);
+    let all: BTreeSet<_> = found.iter().flatten().collect();
+    assert_eq!(all.len(), 9, "every node works: {all:?}");
+    volume.check();
+}
+
+fn node_command(volume: &TempVolume, arguments: &[&str]) -> String {
+    let mut command = redoubt(["node"]);
+    command.arg(arguments[0]).arg(volume.path());
+    let done = command.args(&arguments[1..]).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    match done.status.success() {
+        true => String::from_utf8_lossy(&done.stdout).into_owned(),
+        false => said,
+    }
+}
+
+fn is_moving(volume: &TempVolume) -> bool {
+    !volume.status()["relocation"].is_null()
+}
+
+fn state_of(volume: &TempVolume, name: &str) -> String {
+    let status = volume.status();
+    let nodes = status["nodes"].as_array().unwrap();
+    let found = nodes.iter().find(|node| node["id"] == name).unwrap();
+    found["state"].as_str().unwrap().to_owned()
+}
+
+/// Nodes come while there is data, the data spreads over them, one of them is drained and deleted; the
+/// user of the disk writes all the while.
+#[test]
+fn groups_spread_over_new_nodes_and_leave_one_again_under_load() {
+    let Some(_turn) = fuse(&["grep"]) else { return };
+    let volume = TempVolume::on_disks("512M", 2);
+    let text = |group: usize| format!("text of group {group} is on six nodes;");
+    let mounted = volume.mount();
+    let file = mounted.open(0);
+    for group in 0..3 {
+        let at = group as u64 * 64 * MIB;
+        let block: Vec<u8> = text(group).bytes().cycle().take(16 << 10).collect();
+        file.write_all_at(&block, at).unwrap();
+        file.write_all_at(&pattern(group as u64, 8 << 20), at + MIB)
+            .unwrap();
+    }
+    drop(file);
+    mounted.unmount();
+    let new = ["a", "b", "c"].map(|zone| {
+        let place = volume.home().join(format!("zone-{zone}/disk3"));
+        format!("{zone}={}", place.display())
+    });
+    let added = node_command(&volume, &["add", &new[0], &new[1], &new[2], "--rebalance"]);
+    assert!(added.contains("a3, b3, c3"), "{added}");
+    let mounted = volume.mount();
+    let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let _stop = SetWhenDropped(&stop);
+        scope.spawn(|| {
+            let file = mounted.open(0);
+            while !stop.load(Ordering::Relaxed) {
+                let round = rounds.fetch_add(1, Ordering::Relaxed);
+                let at = (round % 3) * 64 * MIB + 32 * MIB + ((round % 64) << 16);
+                file.write_all_at(&pattern(round, 1 << 16), at).unwrap();
+                file.sync_data().unwrap();
+            }
+        });
+        await_that("the groups to be spread", 120, || !is_moving(&volume));
+        let drained = node_command(&volume, &["drain", "b1", "--wait"]);
+        assert!(drained.contains("can be deleted"), "{drained}");
+        let before = rounds.load(Ordering::Relaxed);
+        await_that("more writes", 30, || {
+            rounds.load(Ordering::Relaxed) > before + 5
+        });
+    });
+    assert_eq!(state_of(&volume, "b1"), "drained");
+    let refused = node_command(&volume, &["drain", "b2"]);
+    assert!(refused.contains("zone b has two"), "{refused}");
+    let refused = node_command(&volume, &["add", "--rebalance"]);
+    assert!(refused.contains("nothing to rebalance"), "{refused}");
+    volume.delete_node("zone-b/disk1");
+    volume.await_healthy();
+    mounted.unmount();
+    for group in 0..3 {
+        let nodes = nodes_with(&volume, &text(group));
+        assert!(!nodes.contains("zone-b/disk1"), "{nodes:?}");
+        assert!(nodes.len() >= 6, "{nodes:?}");
+    }
+    volume.check();
+    let mounted = volume.mount();
+    volume.await_healthy();
+    for group in 0..3 {
+        let at = group as u64 * 64 * MIB + MIB;
+        let found = read_direct(&mounted.disk(), at, 8 << 20);
+        assert!(found == pattern(group as u64, 8 << 20), "group {group}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What a volume is made of: size, shape, nodes, and which nodes hold which group.
 
 use crate::geometry::Geometry;
-use crate::ids::{GroupId, Incarnation, NodeId, VolumeId, ZoneId};
+use crate::ids::{Incarnation, NodeId, VolumeId, ZoneId};
+use crate::placement::Relocation;
 
 /// Copies of every group.
 pub const SEGMENTS: usize = 6;
@@ -17,6 +18,22 @@ pub struct NodeEntry {
     pub zone: ZoneId,
     /// The life of its directory that is admitted; another one counts in no quorum.
     pub incarnation: Incarnation,
+    /// Groups are placed on it by the former node table.
+    pub in_former: bool,
+    /// Groups are placed on it by the current node table.
+    pub in_current: bool,
+}
+
+impl NodeEntry {
+    /// A node of a new volume.
+    pub fn new(zone: ZoneId, incarnation: Incarnation) -> NodeEntry {
+        NodeEntry {
+            zone,
+            incarnation,
+            in_former: true,
+            in_current: true,
+        }
+    }
 }
 
 /// The volume's configuration: kept in every superblock, changed only by a higher version that
@@ -35,30 +52,14 @@ pub struct VolumeConfig {
     pub extent_bytes: u32,
     /// The nodes, in order of their ids; zones in equal numbers.
     pub nodes: Vec<NodeEntry>,
+    /// How groups move from the former node table to the current one.
+    pub relocation: Relocation,
 }
 
 impl VolumeConfig {
     /// Ids of all nodes.
     pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len() as u16).map(NodeId)
-    }
-
-    /// The six nodes that hold a group: two of each zone, spread evenly over the zone's nodes.
-    pub fn members(&self, group: GroupId) -> [NodeId; SEGMENTS] {
-        let mut members = [NodeId(0); SEGMENTS];
-        for zone in 0..ZONES {
-            let in_zone = self.nodes_in_zone(ZoneId(zone as u8));
-            for copy in 0..SEGMENTS_PER_ZONE {
-                let turn = group.0 as usize * SEGMENTS_PER_ZONE + copy;
-                members[zone * SEGMENTS_PER_ZONE + copy] = in_zone[turn % in_zone.len()];
-            }
-        }
-        members
-    }
-
-    /// Whether a node holds a group.
-    pub fn holds(&self, node: NodeId, group: GroupId) -> bool {
-        self.members(group).contains(&node)
     }
 
     /// Groups of the whole disk, written or not.
@@ -137,9 +138,9 @@ pub(crate) mod tests {
 
     /// A configuration for tests: `per_zone` nodes a zone, groups of `group_mib` MiB.
     pub(crate) fn config(per_zone: usize, group_mib: u64, disk_bytes: u64) -> VolumeConfig {
-        let node = |index: usize| NodeEntry {
-            zone: ZoneId((index / per_zone) as u8),
-            incarnation: Incarnation(100 + index as u64),
+        let node = |index: usize| {
+            let zone = ZoneId((index / per_zone) as u8);
+            NodeEntry::new(zone, Incarnation(100 + index as u64))
         };
         VolumeConfig {
             version: 1,
@@ -148,25 +149,7 @@ pub(crate) mod tests {
             geometry: Geometry::new(group_mib << 20, (per_zone * ZONES / SEGMENTS) as u32).unwrap(),
             extent_bytes: 1 << 20,
             nodes: (0..per_zone * ZONES).map(node).collect(),
-        }
-    }
-
-    #[test]
-    fn every_group_has_two_nodes_of_each_zone_and_the_load_is_even() {
-        for per_zone in [2, 3, 4] {
-            let config = config(per_zone, 1, 1 << 30);
-            let mut load = vec![0; config.nodes.len()];
-            for group in 0..12 * per_zone as u32 {
-                let members = config.members(GroupId(group));
-                let distinct: std::collections::BTreeSet<_> = members.iter().collect();
-                assert_eq!(distinct.len(), SEGMENTS);
-                for zone in 0..ZONES as u8 {
-                    let of_zone = |node: &&NodeId| config.nodes[node.index()].zone == ZoneId(zone);
-                    assert_eq!(members.iter().filter(of_zone).count(), SEGMENTS_PER_ZONE);
-                }
-                members.iter().for_each(|node| load[node.index()] += 1);
-            }
-            assert!(load.iter().all(|count| *count == load[0]), "{load:?}");
+            relocation: Relocation::default(),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Outcome {
     pub idle: Vec<NodeId>,
     /// Nodes whose successor has taken their place; neither is there any more.
     pub seated: Vec<NodeId>,
+    /// Nodes that were drained; they are not there any more.
+    pub drained: Vec<NodeId>,
 }
 
 /// Writer and nodes.
@@ -76,6 +78,10 @@ impl Embedded {
                         self.remove_both(node);
                         outcome.seated.push(node);
                     }
+                    WriterEffect::Drained(node) => {
+                        self.remove(node);
+                        outcome.drained.push(node);
+                    }
                 }
             }
             let mut told = Vec::new();
@@ -107,10 +113,14 @@ impl Embedded {
     /// A node and its successor hear nothing any more: the successor is opened as the node.
     fn remove_both(&mut self, node: NodeId) {
         let successor = self.writer.config().successor(node);
-        for gone in [node, successor] {
-            if let Some(place) = self.nodes.get_mut(gone.index()) {
-                *place = None;
-            }
+        [node, successor]
+            .into_iter()
+            .for_each(|gone| self.remove(gone));
+    }
+
+    fn remove(&mut self, node: NodeId) {
+        if let Some(place) = self.nodes.get_mut(node.index()) {
+            *place = None;
         }
     }
 

@@ -20,6 +20,9 @@ pub enum IoFailure {
     /// The volume was opened for reading only.
     #[error("the volume is open for reading only")]
     ReadOnly,
+    /// Another change of the volume is on its way.
+    #[error("another change of the volume is on its way; ask again when it is done")]
+    Busy,
     /// More requests wait than memory is given to ([`crate::limits::PARKED_BYTES`]).
     #[error("too many requests wait already")]
     TooManyWaiting,

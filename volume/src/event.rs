@@ -37,13 +37,17 @@ pub enum EventKind {
     ScrubEnded,
     /// The disk has another size.
     Resized,
+    /// Segments move to other nodes, or go on to.
+    RelocationBegan,
+    /// All of them are there.
+    RelocationEnded,
     /// Events were not recorded.
     EventsLost,
 }
 
 impl EventKind {
     /// Every kind there is.
-    pub const ALL: [EventKind; 17] = [
+    pub const ALL: [EventKind; 19] = [
         EventKind::Opened,
         EventKind::Closed,
         EventKind::NotDurable,
@@ -60,6 +64,8 @@ impl EventKind {
         EventKind::ScrubStarted,
         EventKind::ScrubEnded,
         EventKind::Resized,
+        EventKind::RelocationBegan,
+        EventKind::RelocationEnded,
         EventKind::EventsLost,
     ];
 
@@ -81,6 +87,8 @@ impl EventKind {
             EventKind::WriteErrors => "write-errors",
             EventKind::ScrubStarted => "scrub-started",
             EventKind::ScrubEnded => "scrub-ended",
+            EventKind::RelocationBegan => "relocation-began",
+            EventKind::RelocationEnded => "relocation-ended",
             EventKind::Resized => "resized",
             EventKind::EventsLost => "events-lost",
         }

@@ -20,6 +20,7 @@ pub mod lsn;
 pub mod message;
 pub mod page;
 pub mod page_run;
+pub mod placement;
 pub mod planted;
 pub mod quorum;
 pub mod segment;

@@ -248,6 +248,14 @@ pub enum Request {
         /// The run.
         leaves: LeafCopy,
     },
+    /// These groups are on other nodes, durably: what the node has of them is let go. Not what it
+    /// holds, or is about to, by its configuration: then this came late.
+    Release {
+        /// Epoch of the writer.
+        epoch: VolumeEpoch,
+        /// The groups.
+        groups: Vec<GroupId>,
+    },
     /// Everything was put: the segment is complete as of `base`.
     CompleteGroup {
         /// Epoch of the writer.
@@ -279,6 +287,7 @@ impl Request {
             | Request::FetchBlocks { epoch, .. }
             | Request::Repair { epoch, .. }
             | Request::BeginCatchUp { epoch, .. }
+            | Request::Release { epoch, .. }
             | Request::PutLeaves { epoch, .. }
             | Request::CompleteGroup { epoch, .. } => *epoch,
         }
@@ -510,6 +519,11 @@ pub enum Reply {
         group: GroupId,
         /// Its SCL.
         scl: Lsn,
+    },
+    /// Nothing is left of these groups, durably.
+    Released {
+        /// Of the request.
+        groups: Vec<GroupId>,
     },
     /// An index page of the segment does not check: it is incomplete from now on.
     SegmentDamaged {

@@ -56,6 +56,11 @@ bugs! {
             "Reads do not see what is not durable yet.",
         ReadBelowReadPoint "read-below-read-point"
             "Reads go to segments that do not have everything up to the read point.",
+        // Segments that move to other nodes.
+        ReleasedBeforeDurable "released-before-durable"
+            "A node lets a segment go when the configuration is sent that places it elsewhere.",
+        MovedBeforeFilled "moved-before-filled"
+            "A segment that moves counts as filled when it begins to be.",
         // Epochs and recovery.
         StaleEpochAccepted "stale-epoch-accepted"
             "A node takes requests of a writer that was superseded.",

@@ -54,11 +54,13 @@ pub enum NodeState {
     Failed,
     /// Its directory is not there, or cannot be reached.
     Missing,
+    /// Every group has left it: it is out of service for good.
+    Drained,
 }
 
 impl NodeState {
     /// All of them.
-    pub const ALL: [NodeState; 7] = [
+    pub const ALL: [NodeState; 8] = [
         NodeState::Up,
         NodeState::Slow,
         NodeState::Lagging,
@@ -66,6 +68,7 @@ impl NodeState {
         NodeState::Full,
         NodeState::Failed,
         NodeState::Missing,
+        NodeState::Drained,
     ];
 
     /// The state's word in status and JSON.
@@ -78,12 +81,18 @@ impl NodeState {
             NodeState::Full => "full",
             NodeState::Failed => "failed",
             NodeState::Missing => "missing",
+            NodeState::Drained => "drained",
         }
     }
 
     /// Whether the node holds everything that is durable.
     pub fn is_whole(self) -> bool {
         matches!(self, NodeState::Up | NodeState::Slow)
+    }
+
+    /// Whether nothing is wrong with the node.
+    pub fn is_as_wanted(self) -> bool {
+        matches!(self, NodeState::Up | NodeState::Drained)
     }
 
     /// What the state means where nothing more is known.
@@ -96,13 +105,14 @@ impl NodeState {
             NodeState::Full => "the file system of its directory is full",
             NodeState::Failed => "its disk failed",
             NodeState::Missing => "its directory is not there",
+            NodeState::Drained => "nothing is on it any more: its directory can be deleted",
         }
     }
 
     /// What to do about it, if there is anything to be done.
     pub fn action(self) -> Option<&'static str> {
         match self {
-            NodeState::Up | NodeState::Lagging | NodeState::Rebuilding => None,
+            NodeState::Up | NodeState::Lagging | NodeState::Rebuilding | NodeState::Drained => None,
             NodeState::Slow => Some(
                 "none needed: reads go to the others and writes do not wait for it; if it stays \
                  slow, look at its disk and at what else uses it",
@@ -369,6 +379,8 @@ pub struct VolumeStatus {
     pub nodes: Vec<NodeStatus>,
     /// Its scrubs.
     pub scrub: ScrubStatus,
+    /// Segments that have moved to other nodes, and all that move, while they do.
+    pub relocation: Option<(u64, u64)>,
     /// What cannot be read any more.
     pub data_errors: DataErrors,
 }

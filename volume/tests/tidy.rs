@@ -11,7 +11,7 @@ const FILE_LINES: usize = 600;
 const FUNCTION_LINES: usize = 70;
 
 /// What knows nothing but itself.
-const VOCABULARY: [&str; 15] = [
+const VOCABULARY: [&str; 16] = [
     "config",
     "error",
     "event",
@@ -23,6 +23,7 @@ const VOCABULARY: [&str; 15] = [
     "lsn",
     "page",
     "page_run",
+    "placement",
     "planted",
     "quorum",
     "status",

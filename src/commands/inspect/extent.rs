@@ -190,6 +190,7 @@ fn kind(kind: RecordKind) -> &'static str {
         RecordKind::IndexDirectory => "index-directory",
         RecordKind::CheckpointRoot => "checkpoint-root",
         RecordKind::Filled => "filled",
+        RecordKind::Released => "released",
     }
 }
 

@@ -234,12 +234,10 @@ mod tests {
     use redoubt_volume::geometry::Geometry;
     use redoubt_volume::ids::{Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
     use redoubt_volume::lsn::{Lsn, TruncationList, TruncationRange};
+    use redoubt_volume::placement::Relocation;
 
     fn example(sequence: u64) -> Superblock {
-        let node = |index: u8| NodeEntry {
-            zone: ZoneId(index / 2),
-            incarnation: Incarnation(index.into()),
-        };
+        let node = |index: u8| NodeEntry::new(ZoneId(index / 2), Incarnation(index.into()));
         Superblock {
             sequence,
             node: NodeId(3),
@@ -259,6 +257,7 @@ mod tests {
                 geometry: Geometry::new(10 << 30, 1).unwrap(),
                 extent_bytes: 64 << 20,
                 nodes: (0..6).map(node).collect(),
+                relocation: Relocation::default(),
             },
             fresh: false,
             checkpoint: vec![],

@@ -144,7 +144,7 @@ fn state(report: &VolumeReport, output: Output) -> String {
     format!(
         "{}  ({up}/{} nodes, {meaning})",
         output.paint(&word, color),
-        report.nodes.len()
+        report.nodes_in_use()
     )
 }
 
@@ -173,7 +173,7 @@ mod tests {
     use crate::control::fault::{FaultForm, FaultReport};
     use crate::rebuild_report::RebuildReport;
     use crate::report::tests::example;
-    use crate::report::{NodeHealth, SuccessorReport};
+    use crate::report::{NodeHealth, RelocationReport, SuccessorReport};
     use crate::scrub_report::{EndedScrub, LostBytes, ScrubFindings};
     use redoubt_volume::status::RebuildFigures;
 
@@ -283,6 +283,7 @@ mod tests {
             reason: None,
             rebuild: Some(RebuildReport::from(RebuildFigures::default())),
         });
+        report.relocation = Some(RelocationReport { moved: 3, total: 8 });
         ended(&mut report, 0);
         let time = local_time(1_795_160_000_000);
         let expected = [
@@ -290,9 +291,21 @@ mod tests {
             format!(
                 "b2 is being filled since {time}: 31% done, 1.6 GiB of 5.1 GiB, 71 MiB/s, 00:01:01 to go"
             ),
+            "segments move to other nodes: 3 of 8 are there".to_owned(),
             format!("last scrub ended {time}: 9 blocks in 54 copies read"),
         ];
         assert_eq!(scan(&report), expected);
+    }
+
+    #[test]
+    fn a_drained_node_is_no_fault_and_is_not_counted() {
+        let mut report = example();
+        report.state = Health::Healthy;
+        report.nodes[3].state = NodeHealth::Drained;
+        report.nodes[3].write_errors = Some(0);
+        let said = state(&report, plain());
+        assert!(said.contains("(5/5 nodes"), "{said}");
+        assert_eq!(node_table(&report.nodes, Detail::Unwell, plain()), None);
     }
 
     #[test]

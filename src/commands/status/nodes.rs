@@ -43,7 +43,7 @@ fn counted(nodes: &[&NodeReport], output: Output) -> Vec<String> {
 
 fn painted(state: NodeHealth, output: Output) -> String {
     let color = match state {
-        NodeHealth::Up => Color::Green,
+        NodeHealth::Up | NodeHealth::Drained => Color::Green,
         NodeHealth::Slow | NodeHealth::Lagging | NodeHealth::Rebuilding => Color::Yellow,
         NodeHealth::Full | NodeHealth::Failed | NodeHealth::Missing => Color::Red,
     };
@@ -58,7 +58,7 @@ fn word(state: NodeHealth) -> String {
 fn is_well(node: &NodeReport) -> bool {
     let counters = [node.read_errors, node.write_errors, node.checksum_errors];
     let errors: u64 = counters.into_iter().flatten().sum();
-    node.state == NodeHealth::Up && errors == 0
+    node.state.state().is_as_wanted() && errors == 0
 }
 
 /// A line for each node, with its state and what was counted on it.

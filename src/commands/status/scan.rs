@@ -26,8 +26,12 @@ pub(super) fn scan(report: &VolumeReport) -> Vec<String> {
         });
         own.into_iter().chain(successor)
     });
+    let moving = report.relocation.map(|relocation| {
+        let (moved, total) = (relocation.moved, relocation.total);
+        format!("segments move to other nodes: {moved} of {total} are there")
+    });
     let scrubs = report.scrub.iter().flat_map(scrub_text::lines);
-    filling.chain(scrubs).collect()
+    filling.chain(moving).chain(scrubs).collect()
 }
 
 fn is_filling(state: NodeHealth) -> bool {

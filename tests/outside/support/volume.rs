@@ -147,9 +147,13 @@ impl TempVolume {
         self.await_status(word, |status| status["state"] == word);
     }
 
-    /// Waits until it is healthy and all nodes hold everything, also if one is slow.
+    /// Waits until it is healthy and all nodes hold everything, also if one is slow; but for those
+    /// that were drained.
     pub(crate) fn await_healthy(&self) {
-        let whole = |node: &Value| node["state"] == "up" || node["state"] == "slow";
+        let whole = |node: &Value| {
+            let state = node["state"].as_str().unwrap();
+            ["up", "slow", "drained"].contains(&state)
+        };
         let all = |status: &Value| status["nodes"].as_array().unwrap().iter().all(whole);
         self.await_status("healthy, all nodes whole", |status| {
             status["state"] == "healthy" && all(status)

@@ -95,6 +95,9 @@ marks! {
     NodeRebuilt "a node's directory was made anew",
     SuccessorSeated "a new directory took the place of a node",
     ReplacementCalledOff "a replacement was called off",
+    NodesCame "nodes came to a volume",
+    SegmentReleased "a node let a segment go that had moved",
+    NodeDrained "a node was drained",
     PeerGaveRecords "a node gave a peer records of its log",
     PeerHadNoRecords "a log did not have what a peer asked for",
     NodeSlow "a node was far slower than the others",
@@ -218,6 +221,7 @@ impl Coverage {
             Reply::CatchUpBegun { .. } => self.reach(Mark::CatchUpBegun),
             Reply::GroupCompleted { .. } => self.reach(Mark::GroupCompleted),
             Reply::SegmentDamaged { .. } => self.reach(Mark::SegmentDamaged),
+            Reply::Released { .. } => self.reach(Mark::SegmentReleased),
             Reply::Fenced => self.reach(Mark::NodeFenced),
             _ => {}
         }

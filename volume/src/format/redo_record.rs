@@ -33,15 +33,17 @@ pub enum RecordKind {
     CheckpointRoot = 8,
     /// Local: the blocks before `block` have been copied to the group's segment as of `lsn`.
     Filled = 9,
+    /// Local: the node has nothing of the group any more.
+    Released = 10,
 }
 
 impl RecordKind {
     fn from_byte(byte: u8) -> Option<RecordKind> {
         use RecordKind::{
             CheckpointRoot, Complete, Delta, Discard, Filled, Image, Incomplete, IndexDirectory,
-            IndexLeaf,
+            IndexLeaf, Released,
         };
-        const ALL: [RecordKind; 9] = [
+        const ALL: [RecordKind; 10] = [
             Image,
             Delta,
             Discard,
@@ -51,6 +53,7 @@ impl RecordKind {
             IndexDirectory,
             CheckpointRoot,
             Filled,
+            Released,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -237,7 +240,10 @@ impl RecordHeader {
                     && pages == range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES
             }
             RecordKind::Discard => pages == 0 && self.blocks > 0,
-            RecordKind::Incomplete | RecordKind::Complete | RecordKind::Filled => pages == 0,
+            RecordKind::Incomplete
+            | RecordKind::Complete
+            | RecordKind::Filled
+            | RecordKind::Released => pages == 0,
             _ => pages > 0,
         };
         let single = self.kind == RecordKind::Discard || self.blocks == 1;

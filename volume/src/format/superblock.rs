@@ -1,20 +1,26 @@
 //! A node's superblock: two slots, written in turn, the valid one with the higher sequence counts.
 
-use crate::config::{NodeEntry, VolumeConfig};
+use crate::config::{NodeEntry, VolumeConfig, ZONES};
 use crate::format::checksum::checksum;
 use crate::format::index_page::Location;
 use crate::geometry::Geometry;
-use crate::ids::{ExtentSequence, ExtentSlot, Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId};
+use crate::ids::{
+    ExtentSequence, ExtentSlot, GroupId, Incarnation, NodeId, VolumeEpoch, VolumeId, ZoneId,
+};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
 use crate::page::{PAGE_BYTES, PageBuf};
+use crate::placement::Relocation;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// First bytes of a slot.
 pub const SUPERBLOCK_MAGIC: [u8; 8] = *b"RDBTSUP\x01";
-/// Version of the layout. A node of a higher version is refused and left untouched.
-pub const SUPERBLOCK_VERSION: u16 = 1;
+/// Newest version of the layout. A node of a higher version is refused and left untouched.
+pub const SUPERBLOCK_VERSION: u16 = 2;
+/// Version of a superblock without a [`RelocationRow`]: that of a volume to which no nodes have come
+/// and of which none was emptied.
+const VERSION_OF_ONE_TABLE: u16 = 1;
 /// Bytes of a slot.
 pub const SLOT_BYTES: usize = 64 * 1024;
 /// Slots.
@@ -91,7 +97,8 @@ pub enum SuperblockError {
 /// 120      4  flags: 1 fresh
 /// 124      4  checksum of head (this field zero) and body
 /// ```
-/// Behind it the rows: nodes, truncation ranges, parts of the checkpoint's root.
+/// Behind it the rows: nodes, truncation ranges, parts of the checkpoint's root, and in version 2 a
+/// relocation.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct SuperblockHead {
@@ -125,16 +132,37 @@ const _: () = assert!(size_of::<SuperblockHead>() == 128);
 /// ```text
 /// at  bytes  field
 ///  0      4  zone
-///  4      4  reserved, zero
+///  4      4  flags: 1 not in the former node table, 2 not in the current one
 ///  8      8  incarnation
 /// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct NodeRow {
     zone: U32,
-    reserved: U32,
+    flags: U32,
     incarnation: U64,
 }
+
+const NOT_IN_FORMER: u32 = 1;
+const NOT_IN_CURRENT: u32 = 2;
+
+/// How far the volume has come from its former node table to the current one.
+///
+/// ```text
+/// at  bytes  field
+///  0      8  steps that are done
+///  8      4  first group that the current table alone places
+/// 12      4  flags: 1 segments move
+/// ```
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RelocationRow {
+    done_steps: U64,
+    first_new: U32,
+    flags: U32,
+}
+
+const MOVES: u32 = 1;
 
 /// A truncation range.
 ///
@@ -176,6 +204,7 @@ const _: () = assert!(
         + MAX_NODES * size_of::<NodeRow>()
         + limits::TRUNCATION_RANGES * size_of::<RangeRow>()
         + MAX_CHECKPOINT_PARTS * size_of::<PartRow>()
+        + size_of::<RelocationRow>()
         <= SLOT_BYTES
 );
 
@@ -209,12 +238,7 @@ impl Superblock {
         let mut head = self.head();
         let mut body = Vec::new();
         for entry in &self.config.nodes {
-            let row = NodeRow {
-                zone: u32::from(entry.zone.0).into(),
-                reserved: 0.into(),
-                incarnation: entry.incarnation.0.into(),
-            };
-            body.extend_from_slice(row.as_bytes());
+            body.extend_from_slice(NodeRow::of(entry).as_bytes());
         }
         for range in &self.list.ranges {
             let row = RangeRow {
@@ -232,6 +256,10 @@ impl Superblock {
             };
             body.extend_from_slice(row.as_bytes());
         }
+        if !self.config.has_all_nodes_in_one_table() {
+            head.version = SUPERBLOCK_VERSION.into();
+            body.extend_from_slice(RelocationRow::of(&self.config.relocation).as_bytes());
+        }
         head.body_bytes = (body.len() as u32).into();
         head.checksum = head.computed_checksum(&body).into();
         let mut slot = PageBuf::zeroed(SLOT_BYTES / PAGE_BYTES);
@@ -244,7 +272,7 @@ impl Superblock {
     fn head(&self) -> SuperblockHead {
         let mut head = SuperblockHead::new_zeroed();
         head.magic = SUPERBLOCK_MAGIC;
-        head.version = SUPERBLOCK_VERSION.into();
+        head.version = VERSION_OF_ONE_TABLE.into();
         head.node = self.node.0.into();
         head.sequence = self.sequence.into();
         head.volume = self.config.volume.0;
@@ -318,7 +346,7 @@ impl Superblock {
         }
         // Only now: a damaged slot must not pass for one of a newer program.
         match head.version.get() {
-            SUPERBLOCK_VERSION => {}
+            VERSION_OF_ONE_TABLE..=SUPERBLOCK_VERSION => {}
             newer if newer > SUPERBLOCK_VERSION => return Err(SuperblockError::Newer(newer)),
             _ => return Err(SuperblockError::Damaged),
         }
@@ -349,7 +377,14 @@ impl SuperblockHead {
             <[RangeRow]>::ref_from_prefix_with_elems(rest, count(self.ranges)).ok()?;
         let (parts, rest) =
             <[PartRow]>::ref_from_prefix_with_elems(rest, count(self.checkpoint_parts)).ok()?;
-        let config = self.decode_config(nodes)?;
+        let (relocation, rest) = match self.version.get() {
+            VERSION_OF_ONE_TABLE => (Relocation::default(), rest),
+            _ => {
+                let (row, rest) = RelocationRow::read_from_prefix(rest).ok()?;
+                (row.decode()?, rest)
+            }
+        };
+        let config = self.decode_config(nodes, relocation)?;
         let checkpoint = parts
             .iter()
             .map(|part| part.decode(config.extent_bytes))
@@ -370,28 +405,24 @@ impl SuperblockHead {
         })
     }
 
-    fn decode_config(&self, nodes: &[NodeRow]) -> Option<VolumeConfig> {
+    fn decode_config(&self, nodes: &[NodeRow], relocation: Relocation) -> Option<VolumeConfig> {
         let group_bytes = u64::from(self.group_blocks.get()) * crate::geometry::BLOCK_BYTES as u64;
-        let nodes = nodes.iter().map(|row| {
-            Some(NodeEntry {
-                zone: ZoneId(u8::try_from(row.zone.get()).ok()?),
-                incarnation: Incarnation(row.incarnation.get()),
-            })
-        });
         let config = VolumeConfig {
             version: self.config_version.get(),
             volume: VolumeId(self.volume),
             disk_bytes: self.disk_bytes.get(),
             geometry: Geometry::new(group_bytes, self.width.get())?,
             extent_bytes: self.extent_bytes.get(),
-            nodes: nodes.collect::<Option<_>>()?,
+            nodes: nodes.iter().map(NodeRow::decode).collect::<Option<_>>()?,
+            relocation,
         };
-        let zones: Vec<_> = config.nodes.iter().map(|entry| entry.zone).collect();
+        let mut zones = config.nodes.iter().map(|entry| entry.zone.0);
         let extent_fits = config.extent_bytes.is_power_of_two()
             && (1 << 20..=128 << 20).contains(&config.extent_bytes);
         (extent_fits
+            && config.can_place()
             && config.disk_bytes <= crate::geometry::MAX_DISK_BYTES
-            && crate::config::check_zones(&zones).is_ok())
+            && zones.all(|zone| usize::from(zone) < ZONES))
         .then_some(config)
     }
 }
@@ -400,6 +431,46 @@ fn epoch(number: U64, writer: U64) -> VolumeEpoch {
     VolumeEpoch {
         number: number.get(),
         writer: writer.get(),
+    }
+}
+
+impl NodeRow {
+    fn of(entry: &NodeEntry) -> NodeRow {
+        let former = u32::from(!entry.in_former) * NOT_IN_FORMER;
+        let current = u32::from(!entry.in_current) * NOT_IN_CURRENT;
+        NodeRow {
+            zone: u32::from(entry.zone.0).into(),
+            flags: (former | current).into(),
+            incarnation: entry.incarnation.0.into(),
+        }
+    }
+
+    fn decode(&self) -> Option<NodeEntry> {
+        let is_known = self.flags.get() & !(NOT_IN_FORMER | NOT_IN_CURRENT) == 0;
+        is_known.then_some(NodeEntry {
+            zone: ZoneId(u8::try_from(self.zone.get()).ok()?),
+            incarnation: Incarnation(self.incarnation.get()),
+            in_former: self.flags.get() & NOT_IN_FORMER == 0,
+            in_current: self.flags.get() & NOT_IN_CURRENT == 0,
+        })
+    }
+}
+
+impl RelocationRow {
+    fn of(relocation: &Relocation) -> RelocationRow {
+        RelocationRow {
+            done_steps: relocation.done_steps.into(),
+            first_new: relocation.first_new.0.into(),
+            flags: (u32::from(relocation.moves) * MOVES).into(),
+        }
+    }
+
+    fn decode(&self) -> Option<Relocation> {
+        (self.flags.get() & !MOVES == 0).then_some(Relocation {
+            done_steps: self.done_steps.get(),
+            first_new: GroupId(self.first_new.get()),
+            moves: self.flags.get() & MOVES != 0,
+        })
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) enum Then {
     Completed(GroupId, RequestId),
     /// Records that a peer gave, of a group; who has more of them.
     Gossiped(GroupId, Option<NodeId>),
+    /// Segments are let go.
+    Released(Vec<GroupId>),
 }
 
 #[derive(Debug)]
@@ -69,11 +71,11 @@ impl Queued {
     }
 
     /// Whether it is part of collecting garbage: moves, checkpoints and the discards that these
-    /// need in the log before them.
+    /// need in the log before them; or leaves a whole group to be collected.
     fn makes_room(&self) -> bool {
         let is_discard = |record: &RecordHeader| record.kind == RecordKind::Discard;
         match self.then {
-            Then::Moved | Then::Folded | Then::Checkpoint => true,
+            Then::Moved | Then::Folded | Then::Checkpoint | Then::Released(_) => true,
             Then::Local => self.frame.records.iter().all(is_discard),
             _ => false,
         }
@@ -181,7 +183,7 @@ impl Node {
         record.kind.changes_blocks()
             && !record.is_local()
             && (self.segments.contains_key(&record.group)
-                || config.holds(self.superblock.node, record.group))
+                || config.may_hold(self.superblock.node, record.group))
             && end.is_some_and(|end| end <= config.geometry.group_blocks)
             && !self.superblock.list.annuls(record.lsn)
     }
@@ -349,6 +351,7 @@ impl Node {
                 self.on_leaves_put(put);
             }
             Then::Completed(group, copy) => self.on_completed(group, copy),
+            Then::Released(groups) => self.on_released(groups),
             Then::Gossiped(group, more) => {
                 self.cleaning.spent += frame.bytes() as u64;
                 self.take_in(&frame, point, number, 0);
@@ -399,6 +402,9 @@ impl Node {
     /// everything up to nothing, which is complete.
     pub(super) fn take_in_record(&mut self, entry: TailEntry) {
         let group = entry.record.group;
+        if self.released.contains(&group) {
+            return;
+        }
         self.replay_low = self.replay_low.min(entry.record.lsn);
         self.tails.insert(group);
         let segment = self

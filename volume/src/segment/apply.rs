@@ -124,6 +124,9 @@ impl Node {
 
     /// Takes a record that the node wrote for itself into the index, unless a discard overtook it.
     pub(super) fn apply_local(&mut self, record: &RecordHeader, payload: Location) {
+        if self.released.contains(&record.group) {
+            return;
+        }
         if record.kind == RecordKind::Discard {
             if self.rewrites_in_flight > 0 {
                 self.tombstones.add(record);

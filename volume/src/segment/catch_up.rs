@@ -89,6 +89,11 @@ impl Node {
         let mut records = Vec::with_capacity(groups.len());
         let mut told = Vec::new();
         for (group, base) in groups {
+            if !self.config().may_hold(self.id(), group) {
+                // It came late, or before the configuration that says so.
+                continue;
+            }
+            self.released.remove(&group);
             // The base is durable: what the segment has up to it, the copy counts on.
             self.announce(base);
             let segment = self

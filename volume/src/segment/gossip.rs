@@ -51,6 +51,12 @@ impl Gossip {
         }
     }
 
+    /// The group has left the node.
+    pub(super) fn forget(&mut self, group: GroupId) {
+        self.recent.forget(group);
+        self.news.remove(&group);
+    }
+
     fn may_ask(&self, now: Instant) -> bool {
         let waits = |since: Instant| now.since(since) < limits::GOSSIP_PATIENCE;
         !self.asked.is_some_and(waits)
@@ -172,10 +178,10 @@ impl Node {
         self.work();
     }
 
-    /// Whether both hold the group.
+    /// Whether both hold the group, or are about to.
     fn shares(&self, peer: NodeId, group: GroupId) -> bool {
-        let members = self.config().members(group);
-        members.contains(&peer) && members.contains(&self.id())
+        let config = self.config();
+        config.may_hold(peer, group) && config.may_hold(self.id(), group)
     }
 
     /// Where the chain ends of a segment that can be made longer; of a group that the node has never

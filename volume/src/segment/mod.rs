@@ -26,6 +26,7 @@ mod plausible;
 mod promise;
 mod recent;
 pub mod recovery;
+mod release;
 mod serve;
 mod space;
 mod tombstone;

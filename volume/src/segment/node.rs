@@ -4,7 +4,7 @@
 //! [`Node::on_request`] and [`Node::on_disk`], effects come out by [`Node::poll`]. Aurora's
 //! foreground steps (receive, persist, acknowledge) are in `append`; gaps and SCL in
 //! `lsn_chain`; the way into the index in `apply`; folding in `coalesce`; collection in `garbage`; the index's way to disk in
-//! `checkpoint`; what peers are given and given by them in `serve`, `catch_up` and `gossip`; what is damaged, and
+//! `checkpoint`; what peers are given and given by them in `serve`, `catch_up` and `gossip`; groups that leave the node in `release`; what is damaged, and
 //! written anew, in `examine` and `metadata`.
 //!
 //! Everything that a node says is decided by its own directory: it shares nothing with others.
@@ -77,6 +77,8 @@ pub struct Node {
     /// Groups whose segment may have a tail.
     pub(super) tails: BTreeSet<GroupId>,
     pub(super) tombstones: Tombstones,
+    /// Groups that were let go, until they come back: what is still on its way of them is left out.
+    pub(super) released: BTreeSet<GroupId>,
     pub(super) index: BlockIndex,
     pub(super) usage: ExtentUsage,
     /// The highest VDL that the node was told: everything at or below it is durable.
@@ -133,6 +135,7 @@ impl Node {
             segments: BTreeMap::new(),
             tails: BTreeSet::new(),
             tombstones: Tombstones::default(),
+            released: BTreeSet::new(),
             index: BlockIndex::new(index_bytes),
             usage: ExtentUsage::default(),
             announced: Lsn::NONE,
@@ -169,6 +172,11 @@ impl Node {
     /// What the node knows of itself.
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
+    }
+
+    /// The groups that the node has a segment of.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.segments.keys().copied().collect()
     }
 
     /// Whether the node is out of service: a write or sync failed (law 6), or its index has what
@@ -415,6 +423,7 @@ impl Node {
             Request::CompleteGroup {
                 copy, group, base, ..
             } => self.on_complete_group(copy, group, base),
+            Request::Release { groups, .. } => self.on_release(groups),
             Request::Read { .. }
             | Request::Presence { .. }
             | Request::Fetch { .. }

@@ -27,6 +27,12 @@ impl Recent {
         }
     }
 
+    /// The group has left the node.
+    pub(super) fn forget(&mut self, group: GroupId) {
+        self.entries.retain(|(other, _), _| *other != group);
+        self.order.retain(|(other, _)| *other != group);
+    }
+
     /// What is known of a group behind this LSN, ascending.
     pub(super) fn behind(&self, group: GroupId, after: Lsn) -> impl Iterator<Item = &TailEntry> {
         let range = (group, after.next())..=(group, Lsn::MAX);

@@ -332,6 +332,7 @@ impl Node {
             }
             RecordKind::Incomplete => {
                 let base = record.lsn;
+                self.released.remove(&record.group);
                 self.announce(base);
                 let segment = self
                     .segments
@@ -354,6 +355,7 @@ impl Node {
                     segment.fill(record.block.0 / LEAF_BLOCKS, record.lsn);
                 }
             }
+            RecordKind::Released => self.let_go(record.group),
             RecordKind::IndexLeaf | RecordKind::IndexDirectory | RecordKind::CheckpointRoot => {}
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Snapshot {
     /// Requests that wait for a quorum that is lost.
     pub(super) waiting: Option<Waiting>,
     pub(super) nodes: Vec<NodeSnapshot>,
+    /// Segments that have moved to other nodes, and all that move, while they do.
+    pub(super) relocation: Option<(u64, u64)>,
 }
 
 /// How a node is at one moment.
@@ -66,7 +68,7 @@ impl Snapshot {
     }
 
     fn not_up(&self) -> String {
-        let not_up = self.nodes.iter().filter(|node| node.state != NodeState::Up);
+        let not_up = (self.nodes.iter()).filter(|node| !node.state.is_as_wanted());
         let names: Vec<_> = not_up.map(|node| node.name.as_str()).collect();
         names.join(", ")
     }
@@ -84,12 +86,13 @@ pub(super) fn changes(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Event>
         events.extend(of_waiting(before, after));
         events.extend(of_size(before, after));
     }
+    events.extend(of_relocation(before.and_then(|b| b.relocation), after));
     events
 }
 
 fn of_node(before: Option<&NodeSnapshot>, after: &NodeSnapshot) -> Option<Event> {
     let former = before.map(|before| before.state);
-    if former.unwrap_or(NodeState::Up) == after.state {
+    if former == Some(after.state) || former.is_none() && after.state.is_as_wanted() {
         return None;
     }
     let was = match former {
@@ -156,6 +159,21 @@ fn of_size(before: &Snapshot, after: &Snapshot) -> Option<Event> {
     let (former, bytes) = (before.disk_bytes, after.disk_bytes);
     let text = || format!("the disk has {bytes} bytes now, it had {former}");
     (former != bytes).then(|| Event::new(EventKind::Resized, text()))
+}
+
+fn of_relocation(before: Option<(u64, u64)>, after: &Snapshot) -> Option<Event> {
+    let (kind, count, text) = match (before, after.relocation) {
+        (None, Some((moved, all))) => {
+            let text = format!("{all} segments are to be on other nodes, {moved} are already");
+            (EventKind::RelocationBegan, all - moved, text)
+        }
+        (Some((_, all)), None) => {
+            let text = format!("all {all} segments are on the nodes where they are to be");
+            (EventKind::RelocationEnded, all, text)
+        }
+        _ => return None,
+    };
+    Some(Event::new(kind, text).counting(count))
 }
 
 /// Gathers what is counted, so that many errors are few events: the first is told at once, more of

@@ -19,6 +19,7 @@ fn well(milliseconds: u64) -> Snapshot {
         disk_bytes: 1 << 30,
         waiting: None,
         nodes: vec![node("a1"), node("b2")],
+        relocation: None,
     }
 }
 
@@ -109,6 +110,26 @@ fn another_size_is_told() {
     assert_eq!(events[0].kind, EventKind::Resized);
     let text = "the disk has 2147483648 bytes now, it had 1073741824";
     assert_eq!(events[0].text, text);
+}
+
+#[test]
+fn segments_that_begin_to_move_and_have_moved_are_told() {
+    let moving = |milliseconds: u64, relocation: Option<(u64, u64)>| Snapshot {
+        relocation,
+        ..well(milliseconds)
+    };
+    let kinds = |before: &Snapshot, after: &Snapshot| {
+        let events = changes(Some(before), after).into_iter();
+        events.map(|event| event.kind).collect::<Vec<_>>()
+    };
+    let (rest, begun) = (moving(0, None), moving(100, Some((0, 8))));
+    let (middle, end) = (moving(200, Some((3, 8))), moving(300, None));
+    assert_eq!(kinds(&rest, &begun), [EventKind::RelocationBegan]);
+    assert_eq!(kinds(&begun, &middle), []);
+    assert_eq!(kinds(&middle, &end), [EventKind::RelocationEnded]);
+    let goes_on = changes(None, &middle);
+    assert_eq!(goes_on[0].kind, EventKind::RelocationBegan);
+    assert!(goes_on[0].text.contains("8 segments"));
 }
 
 fn counted(milliseconds: u64, repaired_blocks: u64) -> Snapshot {

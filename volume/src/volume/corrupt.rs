@@ -50,7 +50,8 @@ pub(super) fn corrupt(
 fn all_are_up(driver: &Driver) -> Result<(), FaultError> {
     let figures = driver.figures();
     let statuses = driver.node_statuses(&figures);
-    let not_up = statuses.iter().find(|node| !node.state.is_whole());
+    let is_good = |state: crate::status::NodeState| state.is_whole() || state.is_as_wanted();
+    let not_up = statuses.iter().find(|node| !is_good(node.state));
     match not_up {
         Some(node) => Err(FaultError::NotAllUp {
             node: node.name.clone(),

@@ -315,9 +315,9 @@ impl Driver {
             }
         }
         drop(core);
-        for node in outcome.seated {
-            self.on_seated(node);
-        }
+        let (seated, drained) = (outcome.seated.into_iter(), outcome.drained.into_iter());
+        seated.for_each(|node| self.on_seated(node));
+        drained.for_each(|node| self.on_drained(node));
         let inline = self.start_effects(outcome.disk, caller);
         for (callback, result) in callbacks {
             callback.call(result);
@@ -478,8 +478,10 @@ impl Driver {
     /// Figures that are asked for without the lock.
     pub(super) fn refresh(&self) {
         let core = self.core.lock();
-        let all = core.embedded.writer.config().nodes.len();
-        let nodes = core.embedded.nodes.iter().take(all).flatten();
+        let config = core.embedded.writer.config();
+        let all = config.undrained_nodes().count();
+        let nodes = core.embedded.nodes.iter().take(config.nodes.len());
+        let nodes = nodes.flatten();
         let (count, live) = nodes.fold((0, 0), |(count, live), node| {
             (count + 1, live + node.figures().live_bytes)
         });

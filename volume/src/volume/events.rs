@@ -124,12 +124,13 @@ impl Driver {
     pub(super) fn begin_events(&self) {
         let snapshot = self.snapshot(None);
         let up = |node: &&NodeSnapshot| node.state == NodeState::Up;
+        let in_use = |node: &&NodeSnapshot| node.state != NodeState::Drained;
         let (epoch, took) = (self.figures().epoch.number, self.recovery_time());
         let text = format!(
             "epoch {epoch}, recovered in {}, {} of {} nodes up",
             spoken(took),
             snapshot.nodes.iter().filter(up).count(),
-            snapshot.nodes.len()
+            snapshot.nodes.iter().filter(in_use).count()
         );
         let opened = Event::new(EventKind::Opened, text).lasting(took);
         let offline = VolumeState::Offline.word();
@@ -198,6 +199,7 @@ impl Driver {
             disk_bytes: self.disk_bytes(),
             waiting: None,
             nodes: nodes.collect(),
+            relocation: figures.relocation,
         };
         snapshot.following(before, figures.waiting_requests)
     }

@@ -41,7 +41,7 @@ pub(super) fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(
 /// The names of the nodes that are not up, by their state.
 fn by_state(nodes: &[NodeStatus]) -> BTreeMap<NodeState, Vec<&str>> {
     let mut names: BTreeMap<NodeState, Vec<&str>> = BTreeMap::new();
-    for node in nodes.iter().filter(|node| node.state != NodeState::Up) {
+    for node in nodes.iter().filter(|node| !node.state.is_as_wanted()) {
         names.entry(node.state).or_default().push(&node.name);
     }
     names
@@ -104,6 +104,7 @@ mod tests {
             scrub_due: Vec::new(),
             data_errors: DataErrors::default(),
             replacements: Vec::new(),
+            relocation: None,
             waiting_requests,
         };
         let said = explain(&figures, nodes);
@@ -143,7 +144,7 @@ mod tests {
             assert!(!state.meaning().is_empty());
             let is_healing = matches!(
                 state,
-                NodeState::Up | NodeState::Lagging | NodeState::Rebuilding
+                NodeState::Up | NodeState::Drained | NodeState::Lagging | NodeState::Rebuilding
             );
             assert_eq!(state.action().is_none(), is_healing, "{state:?}");
         }

@@ -7,6 +7,7 @@ use crate::geometry::{DEFAULT_GROUP_BYTES, Geometry, MAX_DISK_BYTES};
 use crate::ids::{Incarnation, NodeId, VolumeId, ZoneId};
 use crate::io::volume_directory::{self, CreateLayout, NewNode};
 use crate::limits;
+use crate::placement::Relocation;
 use std::path::{Path, PathBuf};
 
 /// What a new volume is to be.
@@ -98,10 +99,8 @@ fn config(options: &CreateOptions) -> Result<VolumeConfig, VolumeError> {
         )
     })?;
     let nodes = zones.into_iter().map(|zone| {
-        Ok(NodeEntry {
-            zone,
-            incarnation: Incarnation(random_u64()?),
-        })
+        let life = Incarnation(random_u64()?);
+        Ok(NodeEntry::new(zone, life))
     });
     let mut volume = [0; 16];
     volume[..8].copy_from_slice(&random_u64()?.to_le_bytes());
@@ -113,6 +112,7 @@ fn config(options: &CreateOptions) -> Result<VolumeConfig, VolumeError> {
         geometry,
         extent_bytes: options.extent_bytes,
         nodes: nodes.collect::<Result<_, VolumeError>>()?,
+        relocation: Relocation::default(),
     })
 }
 

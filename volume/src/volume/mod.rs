@@ -2,11 +2,12 @@
 //!
 //! `layout` — creating and removing; `open` — opening; `driver` — the lock around writer and
 //! nodes, and what is done outside it; `explain` — what status says; `watch` — directories that
-//! vanish and come back; `replace` — others that take their place; `seek` and `verify` — looking for
+//! vanish and come back; `replace` — others that take their place; `relocate` — segments that move between nodes; `seek` and `verify` — looking for
 //! data, comparing copies; `changes` and `events` — what is told to the event history, and how;
 //! `faults` and `corrupt` — faults on demand; `scrubbing` — when copies are read and mended while the
 //! volume is used.
 
+mod add;
 mod changes;
 mod corrupt;
 mod disk_errors;
@@ -17,6 +18,7 @@ mod faults;
 mod idle;
 mod layout;
 mod open;
+mod relocate;
 mod replace;
 mod scrubbing;
 mod seek;
@@ -25,6 +27,7 @@ mod watch;
 
 pub use crate::io::faults::FaultKind;
 pub use crate::writer::{CacheMode, QuorumLoss, ReadBytes, RebuildRate};
+pub use add::{add_nodes, rebalance};
 pub use faults::{FaultError, FaultStatus, FaultTarget};
 pub use layout::{CreateOptions, create, destroy};
 pub use scrubbing::ScrubPolicy;
@@ -279,6 +282,24 @@ impl Volume {
         self.driver.abort_replacement(name)
     }
 
+    /// Has all groups leave the node with this name, for good, while the disk is used.
+    ///
+    /// # Errors
+    /// [`VolumeError`] when there is no such node, its zone would keep fewer than two, or nodes are
+    /// changing already.
+    pub fn drain_node(&self, name: &str) -> Result<(), VolumeError> {
+        self.driver.drain_node(name)
+    }
+
+    /// Has the groups that there were before nodes were added spread over all nodes, while the disk
+    /// is used.
+    ///
+    /// # Errors
+    /// [`VolumeError`] when they are, or nodes are changing already.
+    pub fn rebalance(&self) -> Result<(), VolumeError> {
+        self.driver.rebalance()
+    }
+
     /// How the volume is.
     pub fn status(&self) -> VolumeStatus {
         let figures = self.driver.figures();
@@ -299,6 +320,7 @@ impl Volume {
             log_bytes: nodes.iter().map(|node| node.log_bytes).sum(),
             nodes,
             scrub: self.scrub_status(),
+            relocation: figures.relocation,
             data_errors: figures.data_errors,
         }
     }

@@ -7,12 +7,13 @@ use super::layout::random_u64;
 use super::replace;
 use super::scrubbing::{self, Scrubs};
 use super::watch;
+use crate::config::VolumeConfig;
 use crate::embedded::Embedded;
 use crate::error::VolumeError;
 use crate::format::superblock::{Superblock, SuperblockError};
 use crate::ids::{ExtentSlot, NodeId};
 use crate::io::Directories;
-use crate::io::address_book::AddressBook;
+use crate::io::address_book::{AddressBook, BOOK_NAME};
 use crate::io::extent_file::open_extents_per_node;
 use crate::io::node_directory::NodeDirectory;
 use crate::io::node_lock::NodeLock;
@@ -115,15 +116,22 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     if !book.successors.is_empty() {
         replace::seat_what_is_configured(path, &mut book, options.make_anew);
     }
-    let count = book.nodes.len();
-    let index_bytes_per_node = options.index_bytes / count.max(1);
-    let results = open_nodes(path, &book, index_bytes_per_node);
+    let index_bytes_per_node = options.index_bytes / book.nodes.len().max(1);
+    let mut results = open_nodes(path, &book, index_bytes_per_node);
+    let config = newest_config(&results);
+    if let Some(config) = &config {
+        check_book(&book, config)?;
+        // What the book has more is of an addition that was cut short, and counts for nothing.
+        results.truncate(config.nodes.len());
+        book.nodes.truncate(config.nodes.len());
+    }
     // Their successors' places behind them.
-    let mut nodes: Vec<Option<Node>> = (0..2 * count).map(|_| None).collect();
+    let mut nodes: Vec<Option<Node>> = (0..2 * results.len()).map(|_| None).collect();
     let (mut locks, mut reasons, mut directories) = (HashMap::new(), HashMap::new(), Vec::new());
     for (index, result) in results.into_iter().enumerate() {
         let id = NodeId(index as u16);
         match result {
+            _ if is_drained(config.as_ref(), id) => {}
             Ok(open) => {
                 nodes[index] = Some(open.node);
                 directories.push((id, open.directory));
@@ -135,9 +143,6 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
             }
         }
     }
-    let config = nodes.iter().flatten().map(|node| &node.superblock().config);
-    let config = config.max_by_key(|config| config.version).cloned();
-    let config = config.filter(|config| config.nodes.len() == count);
     let directories_text = list_reasons(&reasons, &book);
     let config = config.ok_or_else(|| {
         let reason = "no node directory can be opened".to_owned();
@@ -174,6 +179,30 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     start_looking_after(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
+}
+
+/// Whether nothing is on a node, whatever its directory has.
+fn is_drained(config: Option<&VolumeConfig>, node: NodeId) -> bool {
+    config.is_some_and(|config| config.is_drained(node))
+}
+
+/// The address book must name every node of the configuration.
+fn check_book(book: &AddressBook, config: &VolumeConfig) -> Result<(), VolumeError> {
+    let (named, needed) = (book.nodes.len(), config.nodes.len());
+    match named >= needed {
+        true => Ok(()),
+        false => Err(VolumeError::Invalid(format!(
+            "the volume has {needed} nodes and its file {BOOK_NAME} names only {named}, as it did before \
+             the others came; add their lines again, in the order in which the nodes were added"
+        ))),
+    }
+}
+
+/// The newest configuration that a directory holds.
+fn newest_config(results: &[Result<OpenNode, Unusable>]) -> Option<VolumeConfig> {
+    let open = results.iter().flatten();
+    let configs = open.map(|open| &open.node.superblock().config);
+    configs.max_by_key(|config| config.version).cloned()
 }
 
 /// The threads that see to directories and scrubs.

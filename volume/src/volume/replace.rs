@@ -40,7 +40,7 @@ impl Driver {
         self.path().join(place.unwrap_or(Path::new("")))
     }
 
-    fn node_named(&self, name: &str) -> Result<NodeId, VolumeError> {
+    pub(super) fn node_named(&self, name: &str) -> Result<NodeId, VolumeError> {
         let config = self.with_core(|core, _| core.embedded.writer.config().clone());
         let named = config
             .node_ids()
@@ -64,6 +64,11 @@ impl Driver {
         directory: &Path,
     ) -> Result<(), VolumeError> {
         let node = self.node_named(name)?;
+        if self.config().is_drained(node) {
+            return Err(VolumeError::Invalid(format!(
+                "{name} is drained, so nothing needs its place; add nodes instead"
+            )));
+        }
         let path = std::path::absolute(directory).map_err(|error| {
             VolumeError::io(format!("cannot find {}", directory.display()), error)
         })?;

@@ -40,7 +40,9 @@ pub(super) fn verify(
         };
         nodes.map(may).collect()
     });
-    let missing = statuses.iter().zip(&comparable).filter(|(_, may)| !**may);
+    let is_missing =
+        |(node, may): &(&NodeStatus, &bool)| !**may && node.state != NodeState::Drained;
+    let missing = statuses.iter().zip(&comparable).filter(is_missing);
     let mut report = VerifyReport {
         missing_nodes: missing.map(|(node, _)| node.name.clone()).collect(),
         ..VerifyReport::default()

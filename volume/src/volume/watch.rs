@@ -69,6 +69,9 @@ pub(super) fn start(
 /// One round of a node: it is given up if its directory is gone, and opened or made again if it
 /// can be.
 fn look_at_node(driver: &Driver, node: NodeId) {
+    if driver.is_drained(node) {
+        return;
+    }
     let directory = driver.directories.get(node);
     if let Some(reason) = driver.switched_off(node) {
         if directory.is_some() {

@@ -281,6 +281,13 @@ impl CatchUp {
         self.busy_nodes().any(|busy| busy == node)
     }
 
+    /// Whether segments of a node are being filled, or are going to be, of groups that count.
+    pub(super) fn lacks_any(&self, node: NodeId, counts: impl Fn(GroupId) -> bool) -> bool {
+        let keys = self.tasks.keys().chain(self.wanted.keys());
+        keys.filter(|(busy, _)| *busy == node)
+            .any(|(_, group)| counts(*group))
+    }
+
     /// Lagging when it has something, rebuilding when it had nothing.
     pub(super) fn state(&self, node: NodeId) -> NodeState {
         let lacks = self

@@ -1,12 +1,12 @@
-//! Changes of the configuration: one at a time is on its way to the nodes. A larger disk gives way
-//! to the admission of a new directory, since the fourth node that it waits for may be that one.
+//! Changes of the configuration: one at a time is on its way to the nodes. A larger disk, and other
+//! places for groups, give way to the admission of a new directory, since the fourth node that they
+//! wait for may be that one.
 
-use super::membership::placements;
 use super::node_view::Phase;
 use super::{Answer, Ticket, Writer};
-use crate::config::VolumeConfig;
+use crate::config::{NodeEntry, SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
-use crate::ids::NodeId;
+use crate::ids::{GroupId, NodeId};
 use crate::message::Request;
 use crate::planted::{Bug, is_planted};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
@@ -29,6 +29,11 @@ pub(super) enum AfterReconfiguration {
     Enlarge,
     /// A new directory joins.
     Admit(NodeId),
+    /// Nodes have come to the volume; who asked for it is answered. This writer goes on without
+    /// them, and changes nothing any more: they are there from the next open on.
+    Widen(Option<Ticket>),
+    /// Groups are placed otherwise: see `relocation`.
+    Relocate,
     /// The successor of this node takes its place.
     Seat(NodeId),
     /// The successor of this node does not take its place after all.
@@ -45,8 +50,8 @@ pub(super) struct Enlarging {
 impl Writer {
     /// Makes the disk larger, durably, before it is answered.
     pub fn resize(&mut self, ticket: Ticket, disk_bytes: u64) {
-        if self.policy.read_only || self.enlarging.is_some() || !self.is_open() {
-            return self.complete(ticket, Err(IoFailure::ReadOnly));
+        if let Err(refusal) = self.check_change(self.enlarging.is_some()) {
+            return self.complete(ticket, Err(refusal));
         }
         self.enlarging = Some(Enlarging { ticket, disk_bytes });
         self.enlarge_next();
@@ -58,6 +63,43 @@ impl Writer {
             config.disk_bytes = asked.disk_bytes;
             self.reconfigure(config, AfterReconfiguration::Enlarge);
         }
+    }
+
+    /// Adds nodes to the volume, durably, from the next open on. Groups that there are stay where they
+    /// are, unless all are to be spread. Refused while a configuration changes, or an earlier addition
+    /// is not done.
+    pub fn widen(&mut self, ticket: Ticket, nodes: Vec<NodeEntry>, spread: bool) {
+        let is_busy = self.is_changing_nodes();
+        if let Err(refusal) = self.check_change(is_busy || self.config.has_two_tables()) {
+            return self.complete(ticket, Err(refusal));
+        }
+        let last = self.groups.keys().next_back();
+        let first_new = GroupId(last.map_or(0, |last| last.0 + 1));
+        let config = self.config.widened(nodes, first_new);
+        let config = match spread && config.has_two_tables() {
+            true => config.spread(),
+            false => config,
+        };
+        self.reconfigure(config, AfterReconfiguration::Widen(Some(ticket)));
+    }
+
+    pub(super) fn check_change(&self, is_busy: bool) -> Result<(), IoFailure> {
+        match () {
+            () if self.policy.read_only || !self.is_open() => Err(IoFailure::ReadOnly),
+            () if is_busy => Err(IoFailure::Busy),
+            () => Ok(()),
+        }
+    }
+
+    /// Whether a configuration is on its way, or a node is being replaced.
+    pub(super) fn is_changing_nodes(&self) -> bool {
+        self.reconfiguring.is_some() || self.named.is_some() || !self.replacing.is_empty()
+    }
+
+    /// Whether four members of every placement would hold a change.
+    pub fn can_change_nodes(&self) -> bool {
+        let streams = |node: NodeId| self.nodes[node.index()].is_streaming();
+        self.fewest_of_a_placement(streams) >= WRITE_QUORUM
     }
 
     /// Sends a configuration, above one that is on its way and may be on some nodes already.
@@ -75,7 +117,7 @@ impl Writer {
         });
     }
 
-    fn send_config(&mut self, nodes: &BTreeSet<NodeId>, config: &VolumeConfig) {
+    pub(super) fn send_config(&mut self, nodes: &BTreeSet<NodeId>, config: &VolumeConfig) {
         let epoch = self.epoch;
         for node in nodes {
             let config = config.clone();
@@ -84,6 +126,8 @@ impl Writer {
     }
 
     pub(super) fn on_configured(&mut self, now: Instant, from: NodeId, version: u64) {
+        let view = &mut self.nodes[from.index()];
+        view.held_config = view.held_config.max(version);
         if let Some(change) = &mut self.reconfiguring
             && change.config.version == version
         {
@@ -115,6 +159,9 @@ impl Writer {
             .reconfiguring
             .as_ref()
             .is_some_and(|change| self.config_is_held(change));
+        if enough && self.is_widened() {
+            return;
+        }
         if let Some(change) = enough.then(|| self.reconfiguring.take()).flatten() {
             self.set_config(change.config);
             match change.then {
@@ -128,6 +175,8 @@ impl Writer {
                         self.hold_list(node);
                     }
                 }
+                AfterReconfiguration::Widen(_) => {}
+                AfterReconfiguration::Relocate => self.relocated(now),
                 AfterReconfiguration::Seat(node) => self.seat_successor(now, node),
                 AfterReconfiguration::TakeBack(node) => self.part_both(node),
             }
@@ -136,10 +185,23 @@ impl Writer {
         }
     }
 
-    /// Whether four members of every placement hold a configuration. All three that are left are
-    /// enough to admit a fourth, and for nothing else: another writer may have the other three. Where
-    /// one is known to have asked, not even for that: it may have been promised more by the directory
-    /// that the new one takes the place of.
+    /// Answers who asked for more nodes, if that is the change that is durable.
+    fn is_widened(&mut self) -> bool {
+        let then = self.reconfiguring.as_mut().map(|change| &mut change.then);
+        let Some(AfterReconfiguration::Widen(ticket)) = then else {
+            return false;
+        };
+        if let Some(ticket) = ticket.take() {
+            self.complete(ticket, Ok(Answer::Done));
+        }
+        true
+    }
+
+    /// Whether four members of every placement hold a configuration: also of those by another one that
+    /// may be found after a crash, since who finds that asks three of each of its own. All three that
+    /// are left are enough to admit a fourth, and for nothing else: another writer may have the other
+    /// three. Where one is known to have asked, not even for that: it may have been promised more by
+    /// the directory that the new one takes the place of.
     /// Where a node is exchanged it counts with its successor.
     fn config_is_held(&self, change: &Reconfiguration) -> bool {
         let holds = |node: NodeId| {
@@ -149,7 +211,9 @@ impl Writer {
             needed.all(|node| change.held_by.contains(&node))
         };
         let admits = matches!(change.then, AfterReconfiguration::Admit(_)) && !self.is_outbid;
-        self.placements.iter().all(|members| {
+        let named = self.named.iter().flat_map(|named| &named.placements);
+        let mut placements = self.placements.iter().chain(named);
+        placements.all(|members: &[NodeId; SEGMENTS]| {
             let held = members.iter().filter(|node| holds(**node)).count();
             let able = members.iter().filter(|node| change.asked.contains(node));
             held >= WRITE_QUORUM || admits && held == able.count() && held >= READ_QUORUM
@@ -163,7 +227,7 @@ impl Writer {
     }
 
     pub(super) fn set_config(&mut self, config: VolumeConfig) {
-        self.placements = placements(&config);
+        self.placements = config.placements().into_iter().collect();
         self.config = config;
     }
 }

@@ -78,6 +78,7 @@ impl Writer {
             return;
         }
         group.forget(lack.node);
+        let is_member = group.members.contains(&lack.node);
         let copy = self.new_request();
         self.catch_up.begun(lack, base, copy, now);
         let (epoch, groups) = (self.epoch, vec![(lack.group, base)]);
@@ -88,6 +89,10 @@ impl Writer {
             groups,
         };
         self.send(lack.node, request);
+        if !is_member {
+            // It may not have taken what was sent before the mark.
+            self.resend_pending(lack.node);
+        }
         self.review(now);
     }
 

@@ -65,19 +65,52 @@ impl ProtectionGroup {
         self.place(node).is_some()
     }
 
-    /// A directory is to be filled to take a member's place.
+    /// A directory, or another node, is to be filled to take a member's place; unless somebody is
+    /// already.
     pub(super) fn add_successor(&mut self, member: NodeId, successor: NodeId) {
         if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
-            self.successors[place] = Some(successor);
+            self.successors[place].get_or_insert(successor);
         }
     }
 
-    /// Nobody is to take the member's place any more.
-    pub(super) fn drop_successor(&mut self, member: NodeId) {
-        if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
+    /// This one is not to take the member's place any more.
+    pub(super) fn drop_successor(&mut self, member: NodeId, successor: NodeId) {
+        let place = self.place(member).filter(|place| *place < SEGMENTS);
+        if let Some(place) = place.filter(|place| self.successors[*place] == Some(successor)) {
+            self.forget(successor);
             self.successors[place] = None;
             self.joint[place] = None;
+            self.recount();
         }
+    }
+
+    /// Those who are to take members' places.
+    pub(super) fn successors(&self) -> [Option<NodeId>; SEGMENTS] {
+        self.successors
+    }
+
+    /// Other six hold the group, durably: members stay what they are, wherever they sit, and who was
+    /// to take a place has it.
+    pub(super) fn reseat(&mut self, members: [NodeId; SEGMENTS]) {
+        let before = self.clone();
+        let (mut successors, mut joint) = ([None; SEGMENTS], [None; SEGMENTS]);
+        for (seat, node) in members.into_iter().enumerate() {
+            let former = before.place(node);
+            self.scls[seat] = former.map_or(Lsn::NONE, |place| before.scls[place]);
+            self.complete[seat] = former.is_some_and(|place| before.complete[place]);
+            let behind = seat + SEGMENTS;
+            (self.scls[behind], self.complete[behind]) = (Lsn::NONE, false);
+            let Some(former) = former.filter(|place| *place < SEGMENTS) else {
+                continue;
+            };
+            successors[seat] = before.successors[former].filter(|node| !members.contains(node));
+            joint[seat] = before.joint[former].filter(|_| successors[seat].is_some());
+            self.scls[behind] = before.scls[former + SEGMENTS];
+            self.complete[behind] = before.complete[former + SEGMENTS];
+        }
+        (self.members, self.successors, self.joint) = (members, successors, joint);
+        self.looked = (self.scls, self.last);
+        self.recount();
     }
 
     /// From here on the member counts for what its successor holds, too: four of the six that are,
@@ -92,6 +125,7 @@ impl ProtectionGroup {
     pub(super) fn part_successor(&mut self, member: NodeId) {
         if let Some(place) = self.place(member).filter(|place| *place < SEGMENTS) {
             self.joint[place] = None;
+            self.recount();
         }
     }
 
@@ -134,10 +168,14 @@ impl ProtectionGroup {
             return false;
         };
         self.scls[place] = scl;
+        self.recount();
+        true
+    }
+
+    fn recount(&mut self) {
         let held_by_four = group_complete(self.counted());
         self.pgcl = self.pgcl.max(held_by_four);
         self.unsettled = self.unsettled.filter(|tip| held_by_four < *tip);
-        true
     }
 
     /// The members whose complete segment lacks what there was at the last look, and has proved

@@ -101,3 +101,47 @@ fn a_successor_may_take_over_when_it_holds_all_that_counted() {
     group.on_complete(new, Lsn(12));
     assert!(!group.may_take_over(NodeId(5)), "it counts for nothing");
 }
+
+#[test]
+fn a_place_that_is_promised_is_not_promised_again() {
+    let mut group = ProtectionGroup::new(MEMBERS, Lsn(3));
+    group.add_successor(NodeId(5), NodeId(6));
+    group.add_successor(NodeId(5), NodeId(7));
+    assert!(group.is_held_by(NodeId(6)) && !group.is_held_by(NodeId(7)));
+    group.drop_successor(NodeId(5), NodeId(7));
+    assert!(group.is_held_by(NodeId(6)), "it was another one's");
+    group.drop_successor(NodeId(5), NodeId(6));
+    assert!(!group.is_held_by(NodeId(6)));
+}
+
+#[test]
+fn members_keep_what_they_have_proved_when_others_come() {
+    let mut group = ProtectionGroup::new(MEMBERS, Lsn(3));
+    group.add_successor(NodeId(1), NodeId(8));
+    group.add_successor(NodeId(4), successor(NodeId(4)));
+    for (node, scl) in [(0, 9), (1, 9), (2, 9), (3, 7), (8, 9)] {
+        group.on_complete(NodeId(node), Lsn(scl));
+    }
+    group.join_successor(NodeId(1));
+    assert!(group.may_take_over(NodeId(1)));
+    // Others sit where they sat before.
+    group.reseat([8, 0, 3, 2, 4, 5].map(NodeId));
+    assert!(!group.is_held_by(NodeId(1)));
+    let proved = [8, 0, 3, 2, 4].map(|node| group.scl(NodeId(node)));
+    assert_eq!(proved, [9, 9, 7, 9, 0].map(Lsn));
+    assert!(group.is_complete(NodeId(8)) && !group.is_complete(NodeId(5)));
+    assert!(group.is_held_by(successor(NodeId(4))), "it is replaced yet");
+    assert_eq!(group.successors().into_iter().flatten().count(), 1);
+    assert_eq!(group.pgcl(), Lsn(7));
+}
+
+#[test]
+fn what_counted_less_while_both_had_to_hold_it_counts_when_one_does_not() {
+    let mut group = exchanging(&[NodeId(5)]);
+    for node in [0, 1, 2, 5].map(NodeId) {
+        group.on_scl(node, Lsn(7));
+    }
+    assert_eq!(group.pgcl(), Lsn::NONE);
+    group.part_successor(NodeId(5));
+    assert_eq!(group.pgcl(), Lsn(7));
+}

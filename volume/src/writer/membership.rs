@@ -6,14 +6,13 @@ use super::catch_up::Lack;
 use super::configuring::{AfterReconfiguration, Reconfiguration};
 use super::groups::ProtectionGroup;
 use super::node_view::{NodeView, Phase};
-use crate::config::{SEGMENTS, VolumeConfig};
+use crate::config::SEGMENTS;
 use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{Report, Request, RequestId};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
-use std::collections::BTreeSet;
 
 impl Writer {
     /// A node can be reached: its directory is there, or is there again, or was made anew.
@@ -109,7 +108,9 @@ impl Writer {
         view.incarnation = Some(report.incarnation);
         view.fresh = report.fresh;
         view.heard(report);
-        if self.config.is_successor(node) {
+        if self.config.is_drained(node) {
+            self.node_down(self.now, node, NodeState::Drained.meaning());
+        } else if self.config.is_successor(node) {
             self.join_to_succeed(node, report);
         } else if self.config.nodes[node.index()].incarnation == report.incarnation {
             self.hold_list(node);
@@ -131,6 +132,7 @@ impl Writer {
     pub(super) fn send_list(&mut self, node: NodeId) {
         let (epoch, list, config) = (self.epoch, self.list.clone(), self.config.clone());
         let as_successor = self.config.is_successor(node);
+        self.nodes[node.index()].sent_config = config.version;
         self.send(
             node,
             Request::HoldList {
@@ -142,10 +144,19 @@ impl Writer {
         );
     }
 
+    /// Whether a node lacks something, beside a segment that is on its way to it.
+    fn lacks_of_its_own(&self, node: NodeId) -> bool {
+        let own = |group: GroupId| !self.is_coming(node, group);
+        self.catch_up.lacks_any(node, own)
+    }
+
     /// Asks the others to admit a new directory: four of them, or all three that are left
     /// (DESIGN §7.8). What its predecessor said is forgotten first.
     fn admit_incarnation(&mut self, node: NodeId) {
-        let gives_way = |change: &Reconfiguration| change.then == AfterReconfiguration::Enlarge;
+        let gives_way = |change: &Reconfiguration| {
+            use AfterReconfiguration::{Enlarge, Relocate};
+            matches!(change.then, Enlarge | Relocate)
+        };
         if !self.reconfiguring.as_ref().is_none_or(gives_way) || !self.is_open() {
             return;
         }
@@ -173,8 +184,13 @@ impl Writer {
             return self.mark_fresh(node);
         }
         self.stream(node);
+        self.note_strays(node);
         let held: Vec<GroupId> = self.groups_of(node);
         for group in held {
+            if self.is_coming(node, group) {
+                self.want_all(node, group);
+                continue;
+            }
             let at = scls.binary_search_by_key(&group, |(group, _)| *group);
             let unseen = joins && self.nodes[node.index()].had_not_seen(group);
             let scl = at.ok().map(|at| scls[at].1);
@@ -206,6 +222,9 @@ impl Writer {
         let view = self.new_group(group, Lsn::NONE);
         let members = view.members;
         self.groups.insert(group, view);
+        if group < self.config.relocation.first_new {
+            self.count_moved();
+        }
         for node in members {
             if self.nodes[node.index()].incomplete.contains(&group) {
                 self.take_stock(node, group, None);
@@ -377,10 +396,11 @@ impl Writer {
     pub(super) fn node_state(&self, node: NodeId) -> (NodeState, Option<String>) {
         let view = &self.nodes[node.index()];
         let state = match view.phase {
+            _ if self.config.is_drained(node) => NodeState::Drained,
             Phase::Down if view.has_failed => NodeState::Failed,
             Phase::Down => NodeState::Missing,
             _ if view.is_full => NodeState::Full,
-            Phase::Streaming if self.catch_up.is_busy_with(node) => self.catch_up.state(node),
+            Phase::Streaming if self.lacks_of_its_own(node) => self.catch_up.state(node),
             Phase::Streaming if self.health.is_slow(node) => NodeState::Slow,
             Phase::Streaming => NodeState::Up,
             _ if view.fresh => NodeState::Rebuilding,
@@ -397,9 +417,14 @@ impl Writer {
     }
 
     pub(super) fn on_segment_damaged(&mut self, from: NodeId, group: GroupId) {
-        if let Some(view) = self.groups.get_mut(&group) {
-            view.forget(from);
+        let Some(view) = self.groups.get_mut(&group) else {
+            return;
+        };
+        if !view.is_held_by(from) {
+            // What is left of a segment that has moved.
+            return;
         }
+        view.forget(from);
         if self.is_open() {
             self.catch_up.begin_again(from, group);
         } else {
@@ -407,11 +432,4 @@ impl Writer {
         }
         self.review(self.now);
     }
-}
-
-/// The distinct sets of six nodes that groups are placed on.
-pub(super) fn placements(config: &VolumeConfig) -> Vec<[NodeId; SEGMENTS]> {
-    let turns = (0..config.nodes.len() as u32).map(GroupId);
-    let sets: BTreeSet<_> = turns.map(|group| config.members(group)).collect();
-    sets.into_iter().collect()
 }

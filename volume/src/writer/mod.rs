@@ -5,8 +5,8 @@
 //! `admission` — what may enter the volatile cache, and what is parked; `pending` — that cache;
 //! `sending` — frames and acknowledgements; `reads` and `presence` — one segment, never a quorum;
 //! `recovery` — every open; `outbidding` — two at a time; `membership` and `node_view` — nodes that
-//! come and go; `replacement` — another directory takes a node's place; `catch_up`, `filling`, `runs`,
-//! `filling_pace` and `progress` — filling what they lack; `repair` — mending what was damaged at
+//! come and go; `replacement` — another directory takes a node's place; `relocation` — segments move to
+//! other nodes; `catch_up`, `filling`, `runs`, `filling_pace` and `progress` — filling what they lack; `repair` — mending what was damaged at
 //! rest; `scrub`, `scrub_metadata`, `compare` and `pace` — looking for it; `data_errors` — what nobody
 //! can prove any more; `health` and `judging` — nodes that are slow, stuck or doubtful; `patience` —
 //! asking again.
@@ -32,6 +32,7 @@ mod presence;
 mod progress;
 mod reads;
 mod recovery;
+mod relocation;
 mod repair;
 mod replacement;
 mod runs;
@@ -157,6 +158,8 @@ pub enum WriterEffect {
     /// The successor of this node has taken its place, durably: from now on the node's directory
     /// is that of its successor, and its own is of no use any more.
     Seated(NodeId),
+    /// No group is on this node any more, durably: it is out of service for good.
+    Drained(NodeId),
 }
 
 /// The writer; see the module's page.
@@ -199,6 +202,16 @@ pub struct Writer {
     enlarging: Option<configuring::Enlarging>,
     /// Nodes whose place another directory is to take.
     replacing: BTreeMap<NodeId, replacement::Stage>,
+    /// The segment that moves to another node.
+    moving: Option<relocation::Moving>,
+    /// A configuration that places groups otherwise, and may be found after a crash.
+    named: Option<relocation::Named>,
+    /// Segments that have moved, and all that move, while they do.
+    moved: Option<(u64, u64)>,
+    /// What is left of segments that have moved.
+    left_behind: relocation::LeftBehind,
+    /// When nodes were told the configuration again that had not said that they hold it.
+    told_config_at: Option<Instant>,
     /// Four members of every group can take writes.
     writable: bool,
     /// Since when they cannot.
@@ -243,6 +256,8 @@ pub struct WriterFigures {
     pub rebuilds: Vec<Option<RebuildFigures>>,
     /// Nodes whose place another directory is to take, and the state of that one.
     pub replacements: Vec<(NodeId, NodeState, Option<String>)>,
+    /// Segments that have moved to other nodes, and all that move, while they do.
+    pub relocation: Option<(u64, u64)>,
     /// Of which so much did not check that everything of it should be read: a scrub is due.
     pub scrub_due: Vec<bool>,
     /// Requests that are parked or wait for the quorum.
@@ -259,7 +274,7 @@ impl Writer {
         let nodes = vec![NodeView::default(); 2 * config.nodes.len()];
         let leaves = config.geometry.group_blocks / LEAF_BLOCKS;
         Writer {
-            placements: membership::placements(&config),
+            placements: config.placements().into_iter().collect(),
             health: Health::new(2 * config.nodes.len()),
             config,
             policy,
@@ -292,6 +307,11 @@ impl Writer {
             reconfiguring: None,
             enlarging: None,
             replacing: BTreeMap::new(),
+            moving: None,
+            named: None,
+            moved: None,
+            left_behind: relocation::LeftBehind::default(),
+            told_config_at: None,
             writable: false,
             unwritable_since: None,
             is_outbid: false,
@@ -398,6 +418,7 @@ impl Writer {
                 self.on_group_completed(now, from, copy, group, scl);
             }
             Reply::SegmentDamaged { group } => self.on_segment_damaged(from, group),
+            Reply::Released { groups } => self.on_released(from, &groups),
             Reply::Fenced => {
                 let reason = "its disk failed, or it has what the volume has annulled";
                 self.node_failed(now, from, reason);
@@ -418,6 +439,7 @@ impl Writer {
             self.rejoin_nodes();
             self.reconfigure_next();
             self.replacement_next();
+            self.relocation_next(now);
             self.catch_up_next(now);
             self.repair_next(now);
             self.scrub_next(now);
@@ -489,6 +511,7 @@ impl Writer {
                 .map(|address| self.catch_up.figures(NodeId(address)))
                 .collect(),
             replacements: self.replacement_figures(),
+            relocation: self.moved,
             scrub_due: self
                 .config
                 .node_ids()

@@ -39,6 +39,10 @@ pub(super) struct NodeView {
     /// Its file system has no space, as far as it has said.
     pub(super) is_full: bool,
     roomy_since: Option<Instant>,
+    /// Version of the configuration that was sent with the list.
+    pub(super) sent_config: u64,
+    /// Version of the newest one that it has said it holds.
+    pub(super) held_config: u64,
     /// Frame bytes sent and not acknowledged.
     pub(super) outstanding_bytes: u64,
     pub(super) fresh: bool,
@@ -81,6 +85,11 @@ impl NodeView {
         self.named = groups.collect();
         self.incomplete = lacking.map(|segment| segment.group).collect();
         self.tail_was_whole = !report.fresh && !report.tail_damaged;
+    }
+
+    /// The groups that it named when it reported itself.
+    pub(super) fn named(&self) -> impl Iterator<Item = GroupId> {
+        self.named.iter().copied()
     }
 
     /// Whether it had never seen a group when it reported itself.

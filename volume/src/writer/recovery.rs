@@ -5,6 +5,7 @@
 use super::node_view::Phase;
 use super::settling::Settling;
 use super::{Writer, WriterEffect};
+use crate::config::{SEGMENTS, VolumeConfig};
 use crate::ids::{GroupId, Incarnation, NodeId, VolumeEpoch};
 use crate::limits;
 use crate::lsn::{Lsn, TruncationList, TruncationRange};
@@ -129,7 +130,9 @@ impl Writer {
         if epoch != self.epoch {
             return;
         }
-        self.nodes[from.index()].room = room;
+        let view = &mut self.nodes[from.index()];
+        view.room = room;
+        view.held_config = view.held_config.max(view.sent_config);
         match &mut self.recovery {
             Some(recovery) => {
                 recovery.listed.insert(from);
@@ -199,10 +202,8 @@ impl Writer {
     }
 
     fn why_stuck(&self, answered: &BTreeSet<NodeId>) -> String {
-        let silent = self
-            .config
-            .node_ids()
-            .filter(|node| !answered.contains(node));
+        let used = self.config.undrained_nodes();
+        let silent = used.filter(|node| !answered.contains(node));
         let names: Vec<String> = silent.map(|node| self.config.node_name(node)).collect();
         if names.is_empty() {
             "records that were durable are on none of its nodes any more".to_owned()
@@ -243,19 +244,14 @@ impl Writer {
         };
         let held = newest_list(&mut recovery.reports);
         let newest = recovery.reports.values().map(|report| &report.config);
-        let Some(mut config) = newest.max_by_key(|config| config.version).cloned() else {
-            return self.refuse("no node answers".to_owned());
-        };
-        // What is chosen here is above what an earlier writer may have left, unfinished, on a
-        // node that does not answer: else the next open would find that.
-        config.version = config.version.max(self.first_version());
-        self.set_config(config);
-        if let Err(reason) = self.check_read_quorum() {
+        let newest = newest.max_by_key(|config| config.version).cloned();
+        if let Err(reason) = self.choose_config(newest) {
             return self.refuse(reason);
         }
-        let Some(recovery) = &self.recovery else {
+        let Some(recovery) = &mut self.recovery else {
             return;
         };
+        leave_out_others(&mut recovery.reports, &self.config);
         let usable = usable(&self.config.nodes, &recovery.reports);
         let announced = usable.values().map(|report| report.announced).max();
         let announced = announced.unwrap_or(Lsn::NONE);
@@ -271,7 +267,7 @@ impl Writer {
         let anchors = anchors(&usable, &held, announced, vdl);
         let absent: Vec<NodeId> = self
             .config
-            .node_ids()
+            .undrained_nodes()
             .filter(|node| !usable.contains_key(node))
             .collect();
         let low = usable.values().map(|report| report.replay_low).min();
@@ -303,6 +299,25 @@ impl Writer {
         self.last_lsn = vdl;
         self.make_groups(&anchors);
         self.start_listing(now, list, anchors, announced);
+    }
+
+    /// The newest configuration counts, if it is one that this writer can go by.
+    fn choose_config(&mut self, newest: Option<VolumeConfig>) -> Result<(), String> {
+        let mut config = newest.ok_or("no node answers")?;
+        if config.nodes.len() < self.config.nodes.len() && config.version < self.config.version {
+            // Who had this when the writer was made with it is gone by now. Nodes never leave the
+            // table, and it may be the one that counts.
+            config = self.config.clone();
+        }
+        if 2 * config.nodes.len() != self.nodes.len() {
+            // Who knows of them could not be read when this writer was made.
+            return Err("nodes have come to the volume meanwhile; open it again".to_owned());
+        }
+        // What is chosen here is above what an earlier writer may have left, unfinished, on a
+        // node that does not answer: else the next open would find that.
+        config.version = config.version.max(self.first_version());
+        self.set_config(config);
+        self.check_read_quorum()
     }
 
     /// These nodes have been away for so many opens that what was annulled meanwhile is not
@@ -341,8 +356,7 @@ impl Writer {
     fn every_group_has_voters(&self, usable: &BTreeMap<NodeId, &Report>) -> bool {
         let reports = usable.values();
         let seen = reports.flat_map(|report| &report.segments).map(|s| s.group);
-        let turns = (0..self.config.nodes.len() as u32).map(GroupId);
-        let groups: BTreeSet<GroupId> = seen.chain(turns).collect();
+        let groups: BTreeSet<GroupId> = seen.chain(self.config.representatives()).collect();
         groups.into_iter().all(|group| {
             let members = self.config.members(group).into_iter();
             let reports = members.filter_map(|node| usable.get(&node));
@@ -351,7 +365,7 @@ impl Writer {
     }
 
     fn name_unusable(&self, usable: &BTreeMap<NodeId, &Report>) -> String {
-        let missing = self.config.node_ids().filter(|node| {
+        let missing = self.config.undrained_nodes().filter(|node| {
             usable
                 .get(node)
                 .is_none_or(|r| r.tail_damaged || r.segments.iter().any(|s| !s.complete))
@@ -449,8 +463,30 @@ impl Writer {
                 self.node_up(now, node);
             }
         }
+        for node in recovery.listed {
+            self.note_strays(node);
+        }
+        self.count_moved();
         self.review(now);
         self.effects.push_back(WriterEffect::Opened(Ok(())));
+    }
+}
+
+/// What a node has of a group that is not its own by the configuration that counts may be a part of
+/// what it is, or was, to hold: nothing is built on that.
+fn leave_out_others(reports: &mut BTreeMap<NodeId, Report>, config: &VolumeConfig) {
+    let mut members: BTreeMap<GroupId, [NodeId; SEGMENTS]> = BTreeMap::new();
+    let mut holds = |node: NodeId, group: GroupId| {
+        let six = members
+            .entry(group)
+            .or_insert_with(|| config.members(group));
+        six.contains(&node)
+    };
+    for (node, report) in reports {
+        report
+            .segments
+            .retain(|segment| holds(*node, segment.group));
+        report.tail.retain(|record| holds(*node, record.group));
     }
 }
 

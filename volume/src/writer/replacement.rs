@@ -67,6 +67,12 @@ impl Writer {
     /// A group as the writer begins to see it.
     pub(super) fn new_group(&self, group: GroupId, tip: Lsn) -> ProtectionGroup {
         let mut view = ProtectionGroup::new(self.config.members(group), tip);
+        if let Some(named) = &self.named {
+            for (from, to) in self.config.exchanges(&named.config, group) {
+                view.add_successor(from, to);
+                view.join_successor(from);
+            }
+        }
         for node in self.replacing.keys() {
             view.add_successor(*node, self.config.successor(*node));
             if self.replacing.get(node) != Some(&Stage::Filling) {
@@ -126,8 +132,9 @@ impl Writer {
     fn forget_successor(&mut self, now: Instant, node: NodeId, reason: &str) {
         self.node_down(now, self.config.successor(node), reason);
         self.replacing.remove(&node);
+        let successor = self.config.successor(node);
         for view in self.groups.values_mut() {
-            view.drop_successor(node);
+            view.drop_successor(node, successor);
         }
     }
 
@@ -139,6 +146,8 @@ impl Writer {
         for (node, stage) in self.replacing.clone() {
             let is_ready = self.is_filled(node) && self.can_write_jointly(node);
             match stage {
+                // A group counts for one exchange at a time.
+                Stage::Filling if self.named.is_some() => {}
                 Stage::Filling if is_ready => self.join_both(node),
                 Stage::Joint if !is_ready => self.part_both(node),
                 Stage::Joint if self.reconfiguring.is_none() => self.exchange(node),
@@ -150,7 +159,7 @@ impl Writer {
     fn groups_held_by(&self, node: NodeId) -> impl Iterator<Item = &ProtectionGroup> {
         self.groups
             .values()
-            .filter(move |view| view.is_held_by(node))
+            .filter(move |view| view.members.contains(&node))
     }
 
     fn is_filled(&self, node: NodeId) -> bool {
@@ -184,6 +193,7 @@ impl Writer {
         for view in self.groups.values_mut() {
             view.part_successor(node);
         }
+        self.advance();
         self.review(self.now);
     }
 

@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// The records of a batch for one set of nodes.
 type Batch = Vec<PendingRecord>;
 
+/// The nodes that hold groups, and those that are to take places among them.
+type Receivers = ([NodeId; SEGMENTS], [Option<NodeId>; SEGMENTS]);
+
 impl Writer {
     /// Sends what is unsent, one frame for each set of nodes, as long as few enough batches are
     /// on their way.
@@ -28,27 +31,30 @@ impl Writer {
             self.batches.push_back(last.record.lsn);
             self.pending.mark_sent(batch.len());
             if let [members] = self.placements[..] {
-                self.send_batch(members, batch);
+                let replaced = |node: &NodeId| self.replacing.contains_key(node);
+                let successors = members.map(|node| {
+                    let is_replaced = Some(node).filter(replaced);
+                    is_replaced.map(|node| self.config.successor(node))
+                });
+                self.send_batch((members, successors), batch);
                 continue;
             }
-            let mut sets: BTreeMap<[NodeId; SEGMENTS], Batch> = BTreeMap::new();
+            let mut sets: BTreeMap<Receivers, Batch> = BTreeMap::new();
             for pending in batch {
                 if let Some(view) = self.groups.get(&pending.record.group) {
-                    sets.entry(view.members).or_default().push(pending);
+                    let receivers = (view.members, view.successors());
+                    sets.entry(receivers).or_default().push(pending);
                 }
             }
             sets.into_iter()
-                .for_each(|(members, batch)| self.send_batch(members, batch));
+                .for_each(|(receivers, batch)| self.send_batch(receivers, batch));
         }
     }
 
-    fn send_batch(&mut self, members: [NodeId; SEGMENTS], batch: Batch) {
+    fn send_batch(&mut self, (members, successors): Receivers, batch: Batch) {
         let frame = self.frame(batch);
-        for node in members {
+        for node in members.into_iter().chain(successors.into_iter().flatten()) {
             self.send_frame(node, Arc::clone(&frame));
-            if self.replacing.contains_key(&node) {
-                self.send_frame(self.config.successor(node), Arc::clone(&frame));
-            }
         }
     }
 

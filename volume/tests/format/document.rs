@@ -209,7 +209,7 @@ fn the_numbers_are_the_constants() {
 fn the_record_kinds_are_those_of_the_code() {
     use RecordKind::{
         CheckpointRoot, Complete, Delta, Discard, Filled, Image, Incomplete, IndexDirectory,
-        IndexLeaf,
+        IndexLeaf, Released,
     };
     let kinds = [
         Image,
@@ -221,6 +221,7 @@ fn the_record_kinds_are_those_of_the_code() {
         IndexDirectory,
         CheckpointRoot,
         Filled,
+        Released,
     ];
     let kinds = kinds.map(|kind| (format!("{kind:?}"), kind as u64));
     let title = "| kind | number | payload | what it says |\n";

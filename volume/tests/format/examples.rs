@@ -17,6 +17,7 @@ use redoubt_volume::ids::{
 use redoubt_volume::kept::Kept;
 use redoubt_volume::lsn::{Lsn, TruncationList, TruncationRange};
 use redoubt_volume::page::{PageBuf, Pages};
+use redoubt_volume::placement::Relocation;
 
 /// `000102…0f`.
 pub const VOLUME: VolumeId = VolumeId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
@@ -89,9 +90,9 @@ pub fn payload(pages: usize, byte: u8) -> Pages {
 }
 
 pub fn superblock() -> Superblock {
-    let node = |index: u8| NodeEntry {
-        zone: ZoneId(index % 3),
-        incarnation: Incarnation(0x1000 + u64::from(index)),
+    let node = |index: u8| {
+        let zone = ZoneId(index % 3);
+        NodeEntry::new(zone, Incarnation(0x1000 + u64::from(index)))
     };
     Superblock {
         sequence: 0x0102_0304_0506_0708,
@@ -112,6 +113,7 @@ pub fn superblock() -> Superblock {
             geometry: Geometry::new(10 << 30, 2).expect("a whole group"),
             extent_bytes: 64 << 20,
             nodes: (0..6).map(node).collect(),
+            relocation: Relocation::default(),
         },
         fresh: true,
         checkpoint: vec![RootPart {

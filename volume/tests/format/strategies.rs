@@ -19,6 +19,7 @@ use redoubt_volume::ids::{
 use redoubt_volume::kept::Kept;
 use redoubt_volume::lsn::{Lsn, TruncationList, TruncationRange};
 use redoubt_volume::page::{PAGE_BYTES, Pages};
+use redoubt_volume::placement::Relocation;
 use std::collections::BTreeMap;
 
 pub fn frame_identity() -> impl Strategy<Value = FrameIdentity> {
@@ -60,6 +61,7 @@ pub fn record() -> impl Strategy<Value = (RecordHeader, Pages)> {
         Just(RecordKind::IndexDirectory),
         Just(RecordKind::CheckpointRoot),
         Just(RecordKind::Filled),
+        Just(RecordKind::Released),
     ];
     let place = (any::<u32>(), 0..1_u32 << 30, 1..1_u32 << 30);
     let links = (4..u64::MAX, 1..4_u64, 0..4_u64, 1..4_u64);
@@ -99,7 +101,10 @@ fn shape(record: &mut RecordHeader, blocks: u32, (start, end): (usize, usize)) -
             record.blocks = blocks;
             0
         }
-        RecordKind::Incomplete | RecordKind::Complete | RecordKind::Filled => 0,
+        RecordKind::Incomplete
+        | RecordKind::Complete
+        | RecordKind::Filled
+        | RecordKind::Released => 0,
         _ => 1 + start % 5,
     }
 }
@@ -188,10 +193,18 @@ fn config() -> impl Strategy<Value = VolumeConfig> {
             extent_bytes: 1 << extent,
             nodes: (0..per_zone * 3)
                 .map(|index| NodeEntry {
-                    zone: ZoneId(index % 3),
-                    incarnation: Incarnation(numbers.2.wrapping_mul(u64::from(index))),
+                    in_current: index < 6,
+                    ..NodeEntry::new(
+                        ZoneId(index % 3),
+                        Incarnation(numbers.2.wrapping_mul(u64::from(index))),
+                    )
                 })
                 .collect(),
+            relocation: Relocation {
+                first_new: GroupId(numbers.0 as u32),
+                done_steps: numbers.2 % (u64::from(numbers.0 as u32) * 6 + 1),
+                moves: numbers.0 % 2 == 0,
+            },
         },
     )
 }

@@ -8,6 +8,7 @@ use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::geometry::{BLOCK_BYTES, Geometry};
 use redoubt_volume::ids::{Incarnation, NodeId, VolumeId, ZoneId};
+use redoubt_volume::placement::Relocation;
 use std::sync::OnceLock;
 
 pub(super) const NODES: usize = 6;
@@ -192,9 +193,9 @@ fn survivor() -> Image {
 }
 
 fn config() -> VolumeConfig {
-    let entry = |index: usize| NodeEntry {
-        zone: ZoneId((index / 2) as u8),
-        incarnation: Incarnation(index as u64 + 1),
+    let entry = |index: usize| {
+        let zone = ZoneId((index / 2) as u8);
+        NodeEntry::new(zone, Incarnation(index as u64 + 1))
     };
     VolumeConfig {
         version: 1,
@@ -203,5 +204,6 @@ fn config() -> VolumeConfig {
         geometry: Geometry::new(1 << 20, 1).expect("a geometry"),
         extent_bytes: 1 << 20,
         nodes: (0..NODES).map(entry).collect(),
+        relocation: Relocation::default(),
     }
 }

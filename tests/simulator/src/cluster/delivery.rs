@@ -5,7 +5,7 @@ use crate::coverage::Mark;
 use crate::disk::DiskToken;
 use crate::network::{Way, WriterId};
 use crate::oracle::disk_laws;
-use redoubt_volume::ids::NodeId;
+use redoubt_volume::ids::{GroupId, NodeId};
 use redoubt_volume::limits;
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::{DiskCompletion, DiskError, NodeEffect};
@@ -314,6 +314,7 @@ impl Cluster {
                     self.tell(|| format!("{id:?} opened: {result:?}"));
                 }
                 WriterEffect::Seated(node) => self.on_seated(id, node),
+                WriterEffect::Drained(node) => self.on_drained(node),
             }
         }
     }
@@ -328,6 +329,7 @@ impl Cluster {
         }
         self.note_sent(from, &request);
         self.judge_read(from, to, &request);
+        self.judge_release(from, to, &request);
         // What is sent over a connection that has ended arrives nowhere.
         let told = self
             .writer(from)
@@ -358,6 +360,21 @@ impl Cluster {
             && let Some(process) = self.writer_mut(from)
         {
             process.sent.note(&frame.records);
+        }
+    }
+
+    /// Nobody is told to let go what a crash may find it to hold.
+    fn judge_release(&mut self, from: WriterId, to: NodeId, request: &Request) {
+        let (Some(process), Request::Release { groups, .. }) = (self.writer(from), request) else {
+            return;
+        };
+        let may_hold = |group: &&GroupId| {
+            let places = process.writer.places_of(**group);
+            places.iter().any(|members| members.contains(&to))
+        };
+        if let Some(group) = groups.iter().find(may_hold) {
+            let reason = format!("{to:?} is told to let {group:?} go, and may have to hold it");
+            self.laws.violation.get_or_insert(reason);
         }
     }
 
@@ -454,6 +471,7 @@ fn kind_of_request(request: &Request) -> u64 {
         Request::FetchBlocks { .. } => 14,
         Request::Repair { .. } => 15,
         Request::ExamineMetadata { .. } => 16,
+        Request::Release { .. } => 17,
     }
 }
 
@@ -478,6 +496,7 @@ fn kind_of_reply(reply: &Reply) -> u64 {
         Reply::Blocks { .. } => 37,
         Reply::Repaired { .. } => 38,
         Reply::MetadataExamined { .. } => 39,
+        Reply::Released { .. } => 40,
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! `shape` — what it is made of; `delivery` — messages and disk effects; `processes` — what
 //! starts, dies, pauses and is made anew; `replacement` — directories that take a node's place;
+//! `relocation` — nodes that come and go;
 //! `requests` — the disk's user.
 
 mod delivery;
 mod peers;
 mod processes;
+mod relocation;
 mod replacement;
 mod requests;
 mod sent;
@@ -25,7 +27,7 @@ use crate::oracle::node_laws::NodeLaws;
 use crate::random::{Random, Rate};
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::format::superblock::Superblock;
-use redoubt_volume::ids::NodeId;
+use redoubt_volume::ids::{Incarnation, NodeId};
 use redoubt_volume::message::{PeerMessage, Reply, Request};
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::time::Instant;
@@ -119,6 +121,10 @@ pub struct WriterProcess {
     /// When it was started, or went on after a pause.
     goes_since: Instant,
     fuse: Option<u32>,
+    /// Nodes of the volume as it knows it. It hears of no others.
+    pub seats: usize,
+    /// It was asked to add nodes: it changes nothing else any more.
+    pub is_widening: bool,
     /// Nodes that it was told it can reach, and over which connection.
     told_up: BTreeMap<NodeId, Connection>,
     /// Nodes that it was told of since somebody looked: it judges those anew.
@@ -192,6 +198,8 @@ pub struct Cluster {
     clock: Clock<Event>,
     next_writer: u64,
     incarnations: u64,
+    /// Lives of directories that were made for nodes which were added, until somebody looks for them.
+    made: BTreeSet<Incarnation>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -240,6 +248,7 @@ impl Cluster {
             clock,
             next_writer: 0,
             incarnations: 1000,
+            made: BTreeSet::new(),
         }
     }
 

@@ -24,11 +24,8 @@ impl Cluster {
     /// not are started first.
     pub fn start_writer(&mut self) -> WriterId {
         self.seat_what_is_configured();
-        for node in self.node_ids() {
-            if self.hosts[node.index()].node.is_none() {
-                self.start_node(node);
-            }
-        }
+        self.start_nodes();
+        self.seat_nodes_that_came();
         self.next_writer += 1;
         let id = WriterId(self.next_writer);
         let now = self.now();
@@ -38,6 +35,8 @@ impl Cluster {
         let config = config.unwrap_or_else(|| self.shape.config());
         let mut process = WriterProcess {
             id,
+            seats: config.nodes.len(),
+            is_widening: false,
             writer: Writer::new(config, 0x5eed_0000 + self.next_writer, self.policy),
             answers: Vec::new(),
             sent: SentRecords::default(),
@@ -51,6 +50,9 @@ impl Cluster {
             arrived: BTreeSet::new(),
         };
         for node in self.node_ids() {
+            if !self.knows(process.seats, node) {
+                continue;
+            }
             if self.hosts[node.index()].node.is_some() && !self.network.is_cut(node) {
                 let connection = self.network.connect(id, node);
                 process.told_up.insert(node, connection);
@@ -62,6 +64,19 @@ impl Cluster {
         self.tell(|| format!("{id:?} starts"));
         self.pump_writer(id);
         id
+    }
+
+    pub(super) fn start_nodes(&mut self) {
+        for node in self.node_ids() {
+            if self.hosts[node.index()].node.is_none() {
+                self.start_node(node);
+            }
+        }
+    }
+
+    /// Whether a writer that knows of so many nodes has an address for this one, or its successor.
+    fn knows(&self, seats: usize, node: NodeId) -> bool {
+        node.index() < seats || seats == self.seats()
     }
 
     /// Starts the process of a node, if its directory can be opened.
@@ -107,7 +122,9 @@ impl Cluster {
 
     /// The transport connects, unless the way is cut.
     fn link_up(&mut self, writer: WriterId, node: NodeId) {
-        if !self.network.is_cut(node) {
+        let seats = self.writer(writer).map(|process| process.seats);
+        let is_known = seats.is_some_and(|seats| self.knows(seats, node));
+        if is_known && !self.network.is_cut(node) {
             let connection = self.network.connect(writer, node);
             let delay = Duration::from_micros(self.random.between(20, 300));
             self.clock
@@ -305,7 +322,8 @@ impl Cluster {
                 continue;
             }
             let host = &self.hosts[id.index()];
-            if host.held_down || host.disk.is_none() || host.paused.is_some() {
+            let is_listed = id.index() < config.nodes.len() && !config.is_drained(id);
+            if !is_listed || host.held_down || host.disk.is_none() || host.paused.is_some() {
                 continue;
             }
             match &host.node {
@@ -337,7 +355,7 @@ impl Cluster {
             process.writer.is_open()
                 && matches!(state, VolumeState::Degraded | VolumeState::ReadOnly)
         };
-        if self.writers.last().filter(safe).is_some() {
+        if self.writers.last().filter(safe).is_some() && !self.is_drained(id) {
             self.replace_directory(id);
             self.start_node(id);
         }
@@ -356,6 +374,9 @@ impl Cluster {
             Some(process) => process.writer.config().clone(),
             None => self.shape.config(),
         };
+        if self.seat_of(id).index() >= config.nodes.len() {
+            return;
+        }
         let incarnation = Incarnation(self.incarnations);
         let fresh = Superblock::new(&config, self.seat_of(id), incarnation, true);
         let damage = self.hosts[id.index()].disk.take().map(|disk| disk.damage);

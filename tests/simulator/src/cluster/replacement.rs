@@ -28,14 +28,15 @@ impl Cluster {
         self.hosts[self.successor_of(node).index()].disk.is_some()
     }
 
-    fn open_writer(&self) -> Option<&WriterProcess> {
+    pub(super) fn open_writer(&self) -> Option<&WriterProcess> {
         let open = |process: &&WriterProcess| process.writer.is_open();
         self.writers.iter().rev().find(open)
     }
 
     /// Somebody puts a new disk beside a node, to take its place. Whether there was a writer to tell.
     pub fn begin_replacement(&mut self, node: NodeId) -> bool {
-        if self.open_writer().is_none() {
+        let seats = self.open_writer().map(|process| process.seats);
+        if seats != Some(self.seats()) || self.is_drained(node) {
             return false;
         }
         self.tell(|| format!("{node:?} is to be replaced"));
@@ -75,7 +76,7 @@ impl Cluster {
         ids.into_iter().for_each(|id| self.pump_writer(id));
     }
 
-    fn drop_successor(&mut self, successor: NodeId) {
+    pub(super) fn drop_successor(&mut self, successor: NodeId) {
         self.stop_node(successor);
         self.hosts[successor.index()].disk = None;
     }
@@ -121,11 +122,14 @@ impl Cluster {
 
     /// A writer has made it durable that a successor takes its node's place.
     pub(super) fn on_seated(&mut self, writer: WriterId, node: NodeId) {
-        if let Some(process) = self.writer(writer)
-            && let Err(reason) =
-                self.laws
-                    .segments
-                    .check_seated(&process.writer, self.successor_of(node), node)
+        let knows_all = |process: &&WriterProcess| process.seats == self.seats();
+        let Some(process) = self.writer(writer).filter(knows_all) else {
+            return;
+        };
+        if let Err(reason) =
+            self.laws
+                .segments
+                .check_seated(&process.writer, self.successor_of(node), node)
         {
             self.laws.violation.get_or_insert(reason);
         }
@@ -149,7 +153,7 @@ impl Cluster {
         let Some(config) = self.newest_config() else {
             return;
         };
-        for node in config.node_ids() {
+        for node in (0..self.seats() as u16).map(NodeId) {
             let disk = &self.hosts[self.successor_of(node).index()].disk;
             let life = disk.as_ref().and_then(|disk| disk.superblock());
             let life = life.map(|superblock| superblock.incarnation);
@@ -160,7 +164,7 @@ impl Cluster {
     }
 
     /// The newest configuration that any directory holds.
-    fn newest_config(&self) -> Option<VolumeConfig> {
+    pub(super) fn newest_config(&self) -> Option<VolumeConfig> {
         let disks = self.hosts.iter().filter_map(|host| host.disk.as_ref());
         let configs = disks.filter_map(|disk| Some(disk.superblock()?.config));
         configs.max_by_key(|config| config.version)

@@ -3,6 +3,7 @@
 use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::geometry::Geometry;
 use redoubt_volume::ids::{Incarnation, VolumeId, ZoneId};
+use redoubt_volume::placement::Relocation;
 use redoubt_volume::writer::{CacheMode, QuorumLoss, RebuildRate, WriterPolicy};
 
 /// What a cluster is made of.
@@ -39,9 +40,9 @@ impl Shape {
     /// The configuration of a new volume of this shape.
     pub fn config(&self) -> VolumeConfig {
         let zones = self.nodes_per_zone;
-        let entry = |index: usize| NodeEntry {
-            zone: ZoneId((index / zones) as u8),
-            incarnation: Incarnation(index as u64 + 1),
+        let entry = |index: usize| {
+            let zone = ZoneId((index / zones) as u8);
+            NodeEntry::new(zone, Incarnation(index as u64 + 1))
         };
         let geometry = Geometry::new(self.group_mib << 20, (zones / 2) as u32);
         VolumeConfig {
@@ -51,6 +52,7 @@ impl Shape {
             geometry: geometry.expect("a shape has groups of whole MiB"),
             extent_bytes: self.extent_bytes,
             nodes: (0..zones * 3).map(entry).collect(),
+            relocation: Relocation::default(),
         }
     }
 }

@@ -11,6 +11,7 @@
 use crate::cluster::Cluster;
 use crate::network::WriterId;
 use redoubt_volume::ids::{Incarnation, NodeId};
+use redoubt_volume::status::NodeState;
 use redoubt_volume::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -75,6 +76,10 @@ impl Budget {
         let states = process.writer.figures().nodes;
         for (index, (state, _)) in states.iter().enumerate() {
             let node = NodeId(index as u16);
+            if *state == NodeState::Drained {
+                self.forget(node);
+                continue;
+            }
             if !state.is_whole() {
                 self.incomplete.insert(node);
                 continue;
@@ -89,6 +94,19 @@ impl Budget {
             if connected && self.bad.get(&node).is_some_and(is_whole) {
                 self.bad.remove(&node);
             }
+        }
+    }
+
+    /// Nothing is on the node any more.
+    fn forget(&mut self, node: NodeId) {
+        self.bad.remove(&node);
+        for nodes in [
+            &mut self.away,
+            &mut self.incomplete,
+            &mut self.unfinished,
+            &mut self.replaced,
+        ] {
+            nodes.remove(&node);
         }
     }
 

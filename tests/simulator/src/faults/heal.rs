@@ -100,7 +100,7 @@ impl Faults {
 
     /// Makes a directory anew as an operator would: only while enough others are whole.
     fn replace(&mut self, cluster: &mut Cluster, node: NodeId) -> Option<Later> {
-        if !self.budget.is_bad(node) {
+        if !self.budget.is_bad(node) || cluster.is_drained(node) {
             return None;
         }
         let again = Later {

@@ -10,7 +10,7 @@ use redoubt_volume::message::Request;
 use std::time::Duration;
 
 /// What a fault leads to; none when it could not be done.
-type Injected = Option<(RunAction, Vec<Later>)>;
+pub(super) type Injected = Option<(RunAction, Vec<Later>)>;
 
 fn nothing_later() -> Injected {
     Some((RunAction::Nothing, Vec::new()))
@@ -70,6 +70,9 @@ impl Faults {
             FaultKind::ReplaceNode => {
                 let action = self.replace_node(cluster);
                 action.map(|action| (action, Vec::new()))
+            }
+            FaultKind::AddNodes | FaultKind::SpreadGroups | FaultKind::DrainNode => {
+                self.move_groups(kind, cluster)
             }
             _ => self.whole(kind, writer),
         };

@@ -81,6 +81,9 @@ kinds! {
     CleanClose "clean-close",
     // Membership.
     ReplaceNode "replace-node",
+    AddNodes "add-nodes",
+    SpreadGroups "spread-groups",
+    DrainNode "drain-node",
 }
 
 /// How often each kind happened.

@@ -1,9 +1,13 @@
-//! Replacements of nodes, and what goes wrong with them.
+//! Replacements of nodes, and what goes wrong with them; nodes that come and go.
 
 use super::budget::Harm;
-use super::{Faults, RunAction};
+use super::inject::Injected;
+use super::{FaultKind, Faults, RunAction};
 use crate::cluster::Cluster;
 use redoubt_volume::ids::NodeId;
+
+/// A volume with more nodes does not grow any more.
+const MOST_SEATS: usize = 12;
 
 impl Faults {
     /// A new disk is put beside a node to take its place; or something happens to one that is there.
@@ -24,6 +28,27 @@ impl Faults {
             _ => cluster.crash_successor(node),
         }
         Some(RunAction::Nothing)
+    }
+
+    /// Nodes come to the volume, groups spread over them, or leave one. Nobody may say no but the
+    /// writer.
+    pub(super) fn move_groups(&mut self, kind: FaultKind, cluster: &mut Cluster) -> Injected {
+        let mut action = RunAction::Nothing;
+        match kind {
+            FaultKind::AddNodes if cluster.seats() > MOST_SEATS => return None,
+            FaultKind::AddNodes => {
+                let spread = !self.random.one_in(3);
+                cluster.start_widening(spread)?;
+                // They are there from the next open on, and nothing else changes before that.
+                action = RunAction::LightFuse(self.random.between(10, 400) as u32);
+            }
+            FaultKind::SpreadGroups => drop(cluster.start_spreading()?),
+            _ => {
+                let node = NodeId(self.random.index(cluster.seats()) as u16);
+                cluster.start_draining(node)?;
+            }
+        }
+        Some((action, Vec::new()))
     }
 
     /// Mostly one that is being replaced; also one whose own directory is gone.

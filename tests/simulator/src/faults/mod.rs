@@ -2,7 +2,7 @@
 //! of its own (swarm), so that rare combinations come up; the budget keeps the oracle honest.
 //!
 //! `kinds` — their names; `budget` — what may be harmed at a time; `inject` — how each is done,
-//! `membership` those of replacements; `heal` — how each ends.
+//! `membership` those of replacements, and of nodes that come and go; `heal` — how each ends.
 
 pub mod budget;
 mod foreign;

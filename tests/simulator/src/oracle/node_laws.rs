@@ -43,6 +43,7 @@ impl NodeLaws {
     /// A node's process starts from its directory.
     pub fn on_start(&mut self, node: NodeId, superblock: &Superblock) {
         self.check_promise(node, superblock);
+        self.segments.on_start(node);
         let (life, held) = (superblock.incarnation, superblock.list.epoch);
         let said = self
             .listed
@@ -112,6 +113,11 @@ impl NodeLaws {
     pub fn on_asked(&mut self, node: NodeId, life: Incarnation, request: &Request) {
         if let Err(reason) = self.segments.check_asked(node, life, request) {
             self.broken(reason);
+        }
+        if let Request::Release { groups, .. } = request {
+            self.segments.release(node, life, groups);
+            let is_gone = |segment: &SegmentLife| segment.0 == node && groups.contains(&segment.2);
+            self.scls.retain(|segment, _| !is_gone(segment));
         }
     }
 

@@ -45,6 +45,8 @@ pub struct SegmentLaws {
     most: BTreeMap<(NodeId, GroupId), Lsn>,
     /// The one that was heard of last is the last.
     epochs: Vec<(VolumeEpoch, Said)>,
+    /// Segments that their nodes were told to let go, and may have or not.
+    leaving: BTreeSet<SegmentLife>,
     /// Lives of directories that may have forgotten anything without a trace.
     excused: BTreeSet<(NodeId, Incarnation)>,
 }
@@ -83,9 +85,29 @@ impl SegmentLaws {
                     .for_each(|(group, scl)| self.hold((node, *incarnation, *group), *scl));
             }
             Reply::GroupCompleted { group, scl, .. } => self.hold((node, life, *group), *scl),
+            Reply::Released { groups } => {
+                for group in groups {
+                    self.leaving.remove(&(node, life, *group));
+                    self.held.remove(&(node, life, *group));
+                }
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// A node is told to let groups go that are not its own any more: what it says of them binds it
+    /// no more, until it has said that they are gone, or starts anew.
+    pub fn release(&mut self, node: NodeId, life: Incarnation, groups: &[GroupId]) {
+        for group in groups {
+            self.held.remove(&(node, life, *group));
+            self.leaving.insert((node, life, *group));
+        }
+    }
+
+    /// A node's process starts: its report tells what it still has.
+    pub fn on_start(&mut self, node: NodeId) {
+        self.leaving.retain(|segment| segment.0 != node);
     }
 
     /// What is said in an epoch, to be added to. Forgotten is the one of which nothing was heard for
@@ -106,7 +128,9 @@ impl SegmentLaws {
     }
 
     fn hold(&mut self, segment: SegmentLife, scl: Lsn) {
-        self.held.insert(segment, scl);
+        if !self.leaving.contains(&segment) {
+            self.held.insert(segment, scl);
+        }
         let most = self.most.entry((segment.0, segment.2)).or_default();
         *most = scl.max(*most);
     }
@@ -200,7 +224,6 @@ impl SegmentLaws {
 
     fn check_tips(&self, writer: &Writer, quorum: usize) -> Result<(), String> {
         for (group, tip) in writer.group_tips().filter(|(_, tip)| tip.is_some()) {
-            let members = writer.config().members(group).into_iter();
             let said = |node: NodeId| {
                 let most = self.most.get(&(node, group));
                 most.is_some_and(|scl| *scl >= tip)
@@ -209,7 +232,10 @@ impl SegmentLaws {
                 let successor = writer.config().successor(*node);
                 said(*node) && (!writer.is_exchanged(*node) || said(successor))
             };
-            let holders = members.filter(holds).count();
+            // Wherever a crash may find the group.
+            let places = writer.places_of(group).into_iter();
+            let holders = places.map(|members| members.into_iter().filter(holds).count());
+            let holders = holders.min().unwrap_or(0);
             if holders < quorum {
                 return Err(format!(
                     "{tip} of {group:?} counts as durable, and {holders} nodes have said that \

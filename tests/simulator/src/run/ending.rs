@@ -4,6 +4,7 @@
 use super::{Duty, MOST_BYTES, Run};
 use crate::cluster::WriterProcess;
 use crate::disk::File;
+use crate::network::WriterId;
 use crate::workload::{Client, Stage};
 use redoubt_volume::format::superblock::SLOT_BYTES;
 use redoubt_volume::geometry::{BLOCK_BYTES, UNIT_BYTES};
@@ -35,6 +36,7 @@ impl Run {
         }
         self.cluster.tell(|| "the faults are over".to_owned());
         self.faults.heal_all(&mut self.cluster);
+        self.end_widening();
         self.end_superseded();
         for index in 0..self.clients.len() {
             self.cluster.resume_writer(self.clients[index].writer);
@@ -62,7 +64,18 @@ impl Run {
         self.wait_until_healthy();
         self.check_superblocks();
         self.check_copies();
+        self.check_places();
         self.crash_once_more();
+    }
+
+    /// Nodes that were added are there from the next open on, and nothing else changes before that.
+    fn end_widening(&mut self) {
+        let widening = self.cluster.writers.iter();
+        let widening = widening.filter(|process| process.is_widening);
+        let widening: Vec<WriterId> = widening.map(|process| process.id).collect();
+        widening
+            .into_iter()
+            .for_each(|writer| self.cluster.crash_writer(writer));
     }
 
     /// Six of six, each with the last record; and nothing is being mended by hand any more.
@@ -71,7 +84,10 @@ impl Run {
             let process = run.cluster.writer(run.clients[run.head].writer);
             let is_healthy = |process: &WriterProcess| {
                 let figures = process.writer.figures();
-                figures.state == VolumeState::Healthy && figures.replacements.is_empty()
+                figures.state == VolumeState::Healthy
+                    && figures.replacements.is_empty()
+                    && figures.relocation.is_none()
+                    && !process.writer.has_left_something_behind()
             };
             !run.agenda.any(|duty| matches!(duty, Duty::Heal(..)))
                 && process.is_some_and(|process| is_healthy(process) && all_are_current(process))
@@ -156,11 +172,13 @@ impl Run {
     /// After a scrub an open may count on either slot of every superblock.
     fn check_superblocks(&mut self) {
         // A directory that is to take a node's place is no member, and no scrub sees to it.
-        let seats = self.cluster.seats();
+        let process = self.cluster.writer(self.clients[self.head].writer);
+        let seats = process.map_or(0, |process| process.seats);
         let hosts = self.cluster.hosts.iter().take(seats).enumerate();
+        let is_drained = |node: usize| self.cluster.is_drained(NodeId(node as u16));
         let bad = hosts.filter_map(|(node, host)| {
             let slots = host.disk.as_ref()?.good_superblocks();
-            (slots < 2).then_some(node)
+            (slots < 2 && !is_drained(node)).then_some(node)
         });
         let bad: Vec<usize> = bad.collect();
         if !bad.is_empty() && !self.has_failed() {
@@ -260,6 +278,24 @@ impl Run {
                     None => self.fail(format!("{node:?} does not read its copy of {group:?}")),
                 }
             }
+        }
+    }
+
+    /// No node has anything of a group that is on others.
+    fn check_places(&mut self) {
+        let Some(process) = self.cluster.writer(self.clients[self.head].writer) else {
+            return;
+        };
+        let config = process.writer.config();
+        let mut nodes = config.node_ids().filter(|node| !config.is_drained(*node));
+        let stray = nodes.find_map(|node| {
+            let there = self.cluster.hosts[node.index()].node.as_ref()?;
+            let mut groups = there.groups().into_iter();
+            let group = groups.find(|group| !config.holds(node, *group))?;
+            Some(format!("{node:?} has something of {group:?}"))
+        });
+        if let Some(stray) = stray {
+            self.fail(stray);
         }
     }
 

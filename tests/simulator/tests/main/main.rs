@@ -15,6 +15,7 @@ mod idle_cases;
 mod rebuild_cases;
 mod recovery_cases;
 mod reference_model;
+mod relocation_cases;
 mod replacement_cases;
 mod runs;
 mod scrub_cases;

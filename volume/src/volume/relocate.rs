@@ -1,0 +1,100 @@
+//! Segments that move to other nodes: to those that were added, and away from one that is drained.
+
+use super::driver::Driver;
+use crate::config::{SEGMENTS_PER_ZONE, VolumeConfig};
+use crate::error::VolumeError;
+use crate::ids::NodeId;
+
+impl Driver {
+    /// Has groups leave a node, for good.
+    pub(super) fn drain_node(&self, name: &str) -> Result<(), VolumeError> {
+        let node = self.node_named(name)?;
+        let config = self.config();
+        check_drain(&config, node, name)?;
+        self.check_steady("drain a node")?;
+        self.ask(|writer, _, ticket| writer.drain(ticket, node))?;
+        Ok(())
+    }
+
+    /// Has the groups that there were before nodes came spread over all of them.
+    pub(super) fn rebalance(&self) -> Result<(), VolumeError> {
+        let config = self.config();
+        if !config.has_two_tables() || config.relocation.moves {
+            let state = match config.relocation.moves {
+                true => "are moving already; 'redoubt status' shows how far that is",
+                false => "are spread over all nodes; add nodes first",
+            };
+            return Err(VolumeError::Invalid(format!(
+                "there is nothing to rebalance: the volume's groups {state}"
+            )));
+        }
+        self.check_steady("spread the groups")?;
+        self.ask(|writer, _, ticket| writer.spread(ticket))?;
+        Ok(())
+    }
+
+    pub(super) fn config(&self) -> VolumeConfig {
+        self.with_core(|core, _| core.embedded.writer.config().clone())
+    }
+
+    /// Four of every six must hold what is to be changed, and no directory may be about to take a
+    /// node's place.
+    pub(super) fn check_steady(&self, what: &str) -> Result<(), VolumeError> {
+        let can_change = self.with_core(|core, _| core.embedded.writer.can_change_nodes());
+        let is_replaced = !self.book.read().successors.is_empty();
+        match can_change && !is_replaced {
+            true => Ok(()),
+            false => Err(VolumeError::Invalid(format!(
+                "fewer than four of six nodes are there, or one is being replaced; mount the volume, \
+                 wait until it is healthy, and {what} then"
+            ))),
+        }
+    }
+
+    pub(super) fn is_drained(&self, node: NodeId) -> bool {
+        self.with_core(|core, _| core.embedded.writer.config().is_drained(node))
+    }
+
+    /// Nothing is on a node any more: its directory is left alone from here on.
+    pub(super) fn on_drained(&self, node: NodeId) {
+        self.directories.remove(node);
+        self.locks.lock().remove(&node);
+        self.failed.lock().remove(&node);
+        log::info!(
+            "{} is drained, and can be deleted",
+            self.path_of(node).display()
+        );
+    }
+}
+
+fn check_drain(config: &VolumeConfig, node: NodeId, name: &str) -> Result<(), VolumeError> {
+    let invalid = |text: String| Err(VolumeError::Invalid(text));
+    if config.is_drained(node) {
+        return invalid(format!(
+            "{name} is drained: nothing is on it; its directory can be deleted"
+        ));
+    }
+    if config.relocation.moves {
+        return invalid(
+            "segments are moving between nodes, one relocation at a time; wait for its end, which \
+             'redoubt status' shows, and drain the node then"
+                .to_owned(),
+        );
+    }
+    if config.has_two_tables() {
+        return invalid(
+            "nodes were added, and the groups that there were are not spread over them; run 'redoubt \
+             node add VOLUME --rebalance', and drain the node when that has ended"
+                .to_owned(),
+        );
+    }
+    let zone = config.nodes[node.index()].zone;
+    if config.current_in_zone(zone) <= SEGMENTS_PER_ZONE {
+        return invalid(format!(
+            "every group needs two nodes of each zone, and zone {} has two; add nodes first, or let a \
+             new directory take the place of {name} with 'redoubt node replace'",
+            char::from(b'a' + zone.0)
+        ));
+    }
+    Ok(())
+}
