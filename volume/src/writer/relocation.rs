@@ -272,8 +272,9 @@ impl Writer {
     /// What a node had when it reported itself of groups that are not its own any more.
     pub(super) fn note_strays(&mut self, node: NodeId) {
         let is_stray = |group: &GroupId| {
+            // Of a group that was annulled as a whole there is none.
             let view = self.groups.get(group);
-            view.is_some_and(|view| !view.is_held_by(node)) && !self.config.may_hold(node, *group)
+            view.is_none_or(|view| !view.is_held_by(node)) && !self.config.may_hold(node, *group)
         };
         let strays: Vec<GroupId> = self.nodes[node.index()].named().filter(is_stray).collect();
         for group in strays {

@@ -47,6 +47,8 @@ pub struct SegmentLaws {
     epochs: Vec<(VolumeEpoch, Said)>,
     /// Segments that their nodes were told to let go, and may have or not.
     leaving: BTreeSet<SegmentLife>,
+    /// Segments that were let go, and have not come back.
+    gone: BTreeSet<SegmentLife>,
     /// Lives of directories that may have forgotten anything without a trace.
     excused: BTreeSet<(NodeId, Incarnation)>,
 }
@@ -89,6 +91,7 @@ impl SegmentLaws {
                 for group in groups {
                     self.leaving.remove(&(node, life, *group));
                     self.held.remove(&(node, life, *group));
+                    self.gone.insert((node, life, *group));
                 }
             }
             _ => {}
@@ -129,6 +132,7 @@ impl SegmentLaws {
 
     fn hold(&mut self, segment: SegmentLife, scl: Lsn) {
         if !self.leaving.contains(&segment) {
+            self.gone.remove(&segment);
             self.held.insert(segment, scl);
         }
         let most = self.most.entry((segment.0, segment.2)).or_default();
@@ -204,8 +208,13 @@ impl SegmentLaws {
             Request::FetchLeaves { group, base, .. } => (*group, *base),
             _ => return Ok(()),
         };
-        let said = self.held.get(&(node, life, group)).copied();
-        let said = said.unwrap_or_default();
+        let segment = (node, life, group);
+        let said = match self.leaving.contains(&segment) || self.gone.contains(&segment) {
+            // What was asked before that may come late.
+            true => self.most.get(&(node, group)),
+            false => self.held.get(&segment),
+        };
+        let said = said.copied().unwrap_or_default();
         if said < needed {
             return Err(format!(
                 "{node:?} is asked for {group:?} as of {needed}, and has said no more than {said}"

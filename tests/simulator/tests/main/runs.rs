@@ -61,7 +61,8 @@ fn without_faults_everything_that_is_asked_is_done() {
 fn seeds_that_once_failed_do_not_fail_again() {
     for seed in [
         7, 939, 1002, 1024, 2058, 2250, 3003, 3010, 3992, 4006, 4055, 6014, 13091, 13263, 20135,
-        8167, 20469, 20494, 31248, 58991, 59912, 61379, 61472, 130587, 134395, 479223, 652732,
+        8167, 20469, 20494, 31248, 53165, 53292, 58991, 59912, 61379, 61472, 130587, 134395,
+        479223, 652732,
     ] {
         let outcome = run(seed, &Settings::default());
         assert_eq!(
