@@ -270,10 +270,13 @@ pub const GOSSIP_GROUPS: usize = 64;
 /// Records of which a node knows where they lie when its index has taken them in: some 100 bytes each.
 pub const GOSSIP_MEMORY: usize = 4096;
 
-/// Records that a node takes into its index in one step when there is time for it; fewer are left for
-/// the next tick. Some 100 us, for which a request may have to wait.
+/// Records of each tail that a node takes into its index in one step when there is time for it; fewer
+/// are left for the next tick. Some 100 us, for which a request may have to wait.
 pub const IDLE_RECORDS: u64 = 64;
 
 /// Records that a node puts off at most before it takes them into its index: what whoever asks for
 /// anything else has to wait for, some 2 ms.
 pub const PUT_OFF_RECORDS: u64 = 1024;
+
+/// Groups that a node is told to let go at once: it forgets thousands of leaves of each in one step.
+pub const GROUPS_RELEASED_AT_ONCE: usize = 4;

@@ -19,12 +19,15 @@ pub struct Relocation {
     pub done_steps: u64,
     /// The segments of the groups that there were are to move, too.
     pub moves: bool,
+    /// Segments have moved before: logs may hold records of that, which no program knows that does
+    /// not know of relocations.
+    pub has_moved: bool,
 }
 
 /// Placements repeat after at most so many groups: all of them are asked when a configuration is
-/// judged. Two tables of the largest volume ([`crate::format::superblock::MAX_NODES`]) that differ by
-/// one node a zone need 255 * 256.
-const MAX_PERIOD: u32 = 1 << 16;
+/// judged, and whenever the volume's health is. Zones of up to 90 nodes can become larger or smaller by
+/// one; larger ones by their multiples.
+const MAX_PERIOD: u32 = 1 << 13;
 
 /// A segment that is to move to another node of its zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +144,10 @@ impl VolumeConfig {
     #[must_use]
     pub fn relocated(&self) -> VolumeConfig {
         let mut config = self.clone();
-        config.relocation = Relocation::default();
+        config.relocation = Relocation {
+            has_moved: true,
+            ..Relocation::default()
+        };
         for entry in &mut config.nodes {
             entry.in_former = entry.in_current;
             if !entry.in_current {
@@ -169,7 +175,11 @@ impl VolumeConfig {
     /// are two.
     pub fn has_two_tables(&self) -> bool {
         let differs = |entry: &NodeEntry| entry.in_former != entry.in_current;
-        self.relocation != Relocation::default() || self.nodes.iter().any(differs)
+        let at_rest = Relocation {
+            has_moved: self.relocation.has_moved,
+            ..Relocation::default()
+        };
+        self.relocation != at_rest || self.nodes.iter().any(differs)
     }
 
     /// Whether all groups are placed on all nodes, by one table.

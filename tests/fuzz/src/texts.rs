@@ -39,6 +39,7 @@ impl Service for Example {
             faults: Vec::new(),
             scrub: None,
             data_errors: None,
+            relocation: None,
         }
     }
 
@@ -70,6 +71,15 @@ impl Service for Example {
         Ok(PathBuf::from("/new"))
     }
 
+    fn drain_node(&self, node: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(node == "a1", "not this one");
+        Ok(())
+    }
+
+    fn rebalance(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     fn unmount(&self) -> anyhow::Result<()> {
         Err(Refusal::error(Exit::IN_USE, "busy"))
     }
@@ -94,7 +104,10 @@ pub fn control_socket(input: &[u8]) {
                 Reply::ReplaceNode { node, directory } => {
                     assert!(node == "a1" && directory.is_absolute());
                 }
-                Reply::AbortReplacement { node, .. } => assert_eq!(node, "a1"),
+                Reply::AbortReplacement { node, .. } | Reply::DrainNode { node } => {
+                    assert_eq!(node, "a1");
+                }
+                Reply::Rebalance => {}
                 Reply::Resize { size } => assert!(size <= MAX_DISK_BYTES),
                 Reply::Unmount { .. } => panic!("unmounted a disk in use"),
                 Reply::Status { volume } => assert_eq!(*volume, Example.status()),

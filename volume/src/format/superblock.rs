@@ -152,7 +152,7 @@ const NOT_IN_CURRENT: u32 = 2;
 /// at  bytes  field
 ///  0      8  steps that are done
 ///  8      4  first group that the current table alone places
-/// 12      4  flags: 1 segments move
+/// 12      4  flags: 1 segments move, 2 segments have moved before
 /// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -163,6 +163,7 @@ struct RelocationRow {
 }
 
 const MOVES: u32 = 1;
+const HAS_MOVED: u32 = 2;
 
 /// A truncation range.
 ///
@@ -256,7 +257,7 @@ impl Superblock {
             };
             body.extend_from_slice(row.as_bytes());
         }
-        if !self.config.has_all_nodes_in_one_table() {
+        if !self.config.has_all_nodes_in_one_table() || self.config.relocation.has_moved {
             head.version = SUPERBLOCK_VERSION.into();
             body.extend_from_slice(RelocationRow::of(&self.config.relocation).as_bytes());
         }
@@ -461,15 +462,18 @@ impl RelocationRow {
         RelocationRow {
             done_steps: relocation.done_steps.into(),
             first_new: relocation.first_new.0.into(),
-            flags: (u32::from(relocation.moves) * MOVES).into(),
+            flags: (u32::from(relocation.moves) * MOVES
+                | u32::from(relocation.has_moved) * HAS_MOVED)
+                .into(),
         }
     }
 
     fn decode(&self) -> Option<Relocation> {
-        (self.flags.get() & !MOVES == 0).then_some(Relocation {
+        (self.flags.get() & !(MOVES | HAS_MOVED) == 0).then_some(Relocation {
             done_steps: self.done_steps.get(),
             first_new: GroupId(self.first_new.get()),
             moves: self.flags.get() & MOVES != 0,
+            has_moved: self.flags.get() & HAS_MOVED != 0,
         })
     }
 }

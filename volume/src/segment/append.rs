@@ -351,7 +351,7 @@ impl Node {
                 self.on_leaves_put(put);
             }
             Then::Completed(group, copy) => self.on_completed(group, copy),
-            Then::Released(groups) => self.on_released(groups),
+            Then::Released(groups) => self.send(Reply::Released { groups }),
             Then::Gossiped(group, more) => {
                 self.cleaning.spent += frame.bytes() as u64;
                 self.take_in(&frame, point, number, 0);

@@ -106,6 +106,8 @@ impl Node {
     fn begin_checkpoint(&mut self) {
         self.checkpoint.wanted = false;
         self.checkpoint.log_bytes = 0;
+        // What is put off would be replayed.
+        self.apply_tails();
         self.log_tombstones();
         let (replay_from, replay_frame) = self.replay_start();
         let in_flight = self.append.in_flight_point().map(|(_, number)| number);

@@ -185,9 +185,10 @@ impl Node {
     }
 
     /// Where the chain ends of a segment that can be made longer; of a group that the node has never
-    /// seen it has everything up to nothing.
+    /// seen it has everything up to nothing. One that was let go begins with a copy.
     fn end_of_chain(&self, group: GroupId) -> Option<Lsn> {
         match self.segments.get(&group) {
+            _ if self.released.contains(&group) => None,
             Some(segment) => segment.complete.then_some(segment.scl),
             None => Some(Lsn::NONE),
         }

@@ -7,7 +7,6 @@
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::ids::{GroupBlock, GroupId};
 use crate::lsn::Lsn;
-use crate::message::Reply;
 use crate::page::Pages;
 use crate::segment::append::Then;
 use crate::segment::node::Node;
@@ -23,14 +22,11 @@ impl Node {
         });
         let records: Vec<_> = records.collect();
         if !records.is_empty() {
+            // At once: the group may begin to come back before the record is on stable storage, and
+            // must not find what it had. No extent is freed before a checkpoint behind the record.
+            groups.iter().for_each(|group| self.let_go(*group));
             self.enqueue_local(records, Then::Released(groups));
         }
-    }
-
-    /// That is on stable storage.
-    pub(super) fn on_released(&mut self, groups: Vec<GroupId>) {
-        groups.iter().for_each(|group| self.let_go(*group));
-        self.send(Reply::Released { groups });
     }
 
     /// Nothing is left of a group, and what was on its way to it is left out.

@@ -124,6 +124,10 @@ impl Node {
 
     pub(super) fn on_allocated(&mut self, made: bool) {
         self.log.allocated(made);
+        if !made {
+            // From here on the room that is left counts.
+            self.apply_tails();
+        }
         self.tell_room();
     }
 

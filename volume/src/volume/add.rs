@@ -11,7 +11,7 @@ use super::layout::{new_superblock, random_u64};
 use super::{OpenOptions, Volume};
 use crate::config::{NodeEntry, VolumeConfig, check_zones};
 use crate::error::VolumeError;
-use crate::format::superblock::{MAX_NODES, Superblock};
+use crate::format::superblock::{MAX_NODES, SuperblockError};
 use crate::ids::{GroupId, Incarnation, NodeId, ZoneId};
 use crate::io::address_book::{Address, AddressBook};
 use crate::io::node_directory::NodeDirectory;
@@ -70,12 +70,19 @@ impl Driver {
         check_one_table(&config)?;
         check_count(&config, nodes)?;
         self.check_steady("add nodes")?;
-        let book = self.book_with(nodes)?;
-        book.write(self.path())?;
         let entries: Vec<NodeEntry> = nodes
             .iter()
             .map(|(zone, _)| Ok(NodeEntry::new(*zone, Incarnation(random_u64()?))))
             .collect::<Result<_, VolumeError>>()?;
+        if !config.widened(entries.clone(), GroupId(1)).can_place() {
+            return Err(VolumeError::Invalid(
+                "with as many nodes groups would be placed in too many ways; add so many that the zones \
+                 have twice as many nodes as before, or another multiple"
+                    .to_owned(),
+            ));
+        }
+        let book = self.book_with(nodes)?;
+        book.write(self.path())?;
         // Theirs is older than any that counts: they are told the right one.
         let mut listed = config.widened(entries.clone(), GroupId(0));
         listed.version = 0;
@@ -189,9 +196,14 @@ fn check_count(config: &VolumeConfig, nodes: &[(ZoneId, PathBuf)]) -> Result<(),
 /// another volume's or node's is left alone.
 fn erase_own(path: &Path, config: &VolumeConfig, node: NodeId) -> Result<(), VolumeError> {
     let cannot = |error| VolumeError::io(format!("cannot empty {}", path.display()), error);
-    let found = NodeDirectory::peek(path).ok().and_then(Result::ok);
-    let is_own = |found: Superblock| found.config.volume == config.volume && found.node == node;
-    match found.is_none_or(is_own) && path.exists() {
+    let is_own = match NodeDirectory::peek(path) {
+        Ok(Ok(found)) => found.config.volume == config.volume && found.node == node,
+        Ok(Err(SuperblockError::Damaged)) => true,
+        Ok(Err(SuperblockError::Newer(_))) => false,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => path.exists(),
+        Err(error) => return Err(cannot(error)),
+    };
+    match is_own {
         true => node_remains::erase(path).map_err(cannot),
         false => Ok(()),
     }

@@ -3,7 +3,7 @@
 use super::driver::Driver;
 use crate::config::{SEGMENTS_PER_ZONE, VolumeConfig};
 use crate::error::VolumeError;
-use crate::ids::NodeId;
+use crate::ids::{GroupId, NodeId};
 
 impl Driver {
     /// Has groups leave a node, for good.
@@ -94,6 +94,12 @@ fn check_drain(config: &VolumeConfig, node: NodeId, name: &str) -> Result<(), Vo
             "every group needs two nodes of each zone, and zone {} has two; add nodes first, or let a \
              new directory take the place of {name} with 'redoubt node replace'",
             char::from(b'a' + zone.0)
+        ));
+    }
+    if !config.without(node, GroupId(1)).can_place() {
+        return invalid(format!(
+            "without {name} groups would be placed in too many ways; drain a node of the zone that has \
+             the most first"
         ));
     }
     Ok(())

@@ -69,13 +69,13 @@ impl Writer {
     /// are, unless all are to be spread. Refused while a configuration changes, or an earlier addition
     /// is not done.
     pub fn widen(&mut self, ticket: Ticket, nodes: Vec<NodeEntry>, spread: bool) {
-        let is_busy = self.is_changing_nodes();
-        if let Err(refusal) = self.check_change(is_busy || self.config.has_two_tables()) {
-            return self.complete(ticket, Err(refusal));
-        }
         let last = self.groups.keys().next_back();
         let first_new = GroupId(last.map_or(0, |last| last.0 + 1));
         let config = self.config.widened(nodes, first_new);
+        let is_impossible = self.config.has_two_tables() || !config.can_place();
+        if let Err(refusal) = self.check_change(self.is_changing_nodes() || is_impossible) {
+            return self.complete(ticket, Err(refusal));
+        }
         let config = match spread && config.has_two_tables() {
             true => config.spread(),
             false => config,
@@ -210,7 +210,8 @@ impl Writer {
             let mut needed = [Some(node), both].into_iter().flatten();
             needed.all(|node| change.held_by.contains(&node))
         };
-        let admits = matches!(change.then, AfterReconfiguration::Admit(_)) && !self.is_outbid;
+        let admits =
+            matches!(change.then, AfterReconfiguration::Admit(_)) && self.outbid_on.is_empty();
         let named = self.named.iter().flat_map(|named| &named.placements);
         let mut placements = self.placements.iter().chain(named);
         placements.all(|members: &[NodeId; SEGMENTS]| {

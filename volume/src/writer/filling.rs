@@ -64,8 +64,10 @@ impl Writer {
             return false;
         }
         let reachable = |node: NodeId| self.nodes[node.index()].is_reachable();
-        let others: Vec<NodeId> = group.complete_others(lack.node, reachable).collect();
-        others.len() >= READ_QUORUM && others.iter().any(|node| group.is_current(*node))
+        let votes = |node: NodeId| node != lack.node && reachable(node) && group.is_complete(node);
+        let mut others = group.complete_others(lack.node, reachable);
+        self.fewest_of_group(lack.group, group, votes) >= READ_QUORUM
+            && others.any(|node| group.is_current(node))
     }
 
     fn begin_filling(&mut self, now: Instant, lack: Lack) {

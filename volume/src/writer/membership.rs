@@ -285,6 +285,7 @@ impl Writer {
     }
 
     fn stream(&mut self, node: NodeId) {
+        self.outbid_on.remove(&node);
         let view = &mut self.nodes[node.index()];
         view.phase = Phase::Streaming;
         view.reason = None;
@@ -334,20 +335,25 @@ impl Writer {
             if self.recovery.is_some() {
                 return self.recovery_refused(now, promised);
             }
-            self.is_outbid = true;
+            self.outbid_on.insert(from);
             self.node_down(now, from, "another writer has taken the volume over");
         }
     }
 
-    /// Whether another writer may have opened the volume: it asked for more than this one was promised,
-    /// and may have been promised it by three of a placement. What it wrote since nobody tells this one.
+    /// Whether another writer may have opened the volume: it was promised more than this one, and may
+    /// have been by three of every placement. What it wrote since nobody tells this one.
     pub(super) fn may_be_superseded(&self) -> bool {
-        let streaming = |node: NodeId| self.nodes[node.index()].is_streaming();
-        self.is_outbid && self.fewest_of_a_placement(streaming) < WRITE_QUORUM
+        let streaming = |node: &&NodeId| self.nodes[node.index()].is_streaming();
+        let has_four =
+            |six: &[NodeId; SEGMENTS]| six.iter().filter(streaming).count() >= WRITE_QUORUM;
+        !self.outbid_on.is_empty() && !self.placements.iter().any(has_four)
     }
 
     /// Health of the volume: that of its worst group.
     pub(super) fn state(&self) -> VolumeState {
+        if self.may_be_superseded() {
+            return VolumeState::Unreadable;
+        }
         let count = |group: &ProtectionGroup| {
             let able = group.members.iter().filter(|node| {
                 self.nodes[node.index()].is_streaming() && group.is_complete(**node)
@@ -378,14 +384,27 @@ impl Writer {
     /// anew, and they can fill it.
     pub fn can_do_without(&self, node: NodeId) -> bool {
         let serves = |other: NodeId| other != node && self.nodes[other.index()].is_reachable();
-        let mut held = (self.groups.values()).filter(|group| group.members.contains(&node));
+        let mut held = self.groups.iter().filter(|(_, view)| view.is_held_by(node));
         self.is_open()
             && self.fewest_of_a_placement(serves) >= READ_QUORUM
-            && held.all(|group| {
-                let members = group.members.iter();
-                let proven = members.filter(|other| serves(**other) && group.is_current(**other));
-                proven.count() >= READ_QUORUM
+            && held.all(|(group, view)| {
+                let proves = |other: NodeId| serves(other) && view.is_current(other);
+                self.fewest_of_group(*group, view, proves) >= READ_QUORUM
             })
+    }
+
+    /// How many are accepted of the six that hold a group, or of those that do by a configuration that
+    /// may be found after a crash, where they are fewest.
+    pub(super) fn fewest_of_group(
+        &self,
+        group: GroupId,
+        view: &ProtectionGroup,
+        accept: impl Fn(NodeId) -> bool,
+    ) -> usize {
+        let named = self.named.as_ref().map(|named| named.config.members(group));
+        let sixes = [view.members].into_iter().chain(named);
+        let counts = sixes.map(|six| six.iter().filter(|node| accept(**node)).count());
+        counts.min().unwrap_or(0)
     }
 
     /// Whether a node's file system has no room left for its log.

@@ -216,8 +216,8 @@ pub struct Writer {
     writable: bool,
     /// Since when they cannot.
     unwritable_since: Option<Instant>,
-    /// A node has promised another writer more than this one was promised.
-    is_outbid: bool,
+    /// Nodes that have promised another writer more than they had promised this one.
+    outbid_on: BTreeSet<NodeId>,
     announced: Lsn,
     next_request: u64,
     /// Nodes that could not read what their tail has: the recovery goes on without them.
@@ -314,7 +314,7 @@ impl Writer {
             told_config_at: None,
             writable: false,
             unwritable_since: None,
-            is_outbid: false,
+            outbid_on: BTreeSet::new(),
             announced: Lsn::NONE,
             next_request: 0,
             unreadable: BTreeSet::new(),

@@ -49,7 +49,7 @@ impl Writer {
     /// Opens the volume on the nodes that are up.
     pub fn open(&mut self, now: Instant) {
         self.unreadable.clear();
-        self.is_outbid = false;
+        self.outbid_on.clear();
         self.start_promising(now, self.epoch.number + 1);
     }
 

@@ -233,8 +233,8 @@ impl Writer {
             self.left_behind.segments.remove(&node);
             if self.nodes[node.index()].phase != Phase::Down {
                 self.node_down(now, node, NodeState::Drained.meaning());
-                self.effects.push_back(WriterEffect::Drained(node));
             }
+            self.effects.push_back(WriterEffect::Drained(node));
         }
         if let Some(ticket) = named.asked {
             self.complete(ticket, Ok(Answer::Done));
@@ -282,8 +282,8 @@ impl Writer {
         }
     }
 
-    /// Tells nodes to let go what they have of other nodes' groups: once four of every placement
-    /// hold the configuration that says so, as all do that take frames.
+    /// Tells nodes to let go what they have of other nodes' groups, some at a time, once all of those six
+    /// have them. The configuration that says so is durable.
     fn tell_to_release(&mut self, now: Instant) {
         let told = self.left_behind.told_at;
         let is_told = told.is_some_and(|at| now.since(at) < limits::REPLY_PATIENCE);
@@ -293,11 +293,25 @@ impl Writer {
         self.left_behind.told_at = Some(now);
         let epoch = self.epoch;
         for (node, groups) in self.left_behind.segments.clone() {
-            if self.nodes[node.index()].is_streaming() {
-                let groups = groups.into_iter().take(limits::FRAME_RECORDS).collect();
+            let may_go = groups
+                .into_iter()
+                .filter(|group| self.is_whole_without(node, *group));
+            let groups: Vec<GroupId> = may_go.take(limits::GROUPS_RELEASED_AT_ONCE).collect();
+            if self.nodes[node.index()].is_streaming() && !groups.is_empty() {
                 self.send(node, Request::Release { epoch, groups });
             }
         }
+    }
+
+    /// Whether all six that hold a group have all of it: one that came to it may have been lost since.
+    fn is_whole_without(&self, node: NodeId, group: GroupId) -> bool {
+        let Some(view) = self.groups.get(&group) else {
+            return true;
+        };
+        let members = view.members.iter();
+        members
+            .into_iter()
+            .all(|member| *member != node && view.is_complete(*member))
     }
 
     /// A node has let segments go, durably.
@@ -305,6 +319,8 @@ impl Writer {
         for group in groups {
             self.left_behind.remove(from, *group);
         }
+        // The next ones.
+        self.left_behind.told_at = None;
     }
 
     /// Tells nodes the configuration again that have not said that they hold it: they refuse what

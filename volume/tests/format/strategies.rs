@@ -204,6 +204,7 @@ fn config() -> impl Strategy<Value = VolumeConfig> {
                 first_new: GroupId(numbers.0 as u32),
                 done_steps: numbers.2 % (u64::from(numbers.0 as u32) * 6 + 1),
                 moves: numbers.0 % 2 == 0,
+                has_moved: numbers.1 % 2 == 0,
             },
         },
     )
