@@ -459,12 +459,12 @@ impl NodeRow {
 
 impl RelocationRow {
     fn of(relocation: &Relocation) -> RelocationRow {
+        let moves = u32::from(relocation.moves) * MOVES;
+        let has_moved = u32::from(relocation.has_moved) * HAS_MOVED;
         RelocationRow {
             done_steps: relocation.done_steps.into(),
             first_new: relocation.first_new.0.into(),
-            flags: (u32::from(relocation.moves) * MOVES
-                | u32::from(relocation.has_moved) * HAS_MOVED)
-                .into(),
+            flags: (moves | has_moved).into(),
         }
     }
 
