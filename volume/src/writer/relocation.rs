@@ -226,6 +226,9 @@ impl Writer {
             self.count_moved();
             let groups: Vec<GroupId> = self.groups.keys().copied().collect();
             groups.into_iter().for_each(|group| self.reseat(group));
+            // What nodes have of groups that were annulled as a whole moves with no group.
+            let nodes = self.config.node_ids();
+            nodes.for_each(|node| self.note_strays(node));
         }
         let nodes = self.config.node_ids();
         let drained: Vec<NodeId> = nodes.filter(|n| self.config.is_drained(*n)).collect();
