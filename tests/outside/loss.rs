@@ -85,14 +85,8 @@ fn writing_goes_on_while_a_zone_goes_away_and_comes_back() {
     std::thread::scope(|scope| {
         let _stop = SetWhenDropped(&stop);
         scope.spawn(|| {
-            let file = mounted.open(0);
-            while !stop.load(Ordering::Relaxed) {
-                let round = rounds.load(Ordering::Relaxed);
-                file.write_all_at(&pattern(round, 1 << 20), (round % 64) << 20)
-                    .unwrap();
-                file.sync_data().unwrap();
-                rounds.store(round + 1, Ordering::Relaxed);
-            }
+            let place = |round| (round % 64) << 20;
+            mounted.write_until(&stop, &rounds, 1 << 20, place);
         });
         let progress = || {
             let before = rounds.load(Ordering::Relaxed);

@@ -153,13 +153,8 @@ fn groups_spread_over_new_nodes_and_leave_one_again_under_load() {
     std::thread::scope(|scope| {
         let _stop = SetWhenDropped(&stop);
         scope.spawn(|| {
-            let file = mounted.open(0);
-            while !stop.load(Ordering::Relaxed) {
-                let round = rounds.fetch_add(1, Ordering::Relaxed);
-                let at = (round % 3) * 64 * MIB + 32 * MIB + ((round % 64) << 16);
-                file.write_all_at(&pattern(round, 1 << 16), at).unwrap();
-                file.sync_data().unwrap();
-            }
+            let place = |round| (round % 3) * 64 * MIB + 32 * MIB + ((round % 64) << 16);
+            mounted.write_until(&stop, &rounds, 1 << 16, place);
         });
         await_that("the groups to be spread", 120, || !is_moving(&volume));
         let drained = node_command(&volume, &["drain", "b1", "--wait"]);

@@ -50,13 +50,8 @@ fn a_node_is_replaced_under_load_and_the_volume_never_notices() {
     std::thread::scope(|scope| {
         let _stop = SetWhenDropped(&stop);
         scope.spawn(|| {
-            let file = mounted.open(0);
-            while !stop.load(Ordering::Relaxed) {
-                let round = rounds.fetch_add(1, Ordering::Relaxed);
-                let at = (DATA as u64) + ((round % 64) << 16);
-                file.write_all_at(&pattern(round, 1 << 16), at).unwrap();
-                file.sync_data().unwrap();
-            }
+            let place = |round| (DATA as u64) + ((round % 64) << 16);
+            mounted.write_until(&stop, &rounds, 1 << 16, place);
         });
         let replaced = replace(&volume, "b2", &new, &["--wait"]);
         let before = rounds.load(Ordering::Relaxed);

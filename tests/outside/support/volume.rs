@@ -1,6 +1,6 @@
 //! Volumes in a directory of their own, and their mounts.
 
-use super::{MIB, await_that, redoubt};
+use super::{MIB, await_that, pattern, redoubt};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -8,9 +8,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -290,6 +291,25 @@ impl Mounted {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(flags);
         options.open(self.disk()).unwrap()
+    }
+
+    /// Writes patterns of so many bytes one after the other, each of the number of its round where `place`
+    /// says, and synced, until it is told to stop. Counts those that are done.
+    pub(crate) fn write_until(
+        &self,
+        stop: &AtomicBool,
+        done: &AtomicU64,
+        bytes: usize,
+        place: impl Fn(u64) -> u64,
+    ) {
+        let file = self.open(0);
+        while !stop.load(Ordering::Relaxed) {
+            let round = done.load(Ordering::Relaxed);
+            file.write_all_at(&pattern(round, bytes), place(round))
+                .unwrap();
+            file.sync_data().unwrap();
+            done.store(round + 1, Ordering::Relaxed);
+        }
     }
 
     /// The daemon's process.

@@ -38,3 +38,12 @@ fn disks(cluster: &mut Cluster) -> impl Iterator<Item = &mut MemoryDisk> {
     let hosts = cluster.hosts.iter_mut();
     hosts.filter_map(|host| host.disk.as_mut())
 }
+
+/// So many blocks hold bytes that tell the block and the round in which they were written.
+fn expect_blocks(cluster: &mut Cluster, blocks: u64, round: u8) {
+    for block in 0..blocks {
+        let found = cluster.read(block * 16384, 16384);
+        let right = found.iter().all(|byte| *byte == block as u8 ^ round);
+        assert!(right, "block {block}: {}", found[0]);
+    }
+}

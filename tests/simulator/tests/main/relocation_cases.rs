@@ -1,5 +1,6 @@
 //! Cases of segments that move between nodes while the volume is used.
 
+use crate::expect_blocks;
 use redoubt_simulator::cluster::{Cluster, Shape};
 use redoubt_simulator::coverage::Mark;
 use redoubt_simulator::network::WriterId;
@@ -35,11 +36,7 @@ fn write_all(cluster: &mut Cluster, round: u8) {
 }
 
 fn expect_all(cluster: &mut Cluster, round: u8) {
-    for block in 0..BLOCKS {
-        let found = cluster.read(block * 16384, 16384);
-        let right = found.iter().all(|byte| *byte == block as u8 ^ round);
-        assert!(right, "block {block}: {}", found[0]);
-    }
+    expect_blocks(cluster, BLOCKS, round);
 }
 
 /// A volume with data in four groups on six nodes, to which three have come.
