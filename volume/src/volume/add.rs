@@ -8,6 +8,7 @@
 
 use super::driver::Driver;
 use super::layout::{new_superblock, random_u64};
+use super::relocate::check_one_table;
 use super::{OpenOptions, Volume};
 use crate::config::{NodeEntry, VolumeConfig, check_zones};
 use crate::error::VolumeError;
@@ -67,7 +68,7 @@ impl Driver {
         spread: bool,
     ) -> Result<Vec<String>, VolumeError> {
         let config = self.config();
-        check_one_table(&config)?;
+        check_one_table(&config, "add nodes")?;
         check_count(&config, nodes)?;
         self.check_steady("add nodes")?;
         let entries: Vec<NodeEntry> = nodes
@@ -158,22 +159,6 @@ impl Driver {
         }
         Ok(book)
     }
-}
-
-fn check_one_table(config: &VolumeConfig) -> Result<(), VolumeError> {
-    let text = match (config.relocation.moves, config.has_two_tables()) {
-        (true, _) => {
-            "segments are moving between nodes, one relocation at a time; mount the volume, wait for \
-             the end of that, which 'redoubt status' shows, and add nodes then"
-        }
-        (false, true) => {
-            "nodes were added before, and the groups that there were are not spread over them yet; \
-             run 'redoubt node add VOLUME --rebalance', mount the volume until that has ended, and \
-             add nodes then"
-        }
-        (false, false) => return Ok(()),
-    };
-    Err(VolumeError::Invalid(text.to_owned()))
 }
 
 fn check_count(config: &VolumeConfig, nodes: &[(ZoneId, PathBuf)]) -> Result<(), VolumeError> {

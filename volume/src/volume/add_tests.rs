@@ -201,9 +201,7 @@ fn directories_that_were_half_made_are_made_again() {
     let volume = opened(&path);
     let book = volume.driver.book_with(&new).unwrap();
     book.write(&path).unwrap();
-    let config = volume
-        .driver
-        .with_core(|core, _| core.embedded.writer.config().clone());
+    let config = volume.driver.config();
     volume.close().unwrap();
     let entries = new
         .iter()

@@ -10,6 +10,7 @@ use super::events::Events;
 use super::idle::IdleNodes;
 use super::replace::status_of;
 use super::scrubbing::{self, Scrubs};
+use crate::config::VolumeConfig;
 use crate::embedded::Embedded;
 use crate::error::IoFailure;
 use crate::ids::{NodeId, VolumeId};
@@ -492,6 +493,10 @@ impl Driver {
         self.live_bytes
             .store(live.min(disk_bytes), Ordering::Relaxed);
         self.disk_bytes.store(disk_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn config(&self) -> VolumeConfig {
+        self.core.lock().embedded.writer.config().clone()
     }
 
     pub(super) fn figures(&self) -> WriterFigures {

@@ -177,7 +177,7 @@ fn check(kind: FaultKind, interval: Duration) -> Result<(), FaultError> {
 
 impl Driver {
     fn find_nodes(&self, target: &FaultTarget) -> Result<Vec<NodeId>, FaultError> {
-        let config = self.with_core(|core, _| core.embedded.writer.config().clone());
+        let config = self.config();
         let all: Vec<(NodeId, String)> = config
             .node_ids()
             .map(|node| (node, config.node_name(node)))

@@ -33,10 +33,6 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) fn config(&self) -> VolumeConfig {
-        self.with_core(|core, _| core.embedded.writer.config().clone())
-    }
-
     /// Four of every six must hold what is to be changed, and no directory may be about to take a
     /// node's place.
     pub(super) fn check_steady(&self, what: &str) -> Result<(), VolumeError> {
@@ -67,6 +63,23 @@ impl Driver {
     }
 }
 
+/// One relocation at a time: what is to be done now must not begin before another one has ended.
+pub(super) fn check_one_table(config: &VolumeConfig, what: &str) -> Result<(), VolumeError> {
+    let text = match (config.relocation.moves, config.has_two_tables()) {
+        (true, _) => format!(
+            "segments are moving between nodes, one relocation at a time; wait, with the volume \
+             mounted, for the end of that, which 'redoubt status' shows, and {what} then"
+        ),
+        (false, true) => format!(
+            "nodes were added, and the groups that there were are not spread over them yet; run \
+             'redoubt node add VOLUME --rebalance', and {what} when that has ended, which takes a \
+             mounted volume"
+        ),
+        (false, false) => return Ok(()),
+    };
+    Err(VolumeError::Invalid(text))
+}
+
 fn check_drain(config: &VolumeConfig, node: NodeId, name: &str) -> Result<(), VolumeError> {
     let invalid = |text: String| Err(VolumeError::Invalid(text));
     if config.is_drained(node) {
@@ -74,20 +87,7 @@ fn check_drain(config: &VolumeConfig, node: NodeId, name: &str) -> Result<(), Vo
             "{name} is drained: nothing is on it; its directory can be deleted"
         ));
     }
-    if config.relocation.moves {
-        return invalid(
-            "segments are moving between nodes, one relocation at a time; wait for its end, which \
-             'redoubt status' shows, and drain the node then"
-                .to_owned(),
-        );
-    }
-    if config.has_two_tables() {
-        return invalid(
-            "nodes were added, and the groups that there were are not spread over them; run 'redoubt \
-             node add VOLUME --rebalance', and drain the node when that has ended"
-                .to_owned(),
-        );
-    }
+    check_one_table(config, "drain a node")?;
     let zone = config.nodes[node.index()].zone;
     if config.current_in_zone(zone) <= SEGMENTS_PER_ZONE {
         return invalid(format!(

@@ -41,7 +41,7 @@ impl Driver {
     }
 
     pub(super) fn node_named(&self, name: &str) -> Result<NodeId, VolumeError> {
-        let config = self.with_core(|core, _| core.embedded.writer.config().clone());
+        let config = self.config();
         let named = config
             .node_ids()
             .find(|node| config.node_name(*node) == name);
@@ -118,7 +118,7 @@ impl Driver {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let config = self.with_core(|core, _| core.embedded.writer.config().clone());
+        let config = self.config();
         let is_seated = superblock_of(&path, &self.book.read())
             .is_some_and(|superblock| has_place(&superblock, node, &config));
         if is_seated {
@@ -295,7 +295,7 @@ fn is_unusable(driver: &Driver, node: NodeId) -> bool {
 fn make(driver: &Driver, node: NodeId) -> Result<(), VolumeError> {
     let successor = driver.successor(node);
     let path = driver.path_of(successor);
-    let mut config = driver.with_core(|core, _| core.embedded.writer.config().clone());
+    let mut config = driver.config();
     let book = driver.book.read().clone();
     let file_system = book.place(successor).map(|address| address.file_system);
     if file_system_of_node(&path).ok() != file_system {

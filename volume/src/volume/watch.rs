@@ -246,7 +246,7 @@ fn rebuild(driver: &Driver, node: NodeId) -> bool {
 }
 
 fn make_anew(driver: &Driver, node: NodeId, path: &Path) -> Result<(), VolumeError> {
-    let mut config = driver.with_core(|core, _| core.embedded.writer.config().clone());
+    let mut config = driver.config();
     config.nodes[node.index()].incarnation = Incarnation(random_u64()?);
     if path.exists() {
         node_remains::set_aside(path)

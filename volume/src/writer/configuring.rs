@@ -69,9 +69,7 @@ impl Writer {
     /// are, unless all are to be spread. Refused while a configuration changes, or an earlier addition
     /// is not done.
     pub fn widen(&mut self, ticket: Ticket, nodes: Vec<NodeEntry>, spread: bool) {
-        let last = self.groups.keys().next_back();
-        let first_new = GroupId(last.map_or(0, |last| last.0 + 1));
-        let config = self.config.widened(nodes, first_new);
+        let config = self.config.widened(nodes, self.first_new_group());
         let is_impossible = self.config.has_two_tables() || !config.can_place();
         if let Err(refusal) = self.check_change(self.is_changing_nodes() || is_impossible) {
             return self.complete(ticket, Err(refusal));
@@ -81,6 +79,12 @@ impl Writer {
             false => config,
         };
         self.reconfigure(config, AfterReconfiguration::Widen(Some(ticket)));
+    }
+
+    /// The group behind all that exist.
+    pub(super) fn first_new_group(&self) -> GroupId {
+        let last = self.groups.keys().next_back();
+        GroupId(last.map_or(0, |last| last.0 + 1))
     }
 
     pub(super) fn check_change(&self, is_busy: bool) -> Result<(), IoFailure> {

@@ -320,8 +320,8 @@ impl Writer {
     /// Judges anew whether writes can become durable.
     pub(super) fn review(&mut self, now: Instant) {
         let streaming = |node: NodeId| self.nodes[node.index()].is_streaming();
-        let placed = self.fewest_of_a_placement(streaming) >= WRITE_QUORUM;
-        let writable = placed && self.groups.values().all(|group| group.can_write(streaming));
+        let writable =
+            self.can_change_nodes() && self.groups.values().all(|group| group.can_write(streaming));
         self.unwritable_since = match (writable, self.unwritable_since) {
             (true, _) => None,
             (false, since) => since.or(Some(now)),
@@ -401,7 +401,7 @@ impl Writer {
         view: &ProtectionGroup,
         accept: impl Fn(NodeId) -> bool,
     ) -> usize {
-        let named = self.named.as_ref().map(|named| named.config.members(group));
+        let named = self.named_members(group);
         let sixes = [view.members].into_iter().chain(named);
         let counts = sixes.map(|six| six.iter().filter(|node| accept(**node)).count());
         counts.min().unwrap_or(0)

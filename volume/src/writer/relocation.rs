@@ -20,7 +20,7 @@ use super::catch_up::Lack;
 use super::configuring::AfterReconfiguration;
 use super::node_view::Phase;
 use super::{Answer, Ticket, Writer, WriterEffect};
-use crate::config::{SEGMENTS, SEGMENTS_PER_ZONE, VolumeConfig};
+use crate::config::{SEGMENTS, VolumeConfig};
 use crate::ids::{GroupId, NodeId};
 use crate::limits;
 use crate::lsn::Lsn;
@@ -69,14 +69,9 @@ impl Writer {
     /// Has all groups leave a node; answered when that is sure to happen. Refused while others move,
     /// and where the zone would keep fewer than two nodes.
     pub fn drain(&mut self, ticket: Ticket, node: NodeId) {
-        let last = self.groups.keys().next_back();
-        let first_new = GroupId(last.map_or(0, |last| last.0 + 1));
-        let config = self.config.without(node, first_new);
-        let zone = config.nodes[node.index()].zone;
-        let is_impossible = self.config.has_two_tables()
-            || self.config.is_drained(node)
-            || config.current_in_zone(zone) < SEGMENTS_PER_ZONE
-            || !config.can_place();
+        let config = self.config.without(node, self.first_new_group());
+        let is_impossible =
+            self.config.has_two_tables() || self.config.is_drained(node) || !config.can_place();
         if let Err(refusal) = self.check_change(self.is_changing_nodes() || is_impossible) {
             return self.complete(ticket, Err(refusal));
         }
@@ -230,6 +225,17 @@ impl Writer {
             let nodes = self.config.node_ids();
             nodes.for_each(|node| self.note_strays(node));
         }
+        if !self.config.has_two_tables() {
+            self.leave_drained(now);
+        }
+        if let Some(ticket) = named.asked {
+            self.complete(ticket, Ok(Answer::Done));
+        }
+        self.advance();
+    }
+
+    /// A relocation has ended: nodes that groups are not on any more are out of service.
+    fn leave_drained(&mut self, now: Instant) {
         let nodes = self.config.node_ids();
         let drained: Vec<NodeId> = nodes.filter(|n| self.config.is_drained(*n)).collect();
         for node in drained {
@@ -239,10 +245,6 @@ impl Writer {
             }
             self.effects.push_back(WriterEffect::Drained(node));
         }
-        if let Some(ticket) = named.asked {
-            self.complete(ticket, Ok(Answer::Done));
-        }
-        self.advance();
     }
 
     /// The group is where the configuration places it.
@@ -288,8 +290,7 @@ impl Writer {
     /// Tells nodes to let go what they have of other nodes' groups, some at a time, once all of those six
     /// have them. The configuration that says so is durable.
     fn tell_to_release(&mut self, now: Instant) {
-        let told = self.left_behind.told_at;
-        let is_told = told.is_some_and(|at| now.since(at) < limits::REPLY_PATIENCE);
+        let is_told = was_told(self.left_behind.told_at, now);
         if self.left_behind.segments.is_empty() || is_told || !self.can_change_nodes() {
             return;
         }
@@ -311,10 +312,8 @@ impl Writer {
         let Some(view) = self.groups.get(&group) else {
             return true;
         };
-        let members = view.members.iter();
-        members
-            .into_iter()
-            .all(|member| *member != node && view.is_complete(*member))
+        let mut members = view.members.iter();
+        members.all(|member| *member != node && view.is_complete(*member))
     }
 
     /// A node has let segments go, durably.
@@ -329,13 +328,14 @@ impl Writer {
     /// Tells nodes the configuration again that have not said that they hold it: they refuse what
     /// they know of no reason to hold.
     fn tell_config(&mut self, now: Instant) {
+        if was_told(self.told_config_at, now) {
+            return;
+        }
         let version = self.config.version;
         let is_behind = |node: &NodeId| self.nodes[node.index()].held_config < version;
-        let mut behind: BTreeSet<NodeId> = self.streaming_nodes().into_iter().collect();
-        behind.retain(is_behind);
-        let told = self.told_config_at;
-        let is_told = told.is_some_and(|at| now.since(at) < limits::REPLY_PATIENCE);
-        if behind.is_empty() || is_told {
+        let streaming = self.streaming_nodes().into_iter();
+        let behind: BTreeSet<NodeId> = streaming.filter(is_behind).collect();
+        if behind.is_empty() {
             return;
         }
         self.told_config_at = Some(now);
@@ -345,11 +345,13 @@ impl Writer {
 
     /// The sets of six that a group may be found on after a crash.
     pub fn places_of(&self, group: GroupId) -> Vec<[NodeId; SEGMENTS]> {
-        let named = self.named.as_ref().map(|named| named.config.members(group));
-        [self.config.members(group)]
-            .into_iter()
-            .chain(named)
-            .collect()
+        let found = [self.config.members(group)].into_iter();
+        found.chain(self.named_members(group)).collect()
+    }
+
+    /// Those of them by a configuration that is not known to be durable.
+    pub(super) fn named_members(&self, group: GroupId) -> Option<[NodeId; SEGMENTS]> {
+        self.named.as_ref().map(|named| named.config.members(group))
     }
 
     /// Whether nodes still have something of groups that have left them.
@@ -364,6 +366,11 @@ impl Writer {
         let moves = self.config.relocation.moves;
         self.moved = moves.then(|| self.config.segments_moved(groups));
     }
+}
+
+/// Whether what was told may still be answered.
+fn was_told(told: Option<Instant>, now: Instant) -> bool {
+    told.is_some_and(|at| now.since(at) < limits::REPLY_PATIENCE)
 }
 
 impl LeftBehind {
