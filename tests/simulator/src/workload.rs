@@ -304,7 +304,8 @@ impl Client {
         }
     }
 
-    fn scrub(&mut self, cluster: &mut Cluster) {
+    /// Has everything looked at.
+    pub fn scrub(&mut self, cluster: &mut Cluster) {
         cluster.tell(|| "scrub".to_owned());
         let ticket = cluster.request(self.writer, |writer, now, ticket| {
             writer.scrub(now, ticket, None);

@@ -1,12 +1,12 @@
 //! Messages and disk effects on their way.
 
+use super::overtaking::may_fold;
 use super::{Cluster, Event};
 use crate::coverage::Mark;
 use crate::disk::DiskToken;
 use crate::network::{Way, WriterId};
 use crate::oracle::disk_laws;
 use redoubt_volume::ids::{GroupId, NodeId};
-use redoubt_volume::limits;
 use redoubt_volume::message::{Reply, Request};
 use redoubt_volume::segment::effect::{DiskCompletion, DiskError, NodeEffect};
 use redoubt_volume::time::Instant;
@@ -194,24 +194,6 @@ impl Cluster {
         self.random.between(90, 20_000)
     }
 
-    /// A block is read to be folded, and its user may discard it before the read has ended; the
-    /// node writes its index down meanwhile, and dies behind that. How long the read takes.
-    fn hold_fold(&mut self, id: NodeId) -> u64 {
-        let micros = self.random.between(40_000, 80_000);
-        let checkpoint = self.random.between(1_000, 40_000);
-        let death = micros + self.random.between(300, 10_000);
-        let life = self.hosts[id.index()].life;
-        let events = [
-            (checkpoint, Event::Checkpoint(id)),
-            (death, Event::Die(id, life)),
-        ];
-        for (after, event) in events {
-            self.clock.after(Duration::from_micros(after), event);
-        }
-        self.holds_fold = true;
-        micros
-    }
-
     fn judge_superblock_write(&mut self, id: NodeId, effect: &NodeEffect) {
         let host = &self.hosts[id.index()];
         if let NodeEffect::WriteSuperblock { slot, .. } = effect
@@ -348,10 +330,7 @@ impl Cluster {
             self.clock.at(at, event);
         }
         if matches!(request, Request::Repair { .. }) && self.network.may_duplicate() {
-            // Long enough for its blocks to be written or discarded meanwhile.
-            let late = Duration::from_micros(self.random.between(1_000, 2_000_000));
-            let event = Event::Request(from, connection, to, request);
-            self.clock.after(late, event);
+            self.mend_twice(from, connection, to, request);
         }
     }
 
@@ -434,11 +413,6 @@ impl Cluster {
         self.tell(|| format!("{writer:?} learns: {node:?} up = {is_up}"));
         self.pump_writer(writer);
     }
-}
-
-/// Whether a block is built from so many changes that it is about to be folded.
-fn may_fold(effect: &NodeEffect) -> bool {
-    matches!(effect, NodeEffect::Materialize { plan, .. } if plan.pieces.len() >= limits::CHAIN_FRAGMENTS)
 }
 
 /// A failed append, superblock or sync: the node is of no use any more (law 6).

@@ -3,10 +3,11 @@
 //!
 //! `shape` — what it is made of; `delivery` — messages and disk effects; `processes` — what
 //! starts, dies, pauses and is made anew; `replacement` — directories that take a node's place;
-//! `relocation` — nodes that come and go;
+//! `relocation` — nodes that come and go; `overtaking` — what is discarded before it is written;
 //! `requests` — the disk's user.
 
 mod delivery;
+mod overtaking;
 mod peers;
 mod processes;
 mod relocation;
@@ -27,7 +28,7 @@ use crate::oracle::node_laws::NodeLaws;
 use crate::random::{Random, Rate};
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::format::superblock::Superblock;
-use redoubt_volume::ids::{Incarnation, NodeId};
+use redoubt_volume::ids::{DiskBlock, Incarnation, NodeId};
 use redoubt_volume::message::{PeerMessage, Reply, Request};
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::time::Instant;
@@ -177,6 +178,8 @@ pub struct Cluster {
     pub configures_only: Option<NodeId>,
     /// A fold has just begun that takes long.
     pub holds_fold: bool,
+    /// A repair of this block is to come again.
+    pub mended_late: Option<DiskBlock>,
     /// What every writer of this cluster is told to do.
     pub policy: WriterPolicy,
     /// All chance of the cluster.
@@ -236,6 +239,7 @@ impl Cluster {
             slow_reads: Rate::NEVER,
             configures_only: None,
             holds_fold: false,
+            mended_late: None,
             policy: shape::policy(),
             random: Random::new(seed),
             coverage: Coverage::default(),

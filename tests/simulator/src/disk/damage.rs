@@ -107,13 +107,11 @@ impl MemoryDisk {
         hit.len()
     }
 
-    /// Lets something rot in a page of the log that was written; where, if there was any.
-    pub fn rot(&mut self, kind: Rot, random: &mut Random) -> Option<(File, usize)> {
-        let extents: Vec<File> = self.extent_files().map(|(file, _)| file).collect();
-        let file = *random.pick(&extents)?;
-        let content = self.image.files.get_mut(&file)?;
-        let written: Vec<usize> = content.written_pages().collect();
-        let page = *random.pick(&written)?;
+    /// Lets something rot in a page of a file.
+    pub fn rot(&mut self, kind: Rot, (file, page): (File, usize), random: &mut Random) {
+        let Some(content) = self.image.files.get_mut(&file) else {
+            return;
+        };
         match kind {
             Rot::Bit => {
                 let bit = random.index(4096 * 8);
@@ -130,7 +128,13 @@ impl MemoryDisk {
                 self.bad_pages.insert((file, page));
             }
         }
-        Some((file, page))
+    }
+
+    /// A page of an extent that was written, if there is one.
+    pub fn some_page(&self, random: &mut Random) -> Option<(File, usize)> {
+        let file = self.some_extent(random)?;
+        let written: Vec<usize> = self.image.files.get(&file)?.written_pages().collect();
+        Some((file, *random.pick(&written)?))
     }
 
     /// An extent file, if there is one.

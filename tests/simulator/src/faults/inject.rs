@@ -3,7 +3,7 @@
 use super::budget::Harm;
 use super::{FaultKind, Faults, Heal, Later, RunAction, foreign};
 use crate::cluster::Cluster;
-use crate::disk::{File, OneShot, Rot};
+use crate::disk::{OneShot, Rot};
 use crate::network::{Way, WriterId};
 use redoubt_volume::ids::NodeId;
 use redoubt_volume::message::Request;
@@ -112,7 +112,7 @@ impl Faults {
     }
 
     /// A node that runs and is neither harmed nor away.
-    fn some_node(&mut self, cluster: &Cluster) -> Option<NodeId> {
+    pub(super) fn some_node(&mut self, cluster: &Cluster) -> Option<NodeId> {
         let nodes = (0..cluster.seats() as u16).map(NodeId);
         let usable = nodes.filter(|node| {
             let host = &cluster.hosts[node.index()];
@@ -158,58 +158,10 @@ impl Faults {
     }
 
     /// Somebody notices and replaces the directory; or nobody does before the run ends.
-    fn replaced_later(&mut self, node: NodeId) -> Option<Later> {
+    pub(super) fn replaced_later(&mut self, node: NodeId) -> Option<Later> {
         let after = self.a_while(200, 3_000);
         let heal = Heal::Replace(node);
         (!self.random.one_in(4)).then_some(Later { after, heal })
-    }
-
-    fn rot(&mut self, cluster: &mut Cluster, kind: Rot) -> Injected {
-        let node = self.some_node(cluster)?;
-        if !self.budget.allows_harm(&[node], Harm::Rotten) {
-            return None;
-        }
-        let disk = cluster.hosts[node.index()].disk.as_mut()?;
-        let count = 1 + self.random.below(4);
-        let places: Vec<_> = (0..count)
-            .filter_map(|_| disk.rot(kind, &mut self.random))
-            .collect();
-        if places.is_empty() {
-            return None;
-        }
-        cluster.tell(|| format!("{node:?}: {kind:?} at {places:?}"));
-        self.budget.harm(cluster, node, Harm::Rotten, false);
-        self.shake(cluster, node);
-        Some((
-            RunAction::Nothing,
-            self.replaced_later(node).into_iter().collect(),
-        ))
-    }
-
-    /// Half of what is damaged at rest is found by a restart.
-    fn shake(&mut self, cluster: &mut Cluster, node: NodeId) {
-        if self.random.one_in(2) {
-            cluster.cut_power_of(node);
-        }
-    }
-
-    fn rot_superblock(&mut self, cluster: &mut Cluster) -> Injected {
-        let node = self.some_node(cluster)?;
-        if !self.budget.allows_harm(&[node], Harm::Lying) {
-            return None;
-        }
-        self.budget.harm(cluster, node, Harm::Lying, false);
-        let disk = cluster.hosts[node.index()].disk.as_mut()?;
-        let newest = disk.superblock().map_or(0, |superblock| superblock.slot());
-        disk.corrupt(File::Superblock, newest * (64 << 10), 8);
-        if self.random.one_in(3) {
-            disk.corrupt(File::Superblock, (1 - newest) * (64 << 10), 8);
-        }
-        self.shake(cluster, node);
-        Some((
-            RunAction::Nothing,
-            self.replaced_later(node).into_iter().collect(),
-        ))
     }
 
     fn no_space(&mut self, cluster: &mut Cluster) -> Injected {

@@ -2,7 +2,8 @@
 //! of its own (swarm), so that rare combinations come up; the budget keeps the oracle honest.
 //!
 //! `kinds` — their names; `budget` — what may be harmed at a time; `inject` — how each is done,
-//! `membership` those of replacements, and of nodes that come and go; `heal` — how each ends.
+//! `rot` those of disks that change what they hold, `membership` those of replacements, and of nodes that
+//! come and go; `heal` — how each ends.
 
 pub mod budget;
 mod foreign;
@@ -10,6 +11,7 @@ mod heal;
 mod inject;
 mod kinds;
 mod membership;
+mod rot;
 
 pub use heal::Heal;
 pub use kinds::{FaultCounts, FaultKind};
@@ -40,6 +42,8 @@ pub enum RunAction {
     Takeover(Option<Duration>),
     /// The disk's user makes it larger.
     Resize,
+    /// The disk's user has everything looked at.
+    Scrub,
     /// The volume is closed in order and opened again.
     Close,
 }

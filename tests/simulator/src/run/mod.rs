@@ -14,6 +14,8 @@ use crate::mix::Mix;
 use crate::oracle::history::History;
 use crate::random::Random;
 use crate::workload::{Client, Stage};
+use redoubt_volume::geometry::BLOCK_BYTES;
+use redoubt_volume::ids::DiskBlock;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::{CacheMode, RebuildRate};
 use std::num::NonZeroU64;
@@ -226,6 +228,9 @@ impl Run {
         if std::mem::take(&mut self.cluster.holds_fold) {
             self.discard_what_is_folded();
         }
+        if let Some(block) = self.cluster.mended_late.take() {
+            self.discard_what_is_mended(block);
+        }
         if let Some(reason) = self.cluster.laws.violation.take() {
             self.fail(reason);
         }
@@ -237,6 +242,15 @@ impl Run {
         if self.mix.discard > 0 && client.stage == Stage::Working {
             let bytes = self.mix.hot_bytes(client.disk_bytes);
             client.discard(&mut self.cluster, 0, bytes);
+        }
+    }
+
+    fn discard_what_is_mended(&mut self, block: DiskBlock) {
+        let client = &mut self.clients[self.head];
+        let offset = block.0 * BLOCK_BYTES as u64;
+        let is_there = offset + BLOCK_BYTES as u64 <= client.disk_bytes;
+        if self.mix.discard > 0 && client.stage == Stage::Working && is_there {
+            client.discard(&mut self.cluster, offset, BLOCK_BYTES);
         }
     }
 
@@ -338,6 +352,8 @@ impl Run {
             RunAction::Takeover(pause) => self.take_over(writer, pause),
             RunAction::Resize if self.clients[index].stage != Stage::Working => {}
             RunAction::Resize => self.clients[index].resize(&mut self.cluster, &mut self.random),
+            RunAction::Scrub if self.clients[index].stage != Stage::Working => {}
+            RunAction::Scrub => self.clients[index].scrub(&mut self.cluster),
             RunAction::Close => self.close(writer),
         }
     }
