@@ -26,8 +26,16 @@ pub const BATCH_BYTES: usize = 2 << 20;
 pub const FRAME_RECORDS: usize = 960;
 
 /// Batches that the writer has on their way: the next one fills while one is being synced, so
-/// that a sync serves as many records as came meanwhile.
-pub const BATCHES_IN_FLIGHT: usize = 1;
+/// that a sync serves as many records as came meanwhile; a large one is sent behind it.
+pub const BATCHES_IN_FLIGHT: usize = 2;
+
+/// What is unsent when another batch is sent behind one that is on its way: less would only have
+/// small writes share fewer syncs.
+pub const NEXT_BATCH_BYTES: usize = 512 << 10;
+
+/// Appends that a node has its disk do one after the other: the second is begun when the first is
+/// synced, while the node still takes in what that was.
+pub const APPENDS_IN_FLIGHT: usize = 2;
 
 /// Bytes of frames queued for one node before it is left behind to catch up from its peers.
 pub const NODE_QUEUE_BYTES: usize = 32 << 20;

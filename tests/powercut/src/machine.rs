@@ -16,6 +16,7 @@ use redoubt_volume::time::Instant;
 use redoubt_volume::writer::{
     Answer, CacheMode, QuorumLoss, RebuildRate, Ticket, Writer, WriterPolicy,
 };
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Memory of a node's index.
@@ -29,6 +30,8 @@ const STEPS: usize = 200_000;
 struct Disk {
     disk: NodeDisk,
     queue: Vec<NodeEffect>,
+    /// Appends behind the one that is carried out.
+    appends: VecDeque<NodeEffect>,
     operations: u64,
 }
 
@@ -182,6 +185,7 @@ impl Disk {
         Disk {
             disk: NodeDisk::of(files),
             queue: Vec::new(),
+            appends: VecDeque::new(),
             operations: 0,
         }
     }
@@ -195,8 +199,13 @@ impl Disk {
         Node::open(superblock, self, INDEX_BYTES).ok()
     }
 
-    /// Begins what changes files; the rest is done when it is completed.
+    /// Begins what changes files; the rest is done when it is completed. An append is begun when the
+    /// one before it is.
     fn submit(&mut self, effect: NodeEffect) {
+        let is_append = |effect: &NodeEffect| matches!(effect, NodeEffect::Append { .. });
+        if is_append(&effect) && self.queue.iter().any(is_append) {
+            return self.appends.push_back(effect);
+        }
         match &effect {
             NodeEffect::Remove { slot } => {
                 let name = Name::Extent(*slot);
@@ -271,6 +280,9 @@ impl Disk {
                 operation, slot, ..
             } => {
                 self.sync_file(Name::Extent(slot));
+                if let Some(next) = self.appends.pop_front() {
+                    self.submit(next);
+                }
                 done(operation)
             }
             NodeEffect::WriteSuperblock { operation, .. } => {

@@ -83,6 +83,7 @@ marks! {
     WriteRefusedForSpace "a write was refused for want of space",
     ReadUnreadable "a read found no copy",
     FlushWaited "a flush had to wait",
+    AppendsQueued "an append waited for the one before it",
     Idle "a node took records into its index when there was time",
     ReadOnlyVolume "a volume had three nodes left",
     Unreadable "a volume had fewer than three nodes left",

@@ -1,13 +1,15 @@
 //! The thread that appends for all nodes of one device, and its helper for slow work on space.
 //!
 //! Whatever is queued when the thread looks becomes one batch: six appends share one submission
-//! and, where that is safe, one flush. Allocating and deleting files may take long, so they have
+//! and, where that is safe, one flush. What became of a batch is told while the next one is written.
+//! Allocating and deleting files may take long, so they have
 //! a thread of their own and no append waits for them.
 
+use super::courier::Courier;
 use super::device::Device;
 use super::thread_start::{join, start_thread};
 use super::work_queue::{Pace, WorkQueue};
-use super::write_batch::{BatchWriter, PageWrite};
+use super::write_batch::{BatchWriter, PageWrite, split_off_later};
 use super::{Deliver, Directories};
 use crate::ids::{ExtentSlot, NodeId};
 use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId};
@@ -19,7 +21,9 @@ use std::thread::JoinHandle;
 pub struct DiskThread {
     writes: Arc<WorkQueue<PageWrite>>,
     space: Arc<WorkQueue<SpaceWork>>,
-    threads: Vec<JoinHandle<()>>,
+    courier: Arc<Courier>,
+    working: Vec<JoinHandle<()>>,
+    answering: Option<JoinHandle<()>>,
 }
 
 /// Work on the space of a node's log.
@@ -51,26 +55,29 @@ impl DiskThread {
         directories: Directories,
         deliver: Deliver,
     ) -> io::Result<DiskThread> {
+        let (courier, answering) = Courier::start(Arc::clone(&deliver))?;
         let mut disk = DiskThread {
             writes: Arc::new(WorkQueue::new()),
             space: Arc::new(WorkQueue::new()),
-            threads: Vec::new(),
+            courier: Arc::clone(&courier),
+            working: Vec::new(),
+            answering: Some(answering),
         };
         let space = Arc::clone(&disk.space);
-        let (nodes, receiver) = (directories.clone(), Arc::clone(&deliver));
+        let nodes = directories.clone();
         let (thread, ()) = start_thread(
             "redoubt-space",
             || Ok(((), ())),
-            move |()| manage_space(&space, &nodes, &receiver),
+            move |()| manage_space(&space, &nodes, &deliver),
         )?;
-        disk.threads.push(thread);
+        disk.working.push(thread);
         let writes = Arc::clone(&disk.writes);
         let (thread, ()) = start_thread(
             "redoubt-append",
             move || Ok((BatchWriter::new(device, directories)?, ())),
-            move |writer| append(&writes, writer, &deliver),
+            move |writer| append(&writes, writer, &courier),
         )?;
-        disk.threads.push(thread);
+        disk.working.push(thread);
         Ok(disk)
     }
 
@@ -105,7 +112,9 @@ impl Drop for DiskThread {
     fn drop(&mut self) {
         self.writes.close();
         self.space.close();
-        self.threads.drain(..).for_each(join);
+        self.working.drain(..).for_each(join);
+        self.courier.close();
+        self.answering.take().into_iter().for_each(join);
     }
 }
 
@@ -131,10 +140,22 @@ impl SpaceWork {
     }
 }
 
-fn append(queue: &WorkQueue<PageWrite>, mut writer: BatchWriter, deliver: &Deliver) {
+fn append(queue: &WorkQueue<PageWrite>, mut writer: BatchWriter, courier: &Courier) {
     let mut pace = Pace::default();
-    while let Some(writes) = queue.take(&mut pace) {
-        deliver(writer.run(writes));
+    let mut later = Vec::new();
+    loop {
+        let mut writes = later;
+        if writes.is_empty() {
+            let Some(queued) = queue.take(&mut pace) else {
+                return;
+            };
+            writes = queued;
+        } else {
+            writes.extend(queue.take_now());
+        }
+        later = split_off_later(&mut writes);
+        let done = writer.run(writes);
+        courier.deliver(done, || !later.is_empty() || queue.has_work());
     }
 }
 

@@ -113,3 +113,38 @@ fn the_receiver_may_drop_the_thread_that_calls_it() {
     wait.recv_timeout(std::time::Duration::from_secs(10))
         .unwrap();
 }
+
+#[test]
+fn appends_of_a_node_end_in_their_order_and_none_behind_a_failed_one_is_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let directories = six_nodes(temp.path(), 8);
+    let (deliver, inbox) = inbox();
+    let disk = start(&directories, deliver);
+    let mut effects: Vec<_> = (0..4).map(|page| (NodeId(1), append(page, page))).collect();
+    effects.extend((0..4).map(|page| (NodeId(2), append(page, page))));
+    // A file that is not there: the append to it fails.
+    if let (_, NodeEffect::Append { slot, .. }) = &mut effects[5] {
+        *slot = ExtentSlot(9);
+    }
+    assert!(disk.submit(effects).is_empty());
+    disk.stop();
+    let done: Vec<_> = inbox.try_iter().flatten().collect();
+    let of_node = |wanted: u16| {
+        let of_node = done.iter().filter(|(node, _)| *node == NodeId(wanted));
+        let ended = |(_, completion): &(NodeId, DiskCompletion)| match completion {
+            DiskCompletion::Done { operation, result } => (operation.0, result.is_ok()),
+            other => panic!("{other:?}"),
+        };
+        of_node.map(ended).collect::<Vec<_>>()
+    };
+    assert_eq!(of_node(1), [(0, true), (1, true), (2, true), (3, true)]);
+    assert_eq!(of_node(2), [(0, true), (1, false), (2, false), (3, false)]);
+    let pages = directories
+        .get(NodeId(2))
+        .unwrap()
+        .read_at(ExtentSlot(0), 0, 4);
+    let untouched = pages.unwrap().bytes()[2 * PAGE_BYTES..]
+        .iter()
+        .all(|byte| *byte == 0);
+    assert!(untouched, "what came behind the failed one was written");
+}

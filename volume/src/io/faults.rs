@@ -85,10 +85,6 @@ impl Verdict {
             failure: self.failure.or(other.failure),
         }
     }
-
-    fn is_harmless(&self) -> bool {
-        *self == Verdict::default()
-    }
 }
 
 impl FaultKind {
@@ -236,43 +232,39 @@ impl Faults {
         self.is_active() && judged().failure.is_some()
     }
 
-    /// The effects that are to be carried out now, which are all of them while no fault is active.
-    /// The others are held back.
+    /// The effects that are to be carried out now, which are all of them while no fault is active and
+    /// nothing of an earlier one is left. The others are held back.
     pub fn pass(&self, effects: Vec<(NodeId, NodeEffect)>) -> Vec<(NodeId, NodeEffect)> {
-        if self.is_active() {
-            self.judge(effects)
-        } else {
-            effects
+        match self.hold_back.get() {
+            Some(hold_back) if self.is_active() || hold_back.is_busy() => {
+                self.judge(hold_back, effects)
+            }
+            _ => effects,
         }
     }
 
-    fn judge(&self, effects: Vec<(NodeId, NodeEffect)>) -> Vec<(NodeId, NodeEffect)> {
-        let Some(hold_back) = self.hold_back.get() else {
-            return effects;
-        };
+    fn judge(
+        &self,
+        hold_back: &HoldBack,
+        effects: Vec<(NodeId, NodeEffect)>,
+    ) -> Vec<(NodeId, NodeEffect)> {
         let now = Instant::now();
-        let (mut passing, mut held) = (Vec::new(), Vec::new());
         let mut table = self.table.lock();
-        for (node, effect) in effects {
+        let mut judged = |(node, effect): (NodeId, NodeEffect)| {
             let access = Access::of(&effect);
             let verdict = access.map_or_else(Verdict::default, |access| table.judge(node, access));
-            if verdict.is_harmless() {
-                passing.push((node, effect));
-            } else {
-                let failure = verdict.failure;
-                held.push(Held {
-                    at: now + verdict.delay,
-                    due: Due {
-                        node,
-                        effect,
-                        failure,
-                    },
-                });
+            Held {
+                at: now + verdict.delay,
+                due: Due {
+                    node,
+                    effect,
+                    failure: verdict.failure,
+                },
             }
-        }
+        };
+        let judged = effects.into_iter().map(&mut judged).collect();
         drop(table);
-        passing.extend(hold_back.hold(held));
-        passing
+        hold_back.hold(judged, now)
     }
 }
 

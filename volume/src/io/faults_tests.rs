@@ -66,8 +66,8 @@ fn a_full_disk_gives_no_space_and_does_all_else() {
     let failure = full.verdict(Access::Allocate, 0).failure;
     assert_eq!(failure, Some(DiskError::Full));
     for access in [Access::Read, Access::Write] {
-        assert!(full.verdict(access, 0).is_harmless());
-        assert!(FaultKind::NodeDown.verdict(access, 0).is_harmless());
+        assert_eq!(full.verdict(access, 0), Verdict::default());
+        assert_eq!(FaultKind::NodeDown.verdict(access, 0), Verdict::default());
     }
 }
 

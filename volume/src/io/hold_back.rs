@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -30,6 +31,14 @@ impl Due {
             NodeEffect::Read { .. }
                 | NodeEffect::ReadSuperblock { .. }
                 | NodeEffect::Materialize { .. }
+        )
+    }
+
+    /// Whether it writes pages: behind one that fails no other counts (law 6).
+    pub fn is_page_write(&self) -> bool {
+        matches!(
+            self.effect,
+            NodeEffect::Append { .. } | NodeEffect::WriteSuperblock { .. }
         )
     }
 
@@ -89,6 +98,8 @@ pub(super) struct HoldBack {
 struct Shared {
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    /// Whether anything is here: looked at without the lock.
+    is_busy: AtomicBool,
 }
 
 #[derive(Default)]
@@ -96,6 +107,8 @@ struct Waiting {
     /// By time, then in the order in which they came.
     effects: BTreeMap<(Instant, u64), Due>,
     next_number: u64,
+    /// Nodes of which writes are being released now.
+    releasing: Vec<NodeId>,
     closed: bool,
 }
 
@@ -118,20 +131,29 @@ impl HoldBack {
         })
     }
 
-    /// Holds effects back; those that find no room any more ([`limits::HELD_EFFECTS`]), and are not to
-    /// fail, are returned: they are not delayed. No write of a node overtakes an earlier one.
-    pub(super) fn hold(&self, effects: Vec<Held>) -> Vec<(NodeId, NodeEffect)> {
+    /// Holds effects back. Returned are those that are to be carried out, and are due by `now` or find
+    /// no room any more ([`limits::HELD_EFFECTS`]): they are not delayed. No write of a node overtakes an
+    /// earlier one.
+    pub(super) fn hold(&self, effects: Vec<Held>, now: Instant) -> Vec<(NodeId, NodeEffect)> {
         let mut waiting = self.shared.waiting.lock();
         let mut passing = Vec::new();
         for Held { at, due } in effects {
-            if waiting.effects.len() >= limits::HELD_EFFECTS && due.failure.is_none() {
+            let is_free = at <= now || waiting.effects.len() >= limits::HELD_EFFECTS;
+            let would_overtake = due.writes() && waiting.has_writes_of(due.node);
+            if is_free && due.failure.is_none() && !would_overtake {
                 passing.push((due.node, due.effect));
             } else {
                 waiting.add(at, due);
             }
         }
+        self.shared.note(&waiting);
         self.shared.changed.notify_one();
         passing
+    }
+
+    /// Whether anything that came here has not gone on yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.shared.is_busy.load(Ordering::Acquire)
     }
 
     /// Lets what these nodes have here go on at once.
@@ -169,6 +191,12 @@ impl Waiting {
         self.next_number += 1;
     }
 
+    /// Whether a write of the node that came here has not gone on yet.
+    fn has_writes_of(&self, node: NodeId) -> bool {
+        let mut held = self.effects.values();
+        self.releasing.contains(&node) || held.any(|due| due.node == node && due.writes())
+    }
+
     /// What is due, or everything when nothing is to be held back any more.
     fn take_due(&mut self, now: Instant) -> Vec<Due> {
         let later = if self.closed {
@@ -182,14 +210,23 @@ impl Waiting {
 }
 
 impl Shared {
+    fn note(&self, waiting: &Waiting) {
+        let is_busy = !waiting.effects.is_empty() || !waiting.releasing.is_empty();
+        self.is_busy.store(is_busy, Ordering::Release);
+    }
+
     fn run(&self, release: &Release) {
         let mut waiting = self.waiting.lock();
         loop {
             let due = waiting.take_due(Instant::now());
             if !due.is_empty() {
+                let writes = due.iter().filter(|due| due.writes());
+                waiting.releasing = writes.map(|due| due.node).collect();
                 drop(waiting);
                 release(due);
                 waiting = self.waiting.lock();
+                waiting.releasing.clear();
+                self.note(&waiting);
             } else if waiting.closed {
                 return;
             } else if let Some(((at, _), _)) = waiting.effects.first_key_value() {

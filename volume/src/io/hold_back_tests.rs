@@ -52,12 +52,15 @@ fn number(due: &Due) -> u64 {
 fn each_comes_out_in_its_time_and_no_write_overtakes_one_of_its_node() {
     let (hold_back, released) = started();
     let ms = Duration::from_millis;
-    hold_back.hold(vec![
-        held(0, allocate(1), ms(60)),
-        held(0, allocate(2), ms(5)),
-        held(0, read(3), ms(10)),
-        held(1, allocate(4), ms(20)),
-    ]);
+    hold_back.hold(
+        vec![
+            held(0, allocate(1), ms(60)),
+            held(0, allocate(2), ms(5)),
+            held(0, read(3), ms(10)),
+            held(1, allocate(4), ms(20)),
+        ],
+        Instant::now(),
+    );
     let mut order = Vec::new();
     while order.len() < 4 {
         let due = released.recv_timeout(HOUR).unwrap();
@@ -71,10 +74,10 @@ fn what_finds_no_room_is_not_delayed_but_fails_all_the_same() {
     let (hold_back, released) = started();
     let most = limits::HELD_EFFECTS as u64;
     let effects = (0..most).map(|at| held(0, read(at), HOUR)).collect();
-    assert!(hold_back.hold(effects).is_empty());
+    assert!(hold_back.hold(effects, Instant::now()).is_empty());
     let mut failing = held(1, read(most), Duration::ZERO);
     failing.due.failure = Some(DiskError::Failed);
-    let passing = hold_back.hold(vec![held(1, read(most + 1), HOUR), failing]);
+    let passing = hold_back.hold(vec![held(1, read(most + 1), HOUR), failing], Instant::now());
     assert_eq!(passing.len(), 1);
     let due = released.recv_timeout(HOUR).unwrap();
     assert_eq!(due.iter().map(number).collect::<Vec<_>>(), [most]);
@@ -86,9 +89,40 @@ fn what_finds_no_room_is_not_delayed_but_fails_all_the_same() {
 #[test]
 fn only_those_who_are_meant_are_hurried() {
     let (hold_back, released) = started();
-    hold_back.hold(vec![held(0, read(1), HOUR), held(1, read(2), HOUR)]);
+    hold_back.hold(
+        vec![held(0, read(1), HOUR), held(1, read(2), HOUR)],
+        Instant::now(),
+    );
     hold_back.hurry(|node| node == NodeId(1));
     let due = released.recv_timeout(HOUR).unwrap();
     assert_eq!(due.iter().map(number).collect::<Vec<_>>(), [2]);
     assert!(released.try_recv().is_err());
+}
+
+#[test]
+fn a_write_that_is_not_meant_waits_for_those_of_its_node() {
+    let (hold_back, released) = started();
+    let now = Instant::now();
+    let first = held(0, allocate(1), HOUR);
+    let later = vec![
+        held(0, allocate(2), Duration::ZERO),
+        held(0, read(3), Duration::ZERO),
+        held(1, allocate(4), Duration::ZERO),
+    ];
+    assert!(!hold_back.is_busy());
+    assert!(hold_back.hold(vec![first], now).is_empty());
+    let passing = hold_back.hold(later, now + HOUR / 2);
+    let nodes: Vec<_> = passing.iter().map(|(node, _)| node.0).collect();
+    assert_eq!(nodes, [0, 1]);
+    assert!(hold_back.is_busy());
+    hold_back.hurry(|_| true);
+    let mut order = Vec::new();
+    while order.len() < 2 {
+        let due = released.recv_timeout(HOUR).unwrap();
+        order.extend(due.iter().map(number));
+    }
+    assert_eq!(order, [1, 2]);
+    while hold_back.is_busy() {
+        std::thread::yield_now();
+    }
 }

@@ -4,7 +4,7 @@
 //! ([`NodeEffect`](crate::segment::effect::NodeEffect)), completions go out through [`Deliver`].
 //! Reading order: [`address_book`], [`volume_directory`], [`node_directory`], [`node_lock`],
 //! [`node_remains`], [`scrub_record`] — the files; [`device`] — what lies below them; [`uring`] — many transfers with one system call;
-//! [`write_batch`], [`disk_thread`] — appends; [`read_plan`], [`read_pool`] — reads;
+//! [`write_batch`], [`disk_thread`], `courier` — appends; [`read_plan`], [`read_pool`] — reads;
 //! [`event_history`] — what happened; [`faults`], [`hold_back`], [`rot`] — what a user has them do to
 //! see how the volume takes it.
 //!
@@ -14,6 +14,7 @@
 //! address book. A release has no recorder.
 
 pub mod address_book;
+mod courier;
 pub mod device;
 pub mod disk_thread;
 pub mod event_history;

@@ -32,6 +32,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) const SUPERBLOCK_NAME: &str = "superblock";
 pub(super) const LOG_NAME: &str = "log";
@@ -49,6 +50,8 @@ pub struct NodeDirectory {
     extents: Mutex<OpenExtents>,
     /// The extent that was written last: it must stay where it is.
     appended: Mutex<Option<(ExtentSlot, Arc<ExtentFile>)>>,
+    /// A write or sync failed.
+    has_failed: AtomicBool,
 }
 
 impl NodeDirectory {
@@ -86,7 +89,19 @@ impl NodeDirectory {
             log,
             extents: Mutex::new(OpenExtents::new(open_extents)),
             appended: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
         })
+    }
+
+    /// A write or sync failed: nothing is written any more to the directory that was opened here, not
+    /// even what was asked for before the failure is known (law 6).
+    pub fn give_up(&self) {
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing is to be written any more.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
     }
 
     /// Where it was opened.

@@ -65,6 +65,19 @@ impl<T> WorkQueue<T> {
         self.stir(state.sleeping);
     }
 
+    /// Whether anything is queued.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.state.lock().items.is_empty()
+    }
+
+    /// Everything that is queued, which may be nothing.
+    pub(crate) fn take_now(&self) -> Vec<T> {
+        let mut state = self.state.lock();
+        state.first_at = None;
+        self.stirred.store(state.closed, Ordering::Release);
+        std::mem::take(&mut state.items)
+    }
+
     /// Everything that is queued, as soon as there is anything; `None` when the queue is closed
     /// and empty.
     pub(crate) fn take(&self, pace: &mut Pace) -> Option<Vec<T>> {

@@ -6,6 +6,7 @@
 use super::Directories;
 use super::device::Device;
 use super::extent_file::ExtentFile;
+use super::node_directory::NodeDirectory;
 use super::recorder::{self, Action};
 use super::transfer::Job;
 use super::uring::Ring;
@@ -14,6 +15,7 @@ use crate::ids::{ExtentSlot, NodeId};
 use crate::page::Pages;
 use crate::planted::{Bug, is_planted};
 use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId};
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -75,6 +77,16 @@ impl PageWrite {
     }
 }
 
+/// Takes out of `writes` what must not be written along with the rest: appends of a node behind its
+/// first one, each of which is begun when the one before it is synced.
+pub(super) fn split_off_later(writes: &mut Vec<PageWrite>) -> Vec<PageWrite> {
+    let mut appending = HashSet::new();
+    let is_later = |write: &mut PageWrite| {
+        matches!(write.target, Target::Extent { .. }) && !appending.insert(write.node)
+    };
+    writes.extract_if(.., is_later).collect()
+}
+
 impl Target {
     /// Whether a planted bug leaves it out of all syncs.
     fn is_left_unsynced(self) -> bool {
@@ -96,6 +108,7 @@ pub struct BatchWriter {
 struct Outcome {
     node: NodeId,
     operation: OperationId,
+    directory: Option<Arc<NodeDirectory>>,
     file: Option<Arc<ExtentFile>>,
     shares_flush: bool,
     write: Option<recorder::Operation>,
@@ -143,12 +156,17 @@ impl BatchWriter {
         let mut outcome = Outcome {
             node: write.node,
             operation: write.operation,
+            directory: self.directories.get(write.node),
             file: None,
             shares_flush: false,
             write: None,
             result: Ok(()),
         };
-        match self.find(write.node, write.target) {
+        let found = outcome.directory.as_deref();
+        match found.map_or_else(
+            || Err(io::ErrorKind::NotFound.into()),
+            |directory| find(directory, write.target),
+        ) {
             Ok((file, offset)) => {
                 let overwrites = matches!(
                     write.target,
@@ -177,16 +195,18 @@ impl BatchWriter {
         }
         outcome
     }
+}
 
-    /// The file of a write, and where in it the write begins.
-    fn find(&self, node: NodeId, target: Target) -> io::Result<(Arc<ExtentFile>, u64)> {
-        let directory = self.directories.get(node).ok_or(io::ErrorKind::NotFound)?;
-        match target {
-            Target::Extent { slot, offset, .. } => Ok((directory.extent_to_append(slot)?, offset)),
-            Target::Superblock { slot } => {
-                let offset = (slot * SLOT_BYTES) as u64;
-                Ok((Arc::clone(directory.superblock_file()), offset))
-            }
+/// The file of a write, and where in it the write begins.
+fn find(directory: &NodeDirectory, target: Target) -> io::Result<(Arc<ExtentFile>, u64)> {
+    if directory.has_failed() {
+        return Err(io::Error::other("an earlier write failed"));
+    }
+    match target {
+        Target::Extent { slot, offset, .. } => Ok((directory.extent_to_append(slot)?, offset)),
+        Target::Superblock { slot } => {
+            let offset = (slot * SLOT_BYTES) as u64;
+            Ok((Arc::clone(directory.superblock_file()), offset))
         }
     }
 }
@@ -197,6 +217,9 @@ const WRITES_IN_FLIGHT: usize = 64;
 impl Outcome {
     fn fail(&mut self, what: &str, error: &io::Error) {
         log::error!("node {}: cannot {what}: {error}", self.node.0);
+        if let Some(directory) = &self.directory {
+            directory.give_up();
+        }
         self.result = Err(DiskError::Failed);
     }
 

@@ -107,6 +107,7 @@ fn outcomes(directories: &Directories, shares: [bool; 6]) -> Vec<Outcome> {
     let outcome = |node: u16| Outcome {
         node: NodeId(node),
         operation: OperationId(0),
+        directory: directories.get(NodeId(node)),
         file: Some(directories.get(NodeId(node)).unwrap().extent(SLOT).unwrap()),
         shares_flush: shares[usize::from(node)],
         write: None,

@@ -1,7 +1,9 @@
 //! The foreground of a node: place a frame, append it, sync it, take in its records, acknowledge.
 //!
-//! One append at a time: a frame is written only after the one before it was synced. So after a
-//! crash only the last frame can be torn, and a bad frame before a good one was damaged later.
+//! Two appends at a time, which the disk carries out one after the other: a frame is written only
+//! after the one before it was synced. So after a crash only the last frame can be torn, and a bad
+//! frame before a good one was damaged later. The second one is there so that the disk goes on while
+//! what the first one means is made of it.
 
 use crate::format::index_page::{Location, LogPoint};
 use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp, payload_pages_limit};
@@ -87,13 +89,15 @@ struct InFlight {
     queued: Queued,
     point: LogPoint,
     number: u64,
+    is_synced: bool,
 }
 
 /// Frames on their way into the log.
 #[derive(Debug)]
 pub(super) struct AppendQueue {
     waiting: VecDeque<Queued>,
-    in_flight: Option<InFlight>,
+    /// In the order of their numbers, all in one extent.
+    in_flight: VecDeque<InFlight>,
     next_number: u64,
     waiting_bytes: u64,
 }
@@ -102,14 +106,14 @@ impl AppendQueue {
     pub(super) fn new() -> AppendQueue {
         AppendQueue {
             waiting: VecDeque::new(),
-            in_flight: None,
+            in_flight: VecDeque::new(),
             next_number: 1,
             waiting_bytes: 0,
         }
     }
 
     pub(super) fn is_appending(&self) -> bool {
-        self.in_flight.is_some()
+        !self.in_flight.is_empty()
     }
 
     /// Bytes of the frames that wait.
@@ -119,7 +123,7 @@ impl AppendQueue {
 
     /// A frame waits for room and none is under way.
     pub(super) fn starved(&self) -> bool {
-        self.in_flight.is_none() && !self.waiting.is_empty()
+        !self.is_appending() && !self.waiting.is_empty()
     }
 
     /// Number of the next frame.
@@ -131,21 +135,21 @@ impl AppendQueue {
         self.next_number = next_number;
     }
 
-    /// Where the frame under way begins.
+    /// Where the oldest frame under way begins.
     pub(super) fn in_flight_point(&self) -> Option<(LogPoint, u64)> {
         self.in_flight
-            .as_ref()
+            .front()
             .map(|in_flight| (in_flight.point, in_flight.number))
     }
 
     /// Whether nothing waits or is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && self.waiting.is_empty()
+        !self.is_appending() && self.waiting.is_empty()
     }
 
     /// Whether what a peer gave waits or is under way.
     pub(super) fn holds_gossip(&self) -> bool {
-        let under_way = self.in_flight.as_ref().map(|frame| &frame.queued);
+        let under_way = self.in_flight.iter().map(|frame| &frame.queued);
         self.waiting.iter().chain(under_way).any(Queued::is_gossip)
     }
 
@@ -229,14 +233,27 @@ impl Node {
         self.append.waiting.push_back(Queued { frame, then });
     }
 
-    /// Starts the next append, if none is under way and there is room.
+    /// Starts the next appends, if few enough are under way and there is room.
     pub(super) fn append_next(&mut self) {
-        if self.append.in_flight.is_some() {
-            return;
+        while self.may_append()
+            && let Some((queued, placement)) = self.place_next()
+        {
+            self.begin_append(queued, placement);
         }
-        let Some((queued, placement)) = self.place_next() else {
-            return;
-        };
+    }
+
+    /// Whether another append may begin. A promise that waits for those under way is not to be put
+    /// off by more, and no extent but the active one has frames under way.
+    fn may_append(&self) -> bool {
+        let under_way = self.append.in_flight.len();
+        let promises = self.superblock_writer.postponed_promise.is_some();
+        let next = self.append.waiting.front();
+        let stays = |queued: &Queued| self.log.goes_on_with(queued.frame.pages() as u32);
+        under_way == 0
+            || under_way < limits::APPENDS_IN_FLIGHT && !promises && next.is_some_and(stays)
+    }
+
+    fn begin_append(&mut self, queued: Queued, placement: Placement) {
         self.append.waiting_bytes -= queued.frame.bytes() as u64;
         let number = self.append.next_number;
         self.append.next_number += 1;
@@ -254,11 +271,12 @@ impl Node {
         if placement.padding > 0 {
             parts.push(zeros().slice(0, placement.padding as usize));
         }
-        let operation = self.begin(Operation::Append);
-        self.append.in_flight = Some(InFlight {
+        let operation = self.begin(Operation::Append(number));
+        self.append.in_flight.push_back(InFlight {
             queued,
             point: placement.point,
             number,
+            is_synced: false,
         });
         self.push_effect(NodeEffect::Append {
             operation,
@@ -268,7 +286,7 @@ impl Node {
             overwrites: placement.overwrites,
         });
         if is_planted(Bug::AckBeforeSync) {
-            self.on_appended();
+            self.on_appended(number);
         }
     }
 
@@ -284,6 +302,9 @@ impl Node {
         let fits = !front.is_of_writer() || self.log.room() >= with_reserve || !self.can_win_room();
         if let Some(placement) = fits.then(|| self.log.place(pages)).flatten() {
             return Some((self.append.waiting.pop_front()?, placement));
+        }
+        if self.append.is_appending() {
+            return None;
         }
         let local = waiting.iter().position(Queued::is_housekeeping)?;
         let queued = waiting.get(local).filter(|queued| queued.makes_room())?;
@@ -303,16 +324,29 @@ impl Node {
         }
     }
 
-    /// The frame under way is on stable storage.
-    pub(super) fn on_appended(&mut self) {
-        let Some(InFlight {
+    /// A frame is on stable storage. What it means is taken in behind that of the ones before it.
+    pub(super) fn on_appended(&mut self, number: u64) {
+        let mut under_way = self.append.in_flight.iter_mut();
+        if let Some(synced) = under_way.find(|frame| frame.number == number) {
+            synced.is_synced = true;
+        }
+        while let Some(frame) = self.append.in_flight.pop_front_if(|frame| frame.is_synced) {
+            self.take_appended(frame);
+        }
+        if !self.append.is_appending()
+            && let Some(epoch) = self.superblock_writer.postponed_promise.take()
+        {
+            self.on_promise(epoch);
+        }
+    }
+
+    fn take_appended(&mut self, appended: InFlight) {
+        let InFlight {
             queued,
             point,
             number,
-        }) = self.append.in_flight.take()
-        else {
-            return;
-        };
+            ..
+        } = appended;
         let Queued { frame, then } = queued;
         if !matches!(then, Then::Checkpoint) {
             self.checkpoint.log_bytes += frame.bytes() as u64;
@@ -357,9 +391,6 @@ impl Node {
                 self.take_in(&frame, point, number, 0);
                 self.gossip_appended(group, more);
             }
-        }
-        if let Some(epoch) = self.superblock_writer.postponed_promise.take() {
-            self.on_promise(epoch);
         }
     }
 

@@ -10,10 +10,11 @@ use crate::page::{PageBuf, Pages};
 pub struct OperationId(pub u64);
 
 /// What a node wants done. Effects of one node may be carried out in any order and side by side;
-/// a node that needs an order waits for the completion.
+/// a node that needs an order waits for the completion. Only its appends have an order.
 #[derive(Debug)]
 pub enum NodeEffect {
-    /// Write at `offset` of the extent file, and sync it before completing. One at a time per node.
+    /// Write at `offset` of the extent file, and sync it before completing. The next append of the node
+    /// is begun when this one is synced, and not at all when this one fails.
     Append {
         /// Named in the completion.
         operation: OperationId,
@@ -23,8 +24,8 @@ pub enum NodeEffect {
         offset: u64,
         /// Written one after the other.
         parts: Vec<Pages>,
-        /// Every page of the range was written and synced before: no metadata changes, so one
-        /// flush of a shared device covers it.
+        /// Every page of the range was written and synced before, at the latest by the append before
+        /// this one: no metadata changes, so one flush of a shared device covers it.
         overwrites: bool,
     },
     /// Write one slot of the superblock file and sync it before completing.

@@ -183,6 +183,16 @@ impl HotLog {
         })
     }
 
+    /// Whether a frame of so many pages would go into the active extent.
+    pub fn goes_on_with(&self, pages: u32) -> bool {
+        let file = self
+            .active
+            .and_then(|(slot, page)| Some((self.files.get(&slot)?, page)));
+        file.is_some_and(|(file, page)| {
+            u64::from(page + pages) * PAGE_BYTES as u64 <= file.allocated
+        })
+    }
+
     /// Places a frame of so many pages; `None` until there is room (see [`HotLog::wanted`]).
     pub fn place(&mut self, pages: u32) -> Option<Placement> {
         if let Some(placement) = self.place_in_active(pages) {

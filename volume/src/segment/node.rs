@@ -41,7 +41,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 /// What a completion belongs to.
 #[derive(Debug)]
 pub(super) enum Operation {
-    Append,
+    /// Of the frame with this number.
+    Append(u64),
     Superblock,
     Allocate,
     LoadLeaf(MissingLeaf),
@@ -285,9 +286,9 @@ impl Node {
     fn on_done(&mut self, operation: OperationId, result: Result<(), DiskError>) {
         let kind = self.operations.remove(&operation);
         match (kind, result) {
-            (Some(Operation::Append), Ok(())) => self.on_appended(),
-            (Some(Operation::Append), _) if is_planted(Bug::FailedAppendIgnored) => {
-                self.on_appended();
+            (Some(Operation::Append(number)), Ok(())) => self.on_appended(number),
+            (Some(Operation::Append(number)), _) if is_planted(Bug::FailedAppendIgnored) => {
+                self.on_appended(number);
             }
             (Some(Operation::Superblock), Ok(())) => self.on_superblock_written(),
             (Some(Operation::Allocate), Ok(())) => self.on_allocated(true),

@@ -352,8 +352,14 @@ impl Driver {
     fn go_on(&self, due: Vec<Due>) {
         let (mut failed, mut effects) = (Vec::new(), Vec::new());
         for due in due {
+            let (node, is_write) = (due.node, due.is_page_write());
             match due.failed() {
-                Ok(completion) => failed.push(completion),
+                Ok(completion) => {
+                    if is_write && let Some(directory) = self.directories.get(node) {
+                        directory.give_up();
+                    }
+                    failed.push(completion);
+                }
                 Err(effect) => effects.push(effect),
             }
         }

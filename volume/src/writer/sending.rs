@@ -25,7 +25,7 @@ impl Writer {
     /// Sends what is unsent, one frame for each set of nodes, as long as few enough batches are
     /// on their way.
     pub(super) fn send_frames(&mut self) {
-        while self.is_open() && self.batches.len() < limits::BATCHES_IN_FLIGHT {
+        while self.is_open() && self.may_send_batch() {
             let batch = self.next_batch();
             let Some(last) = batch.last() else { return };
             self.batches.push_back(last.record.lsn);
@@ -49,6 +49,13 @@ impl Writer {
             sets.into_iter()
                 .for_each(|(receivers, batch)| self.send_batch(receivers, batch));
         }
+    }
+
+    /// Whether a batch is due: with one on its way only one that is worth a sync of its own.
+    fn may_send_batch(&self) -> bool {
+        let under_way = self.batches.len();
+        let is_large = self.pending.unsent_bytes() >= limits::NEXT_BATCH_BYTES;
+        under_way == 0 || under_way < limits::BATCHES_IN_FLIGHT && is_large
     }
 
     fn send_batch(&mut self, (members, successors): Receivers, batch: Batch) {

@@ -92,7 +92,13 @@ impl Cluster {
         let Some(completion) = disk.complete(token, &mut self.random) else {
             return;
         };
-        host.has_failed_write |= is_failed_write(&completion);
+        let has_failed = is_failed_write(&completion);
+        host.has_failed_write |= has_failed;
+        if host.appending == Some(token) {
+            host.appending = None;
+            self.append_next(id, has_failed);
+        }
+        let host = &mut self.hosts[id.index()];
         let found_no_space = is_refused_for_space(&completion);
         self.coverage.on_completion(&completion);
         self.digest
@@ -157,7 +163,25 @@ impl Cluster {
         }
     }
 
+    /// The next append begins when the one before it is synced; behind one that failed none is
+    /// carried out.
+    fn append_next(&mut self, id: NodeId, has_failed: bool) {
+        let host = &mut self.hosts[id.index()];
+        if has_failed {
+            return host.appends.clear();
+        }
+        if let Some(append) = host.appends.pop_front() {
+            self.submit(id, append);
+        }
+    }
+
     fn submit(&mut self, id: NodeId, effect: NodeEffect) {
+        let is_append = matches!(effect, NodeEffect::Append { .. });
+        let host = &mut self.hosts[id.index()];
+        if is_append && host.appending.is_some() {
+            self.coverage.reach(Mark::AppendsQueued);
+            return host.appends.push_back(effect);
+        }
         self.coverage.on_effect(&effect);
         if let NodeEffect::Append { parts, .. } = &effect {
             self.laws.on_append(id, parts[0].bytes());
@@ -169,6 +193,9 @@ impl Cluster {
         let slowness = u64::from(disk.damage.slowness.max(1));
         let delay = Duration::from_micros(micros * slowness);
         if let Some(token) = disk.submit(effect) {
+            if is_append {
+                host.appending = Some(token);
+            }
             self.clock.after(delay, Event::Disk(id, host.life, token));
         }
     }

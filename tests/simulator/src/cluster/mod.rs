@@ -30,11 +30,12 @@ use redoubt_volume::error::IoFailure;
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::ids::{DiskBlock, Incarnation, NodeId};
 use redoubt_volume::message::{PeerMessage, Reply, Request};
+use redoubt_volume::segment::effect::NodeEffect;
 use redoubt_volume::segment::node::Node;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::{Answer, Ticket, Writer, WriterPolicy};
 use sent::SentRecords;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Something that is going to happen.
@@ -84,6 +85,9 @@ pub struct Host {
     pub dies_behind_fold: bool,
     /// What a stuck disk has not completed.
     held: Vec<DiskToken>,
+    /// The append that its disk carries out, and those that come behind it.
+    appending: Option<DiskToken>,
+    appends: VecDeque<NodeEffect>,
 }
 
 impl Host {
@@ -98,6 +102,8 @@ impl Host {
             has_failed_write: false,
             dies_behind_fold: false,
             held: Vec::new(),
+            appending: None,
+            appends: VecDeque::new(),
         }
     }
 }

@@ -94,6 +94,8 @@ impl Cluster {
         host.fuse = None;
         host.paused = None;
         host.held.clear();
+        host.appending = None;
+        host.appends.clear();
         host.has_failed_write = false;
         host.node = opened;
         let is_open = host.node.is_some();
@@ -177,6 +179,8 @@ impl Cluster {
         host.fuse = None;
         host.paused = None;
         host.held.clear();
+        host.appending = None;
+        host.appends.clear();
         if host.node.take().is_some() {
             self.link_down(id);
         }
