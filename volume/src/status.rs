@@ -109,6 +109,17 @@ impl NodeState {
         }
     }
 
+    /// What to do about a node in this state for which a reason is known.
+    pub fn action_for(self, reason: Option<&str>) -> Option<&'static str> {
+        match reason {
+            Some(OUTBID) => Some(
+                "if no other mount of the volume is left, unmount this one and mount it again: a new \
+                 one is promised more",
+            ),
+            _ => self.action(),
+        }
+    }
+
     /// What to do about it, if there is anything to be done.
     pub fn action(self) -> Option<&'static str> {
         match self {
@@ -131,6 +142,9 @@ impl NodeState {
         }
     }
 }
+
+/// Why a node is missing that has promised another writer more.
+pub const OUTBID: &str = "another writer has taken the volume over";
 
 /// What was mended on one node since the volume was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

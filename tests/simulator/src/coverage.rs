@@ -88,6 +88,7 @@ marks! {
     ReadOnlyVolume "a volume had three nodes left",
     Unreadable "a volume had fewer than three nodes left",
     TookOver "a second writer opened while the first lived",
+    OpenedAgain "nodes that had promised another writer more came back with a new open",
     OldWriterStopped "an older writer noticed that it was taken over",
     UnflushedSurvived "a crash kept writes that were not flushed",
     UnflushedLost "a crash lost writes that were not flushed",

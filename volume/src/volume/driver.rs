@@ -525,7 +525,7 @@ impl Driver {
                 state: *state,
                 reason: reason.clone(),
                 action: state
-                    .action()
+                    .action_for(reason.as_deref())
                     .or_else(|| figures.scrub_due[node.index()].then_some("scrub the volume"))
                     .map(str::to_owned),
                 scl: own.scl,

@@ -22,7 +22,9 @@ pub(super) fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(
         1 => ": 1 request waits".to_owned(),
         count => format!(": {count} requests wait"),
     };
-    let of_worst = worst.action().unwrap_or("none needed").to_owned();
+    let reasons = nodes.iter().filter(|node| node.state == worst);
+    let mut actions = reasons.filter_map(|node| worst.action_for(node.reason.as_deref()));
+    let of_worst = actions.next().unwrap_or("none needed").to_owned();
     Some(match figures.state {
         VolumeState::Healthy | VolumeState::Degraded => {
             (format!("{list}; reads and writes go on"), of_worst)
@@ -68,7 +70,7 @@ mod tests {
     use super::*;
     use crate::ids::VolumeEpoch;
     use crate::lsn::Lsn;
-    use crate::status::{DataErrors, RepairFigures};
+    use crate::status::{DataErrors, OUTBID, RepairFigures};
 
     fn node(name: &str, state: NodeState) -> NodeStatus {
         NodeStatus {
@@ -136,6 +138,14 @@ mod tests {
         let full = node("c1", NodeState::Full);
         let of_full = said(VolumeState::Degraded, 0, &[slow, full]);
         assert!(of_full.starts_with("c2 slow; c1 full; reads and writes go on. make space"));
+    }
+
+    #[test]
+    fn nodes_that_promised_another_writer_more_come_back_with_a_new_mount() {
+        let mut promised = node("a1", NodeState::Missing);
+        promised.reason = Some(OUTBID.to_owned());
+        let of_promised = said(VolumeState::Degraded, 0, &[promised]);
+        assert!(of_promised.starts_with("a1 missing; reads and writes go on. if no other mount"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::ids::{GroupId, NodeId, VolumeEpoch};
 use crate::lsn::Lsn;
 use crate::message::{Report, Request, RequestId};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
-use crate::status::{NodeState, VolumeState};
+use crate::status::{NodeState, OUTBID, VolumeState};
 use crate::time::Instant;
 
 impl Writer {
@@ -336,7 +336,7 @@ impl Writer {
                 return self.recovery_refused(now, promised);
             }
             self.outbid_on.insert(from);
-            self.node_down(now, from, "another writer has taken the volume over");
+            self.node_down(now, from, OUTBID);
         }
     }
 

@@ -3,13 +3,14 @@
 
 use super::{Duty, MOST_BYTES, Run};
 use crate::cluster::WriterProcess;
+use crate::coverage::Mark;
 use crate::disk::File;
 use crate::network::WriterId;
 use crate::workload::{Client, Stage};
 use redoubt_volume::format::superblock::SLOT_BYTES;
 use redoubt_volume::geometry::{BLOCK_BYTES, UNIT_BYTES};
 use redoubt_volume::ids::{DiskBlock, GroupBlock, GroupId, NodeId};
-use redoubt_volume::status::VolumeState;
+use redoubt_volume::status::{OUTBID, VolumeState};
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::ReadBytes;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use std::time::Duration;
 const BOUND: Duration = Duration::from_secs(180);
 /// Scrubs after which everything must be mended.
 const MOST_SCRUBS: usize = 3;
+/// Openings after which nobody can have been promised more any more.
+const MOST_REOPENINGS: usize = 3;
 
 /// Whether every copy of every group can answer reads as of now.
 fn all_are_current(process: &WriterProcess) -> bool {
@@ -78,9 +81,38 @@ impl Run {
             .for_each(|writer| self.cluster.crash_writer(writer));
     }
 
-    /// Six of six, each with the last record; and nothing is being mended by hand any more.
+    /// Six of six, each with the last record; and nothing is being mended by hand any more. Nodes that
+    /// have promised more to a writer that is gone come back when the volume is opened again.
     fn wait_until_healthy(&mut self) {
+        for _ in 0..MOST_REOPENINGS {
+            self.wait_for_health();
+            if self.has_failed() || !self.is_outbid() {
+                return;
+            }
+            self.cluster.coverage.reach(Mark::OpenedAgain);
+            let head = self.clients[self.head].writer;
+            self.cluster.crash_writer(head);
+            self.wait_for("the volume does not open", |run| {
+                run.clients[run.head].stage == Stage::Working
+            });
+        }
+        self.fail("nodes have always promised more to another writer".to_owned());
+    }
+
+    fn is_outbid(&self) -> bool {
+        let process = self.cluster.writer(self.clients[self.head].writer);
+        process.is_some_and(|process| {
+            let nodes = process.writer.figures().nodes;
+            let mut reasons = nodes.iter().filter_map(|(_, reason)| reason.as_deref());
+            reasons.any(|reason| reason == OUTBID)
+        })
+    }
+
+    fn wait_for_health(&mut self) {
         self.wait_for("the nodes do not all come back", |run| {
+            if run.is_outbid() {
+                return true;
+            }
             let process = run.cluster.writer(run.clients[run.head].writer);
             let is_healthy = |process: &WriterProcess| {
                 let figures = process.writer.figures();
