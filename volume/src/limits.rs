@@ -26,11 +26,12 @@ pub const BATCH_BYTES: usize = 2 << 20;
 pub const FRAME_RECORDS: usize = 960;
 
 /// Batches that the writer has on their way: the next one fills while one is being synced, so
-/// that a sync serves as many records as came meanwhile; a large one is sent behind it.
+/// that a sync serves as many records as came meanwhile. A large one is sent behind it, so that the
+/// disks need not wait for the acknowledgements.
 pub const BATCHES_IN_FLIGHT: usize = 2;
 
-/// What is unsent when another batch is sent behind one that is on its way: less would only have
-/// small writes share fewer syncs.
+/// What is unsent when another batch is sent behind one that is on its way, or as much as one frame
+/// holds where that is less: with less only fewer small writes would share a sync.
 pub const NEXT_BATCH_BYTES: usize = 512 << 10;
 
 /// Appends that a node has its disk do one after the other: the second is begun when the first is

@@ -28,6 +28,9 @@ pub fn a_queue_loses_nothing() {
             let (mut pace, mut taken) = (Pace::default(), Vec::new());
             while let Some(items) = queue.take(&mut pace) {
                 taken.extend(items);
+                if queue.has_work() {
+                    taken.extend(queue.take_now());
+                }
             }
             taken
         })

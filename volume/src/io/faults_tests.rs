@@ -163,6 +163,10 @@ fn faults_end_by_themselves_or_when_told_and_let_go() {
     assert_eq!((ended.len(), faults.list().len()), (1, 0));
     assert_eq!(released.recv_timeout(MINUTE).unwrap().len(), 1);
     assert!(!faults.is_active());
+    // What went on is with its disk when it was handed over, and not before.
+    while faults.hold_back.get().is_some_and(HoldBack::is_busy) {
+        std::thread::yield_now();
+    }
     assert_eq!(faults.pass(vec![(NodeId(4), append(2))]).len(), 1);
 }
 

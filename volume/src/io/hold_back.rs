@@ -26,20 +26,17 @@ pub struct Due {
 
 impl Due {
     fn writes(&self) -> bool {
-        !matches!(
+        matches!(
             self.effect,
-            NodeEffect::Read { .. }
-                | NodeEffect::ReadSuperblock { .. }
-                | NodeEffect::Materialize { .. }
+            NodeEffect::Append { .. }
+                | NodeEffect::WriteSuperblock { .. }
+                | NodeEffect::Allocate { .. }
         )
     }
 
-    /// Whether it writes pages: behind one that fails no other counts (law 6).
-    pub fn is_page_write(&self) -> bool {
-        matches!(
-            self.effect,
-            NodeEffect::Append { .. } | NodeEffect::WriteSuperblock { .. }
-        )
+    /// Whether it is a write that is to fail as a disk fails: nothing behind it may be written (law 6).
+    pub fn ends_writing(&self) -> bool {
+        self.writes() && self.failure == Some(DiskError::Failed)
     }
 
     /// The completion of an effect that fails; the effect itself when it is to be carried out.

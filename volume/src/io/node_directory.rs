@@ -262,6 +262,8 @@ impl NodeDirectory {
             if full {
                 DiskError::Full
             } else {
+                // A failed sync of a file that is appended to is told once, and not to the next append.
+                self.give_up();
                 DiskError::Failed
             }
         })

@@ -96,7 +96,7 @@ struct InFlight {
 #[derive(Debug)]
 pub(super) struct AppendQueue {
     waiting: VecDeque<Queued>,
-    /// In the order of their numbers, all in one extent.
+    /// In the order of their numbers.
     in_flight: VecDeque<InFlight>,
     next_number: u64,
     waiting_bytes: u64,
@@ -243,7 +243,8 @@ impl Node {
     }
 
     /// Whether another append may begin. A promise that waits for those under way is not to be put
-    /// off by more, and no extent but the active one has frames under way.
+    /// off by more, and a new extent is begun when nothing is under way: what is freed or collected is
+    /// judged by where the oldest frame under way lies.
     fn may_append(&self) -> bool {
         let under_way = self.append.in_flight.len();
         let promises = self.superblock_writer.postponed_promise.is_some();

@@ -10,7 +10,8 @@ use crate::page::{PageBuf, Pages};
 pub struct OperationId(pub u64);
 
 /// What a node wants done. Effects of one node may be carried out in any order and side by side;
-/// a node that needs an order waits for the completion. Only its appends have an order.
+/// a node that needs an order waits for the completion. Only its appends have an order, in which they
+/// are asked for: whoever hands them on keeps it.
 #[derive(Debug)]
 pub enum NodeEffect {
     /// Write at `offset` of the extent file, and sync it before completing. The next append of the node

@@ -15,19 +15,17 @@ use crate::embedded::Embedded;
 use crate::error::IoFailure;
 use crate::ids::{NodeId, VolumeId};
 use crate::io::address_book::AddressBook;
-use crate::io::device::Device;
 use crate::io::disk_thread::DiskThread;
 use crate::io::faults::Faults;
-use crate::io::hold_back::{Due, Release};
+use crate::io::hold_back::Release;
 use crate::io::node_lock::NodeLock;
-use crate::io::read_pool::{ReadPool, execute_inline};
+use crate::io::read_pool::ReadPool;
 use crate::io::{Deliver, Directories};
-use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect};
+use crate::segment::effect::DiskCompletion;
 use crate::status::{NodeState, NodeStatus};
 use crate::time::Instant;
 use crate::writer::{Answer, ReadBytes, Ticket, Writer, WriterFigures};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -74,7 +72,7 @@ pub(super) struct Core {
     next_ticket: u64,
     pub(super) opened: Option<Result<(), String>>,
     /// Disk effects of each node that are not completed.
-    under_way: HashMap<NodeId, usize>,
+    pub(super) under_way: HashMap<NodeId, usize>,
 }
 
 /// A running volume.
@@ -82,8 +80,10 @@ pub(super) struct Driver {
     core: Mutex<Core>,
     opened: Condvar,
     pub(super) directories: Directories,
-    disks: Mutex<HashMap<u64, DiskThread>>,
-    pool: OnceLock<ReadPool>,
+    pub(super) disks: Mutex<HashMap<u64, DiskThread>>,
+    /// Held from the leaving of the core until the writes that it asked for are with their disks.
+    pub(super) handing: Mutex<()>,
+    pub(super) pool: OnceLock<ReadPool>,
     /// For the callbacks of the threads: they must not keep the driver alive.
     this: Weak<Driver>,
     path: PathBuf,
@@ -99,7 +99,7 @@ pub(super) struct Driver {
     pub(super) faults: Faults,
     /// Held by whoever corrupts blocks.
     pub(super) corrupting: Mutex<()>,
-    reads_under_way: AtomicUsize,
+    pub(super) reads_under_way: AtomicUsize,
     disk_bytes: AtomicU64,
     live_bytes: AtomicU64,
     closed: AtomicBool,
@@ -151,6 +151,7 @@ impl Driver {
             opened: Condvar::new(),
             directories: parts.directories,
             disks: Mutex::new(HashMap::new()),
+            handing: Mutex::new(()),
             pool: OnceLock::new(),
             this: this.clone(),
             path: parts.path,
@@ -179,7 +180,7 @@ impl Driver {
         Ok(driver)
     }
 
-    fn deliver(&self) -> Deliver {
+    pub(super) fn deliver(&self) -> Deliver {
         let this = self.this.clone();
         Arc::new(move |completions| {
             if let Some(driver) = this.upgrade() {
@@ -272,7 +273,7 @@ impl Driver {
         result
     }
 
-    fn on_disk(&self, completions: Vec<(NodeId, DiskCompletion)>) {
+    pub(super) fn on_disk(&self, completions: Vec<(NodeId, DiskCompletion)>) {
         let reads = completions
             .iter()
             .filter(|(_, completion)| matches!(completion, DiskCompletion::Materialized { .. }))
@@ -315,149 +316,22 @@ impl Driver {
                 *core.under_way.entry(*node).or_default() += 1;
             }
         }
+        let order = self.order_of(&outcome.disk);
         drop(core);
         let (seated, drained) = (outcome.seated.into_iter(), outcome.drained.into_iter());
         seated.for_each(|node| self.on_seated(node));
         drained.for_each(|node| self.on_drained(node));
-        let inline = self.start_effects(outcome.disk, caller);
+        let handed = self.start_effects(outcome.disk, caller);
+        drop(order);
+        self.fence(&handed.unstarted);
         for (callback, result) in callbacks {
             callback.call(result);
         }
         if !outcome.idle.is_empty() {
             self.idle.push(outcome.idle);
         }
-        if let Some((node, effect)) = inline {
+        if let Some((node, effect)) = handed.inline {
             self.read_inline(node, effect);
-        }
-    }
-
-    /// Has disk effects carried out. A read that is the only one under way is returned to a caller
-    /// that may block.
-    fn start_effects(
-        &self,
-        effects: Vec<(NodeId, NodeEffect)>,
-        caller: Caller,
-    ) -> Option<(NodeId, NodeEffect)> {
-        if effects.is_empty() {
-            return None;
-        }
-        let is_read = |effect: &NodeEffect| matches!(effect, NodeEffect::Materialize { .. });
-        let reads = effects.iter().filter(|(_, effect)| is_read(effect)).count();
-        let under_way = self.reads_under_way.fetch_add(reads, Ordering::Relaxed);
-        let alone = caller == Caller::MayBlock && reads == 1 && under_way == 0;
-        self.hand_out(self.faults.pass(effects), alone)
-    }
-
-    /// Carries out, or fails, what a fault had held back.
-    fn go_on(&self, due: Vec<Due>) {
-        let (mut failed, mut effects) = (Vec::new(), Vec::new());
-        for due in due {
-            let (node, is_write) = (due.node, due.is_page_write());
-            match due.failed() {
-                Ok(completion) => {
-                    if is_write && let Some(directory) = self.directories.get(node) {
-                        directory.give_up();
-                    }
-                    failed.push(completion);
-                }
-                Err(effect) => effects.push(effect),
-            }
-        }
-        if !failed.is_empty() {
-            self.on_disk(failed);
-        }
-        self.hand_out(effects, false);
-    }
-
-    /// Hands disk effects to their threads; with `alone`, the one read among them is returned.
-    fn hand_out(
-        &self,
-        effects: Vec<(NodeId, NodeEffect)>,
-        alone: bool,
-    ) -> Option<(NodeId, NodeEffect)> {
-        let mut inline = None;
-        let mut by_device: HashMap<u64, Vec<(NodeId, NodeEffect)>> = HashMap::new();
-        let mut pooled = Vec::new();
-        for (node, effect) in effects {
-            match effect {
-                NodeEffect::Materialize { .. } if alone => {
-                    inline = Some((node, effect));
-                }
-                NodeEffect::Materialize { .. } | NodeEffect::Read { .. } => {
-                    pooled.push((node, effect));
-                }
-                effect => by_device
-                    .entry(self.device_of(node))
-                    .or_default()
-                    .push((node, effect)),
-            }
-        }
-        if let Some(pool) = self.pool.get()
-            && !pooled.is_empty()
-        {
-            pool.submit(pooled);
-        }
-        for (device, effects) in by_device {
-            self.submit_to(device, effects);
-        }
-        inline
-    }
-
-    fn device_of(&self, node: NodeId) -> u64 {
-        let directory = self.directories.get(node);
-        directory
-            .and_then(|directory| directory.device_number().ok())
-            .unwrap_or(0)
-    }
-
-    fn submit_to(&self, device: u64, effects: Vec<(NodeId, NodeEffect)>) {
-        let mut disks = self.disks.lock();
-        let disk = match disks.entry(device) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => match self.start_disk(&effects) {
-                Ok(disk) => entry.insert(disk),
-                Err(error) => {
-                    log::error!("cannot start the thread of a disk: {error}");
-                    drop(disks);
-                    return self.fence(&effects);
-                }
-            },
-        };
-        disk.submit(effects);
-    }
-
-    /// Nothing can be written for these nodes: they are out of service.
-    fn fence(&self, effects: &[(NodeId, NodeEffect)]) {
-        self.with_core(|core, _| {
-            for (node, _) in effects {
-                core.under_way.remove(node);
-                if let Some(node) = &mut core.embedded.nodes[node.index()] {
-                    node.fence();
-                }
-            }
-        });
-    }
-
-    fn start_disk(&self, effects: &[(NodeId, NodeEffect)]) -> std::io::Result<DiskThread> {
-        let node = effects.first().map_or(NodeId(0), |(node, _)| *node);
-        let directory = self.directories.get(node);
-        let path = directory
-            .as_ref()
-            .map_or(self.path.as_path(), |directory| directory.path());
-        DiskThread::start(Device::of(path)?, self.directories.clone(), self.deliver())
-    }
-
-    fn read_inline(&self, node: NodeId, effect: NodeEffect) {
-        if let NodeEffect::Materialize { operation, plan } = effect {
-            let directory = self.directories.get(node);
-            let result = match directory {
-                Some(directory) => execute_inline(&directory, plan),
-                None => Err(DiskError::Failed),
-            };
-            self.on_disk(vec![(
-                node,
-                DiskCompletion::Materialized { operation, result },
-            )]);
         }
     }
 

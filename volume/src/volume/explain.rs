@@ -1,6 +1,6 @@
 //! What status says of a volume: what is wrong with which nodes, what that means, what to do.
 
-use crate::status::{NodeState, NodeStatus, VolumeState};
+use crate::status::{NodeState, NodeStatus, OUTBID, VolumeState};
 use crate::writer::WriterFigures;
 use std::collections::BTreeMap;
 
@@ -23,19 +23,29 @@ pub(super) fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(
         count => format!(": {count} requests wait"),
     };
     let reasons = nodes.iter().filter(|node| node.state == worst);
-    let mut actions = reasons.filter_map(|node| worst.action_for(node.reason.as_deref()));
-    let of_worst = actions.next().unwrap_or("none needed").to_owned();
+    let is_outbid = nodes
+        .iter()
+        .any(|node| node.reason.as_deref() == Some(OUTBID));
+    let mut actions = reasons.map(|node| worst.action_for(node.reason.as_deref()));
+    // One node that only a new mount brings back is more than one that comes back by itself.
+    let of_outbid = is_outbid.then(|| NodeState::Missing.action_for(Some(OUTBID)));
+    let of_worst = of_outbid.or_else(|| actions.next()).flatten();
+    let of_worst = of_worst.unwrap_or("none needed").to_owned();
+    let go_on = |what: &str| match is_outbid {
+        true => of_worst.clone(),
+        false => format!("{}: {what}", wanted(&wrong)),
+    };
     Some(match figures.state {
         VolumeState::Healthy | VolumeState::Degraded => {
-            (format!("{list}; reads and writes go on"), of_worst)
+            (format!("{list}; reads and writes go on"), of_worst.clone())
         }
         VolumeState::ReadOnly => (
             format!("only three copies are left ({list}); reads go on, writes wait{waiting}"),
-            format!("{}: writes go on by themselves", wanted(&wrong)),
+            go_on("writes go on by themselves"),
         ),
         VolumeState::Unreadable | VolumeState::Offline => (
             format!("fewer than three copies are left of some data ({list}){waiting}"),
-            format!("{}: the rest goes on by itself", wanted(&wrong)),
+            go_on("the rest goes on by itself"),
         ),
     })
 }
@@ -70,7 +80,7 @@ mod tests {
     use super::*;
     use crate::ids::VolumeEpoch;
     use crate::lsn::Lsn;
-    use crate::status::{DataErrors, OUTBID, RepairFigures};
+    use crate::status::{DataErrors, RepairFigures};
 
     fn node(name: &str, state: NodeState) -> NodeStatus {
         NodeStatus {
@@ -144,8 +154,10 @@ mod tests {
     fn nodes_that_promised_another_writer_more_come_back_with_a_new_mount() {
         let mut promised = node("a1", NodeState::Missing);
         promised.reason = Some(OUTBID.to_owned());
-        let of_promised = said(VolumeState::Degraded, 0, &[promised]);
-        assert!(of_promised.starts_with("a1 missing; reads and writes go on. if no other mount"));
+        let nodes = [node("b1", NodeState::Missing), promised];
+        let of_promised = said(VolumeState::Degraded, 0, &nodes);
+        assert!(of_promised.starts_with("b1, a1 missing; reads and writes go on. if no other"));
+        assert!(said(VolumeState::ReadOnly, 0, &nodes).contains("writes wait. if no other mount"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod driver;
 mod events;
 mod explain;
 mod faults;
+mod hand_out;
 mod idle;
 mod layout;
 mod open;

@@ -140,6 +140,10 @@ impl Health {
             sent = Some(at);
         }
         if let Some(sent) = sent {
+            // A frame that waited behind this one is taken only from now on.
+            if let Some((_, next)) = health.frames.front_mut() {
+                *next = now.max(*next);
+            }
             self.measured(now, node, Measure::Append, now.since(sent));
         }
     }

@@ -11,6 +11,7 @@ use crate::ids::{GroupId, NodeId};
 use crate::limits;
 use crate::lsn::Lsn;
 use crate::message::{Request, Room};
+use crate::page::PAGE_BYTES;
 use crate::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ impl Writer {
     /// Whether a batch is due: with one on its way only one that is worth a sync of its own.
     fn may_send_batch(&self) -> bool {
         let under_way = self.batches.len();
-        let is_large = self.pending.unsent_bytes() >= limits::NEXT_BATCH_BYTES;
+        let longest = payload_pages_limit(self.config.extent_bytes) * PAGE_BYTES;
+        let is_large = self.pending.unsent_bytes() >= limits::NEXT_BATCH_BYTES.min(longest);
         under_way == 0 || under_way < limits::BATCHES_IN_FLIGHT && is_large
     }
 

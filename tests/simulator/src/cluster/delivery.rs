@@ -97,6 +97,8 @@ impl Cluster {
         if host.appending == Some(token) {
             host.appending = None;
             self.append_next(id, has_failed);
+        } else if has_failed {
+            host.appends.clear();
         }
         let host = &mut self.hosts[id.index()];
         let found_no_space = is_refused_for_space(&completion);

@@ -84,7 +84,7 @@ impl Run {
     /// Six of six, each with the last record; and nothing is being mended by hand any more. Nodes that
     /// have promised more to a writer that is gone come back when the volume is opened again.
     fn wait_until_healthy(&mut self) {
-        for _ in 0..MOST_REOPENINGS {
+        for _ in 0..=MOST_REOPENINGS {
             self.wait_for_health();
             if self.has_failed() || !self.is_outbid() {
                 return;
