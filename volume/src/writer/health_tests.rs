@@ -107,7 +107,11 @@ fn a_stuck_request_makes_slow_at_once() {
     assert!(!health.judge(at(1990), SLOW, since));
     assert!(health.judge(at(2010), SLOW, since));
     health.frame_acked(at(3000), SLOW, 4096);
-    assert_eq!(owes(&health), Some(at(3000)), "it waited behind the first one");
+    assert_eq!(
+        owes(&health),
+        Some(at(3000)),
+        "it waited behind the first one"
+    );
     health.frame_acked(at(3000), SLOW, 8192);
     assert_eq!(owes(&health), None);
     // One acknowledgement too many is of frames that were sent earlier.
