@@ -35,6 +35,11 @@ impl Watermarks {
         Ok(())
     }
 
+    /// Whether the other writer opened after this one.
+    pub fn precedes(&self, other: &Watermarks) -> bool {
+        self.epoch < other.epoch
+    }
+
     /// A writer has opened after this one: everything of it is higher.
     ///
     /// # Errors

@@ -97,6 +97,13 @@ impl Run {
     /// The whole disk was read: it must be in a state that the head knows.
     fn on_surveyed(&mut self, index: usize, found: &[u8]) {
         let head = self.head;
+        if self.clients[index]
+            .watermarks
+            .precedes(&self.clients[head].watermarks)
+        {
+            // Another one opened while this one still read: what it found says nothing any more.
+            return self.is_superseded(index);
+        }
         let mut history = self.clients[head].history.clone();
         let survivors = match history.settle(found) {
             Ok(survivors) => survivors,
@@ -124,11 +131,15 @@ impl Run {
         self.clients[old].history.superseded(kept)?;
         if self.clients[old].stage == Stage::Working {
             self.cluster.coverage.reach(Mark::TookOver);
-            self.clients[old].stage = Stage::Superseded;
-            let after = Duration::from_millis(self.random.between(10, 4_000));
-            self.after(after, Duty::EndSuperseded);
+            self.is_superseded(old);
         }
         Ok(())
+    }
+
+    fn is_superseded(&mut self, old: usize) {
+        self.clients[old].stage = Stage::Superseded;
+        let after = Duration::from_millis(self.random.between(10, 4_000));
+        self.after(after, Duty::EndSuperseded);
     }
 
     /// A client's process is gone: another one opens the volume, unless one already does.
