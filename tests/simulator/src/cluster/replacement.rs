@@ -157,7 +157,9 @@ impl Cluster {
             let disk = &self.hosts[self.successor_of(node).index()].disk;
             let life = disk.as_ref().and_then(|disk| disk.superblock());
             let life = life.map(|superblock| superblock.incarnation);
-            if life == Some(config.nodes[node.index()].incarnation) {
+            // Nodes that were just added may be the only ones that know of themselves, and gone.
+            let configured = config.nodes.get(node.index());
+            if configured.is_some_and(|entry| life == Some(entry.incarnation)) {
                 self.seat(node);
             }
         }
