@@ -314,6 +314,7 @@ impl Writer {
         };
         let mut members = view.members.iter();
         members.all(|member| *member != node && view.is_complete(*member))
+            || is_planted(Bug::ReleasedBeforeDurable)
     }
 
     /// A node has let segments go, durably.
