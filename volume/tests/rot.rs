@@ -10,6 +10,7 @@
 mod tests {
     use redoubt_volume::error::IoFailure;
     use redoubt_volume::format::superblock::Superblock;
+    use redoubt_volume::io::faults::Random;
     use redoubt_volume::status::{ScrubReport, VolumeState};
     use redoubt_volume::volume::{CreateOptions, OpenOptions, Volume, create};
     use std::collections::{BTreeMap, BTreeSet};
@@ -25,23 +26,6 @@ mod tests {
     const BLOCKS: usize = 6144;
     const MAGIC: &[u8; 8] = b"a page:\n";
     const NODES: [&str; 6] = ["a1", "a2", "b1", "b2", "c1", "c2"];
-
-    /// SplitMix64.
-    struct Random(u64);
-
-    impl Random {
-        fn next(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
-        }
-
-        fn below(&mut self, end: u64) -> u64 {
-            self.next() % end
-        }
-    }
 
     fn number_of(variable: &str, otherwise: u64) -> u64 {
         let text = std::env::var(variable).ok();
@@ -103,7 +87,7 @@ mod tests {
             for at in (offset..offset + length).step_by(PAGE) {
                 let page = &mut self.model[at..at + PAGE];
                 for word in page.chunks_mut(8) {
-                    word.copy_from_slice(&self.random.next().to_le_bytes());
+                    word.copy_from_slice(&self.random.draw().to_le_bytes());
                 }
                 page[..8].copy_from_slice(MAGIC);
                 page[8..16].copy_from_slice(&((at / BLOCK) as u64).to_le_bytes());

@@ -2,8 +2,8 @@
 //!
 //! Whatever is queued when the thread looks becomes one batch: six appends share one submission
 //! and, where that is safe, one flush. What became of a batch is told while the next one is written.
-//! Allocating and deleting files may take long, so they have
-//! a thread of their own and no append waits for them.
+//! Allocating and deleting files may take long, so they have a thread of their own and no append
+//! waits for them.
 
 use super::courier::Courier;
 use super::device::Device;

@@ -72,10 +72,7 @@ impl<T> WorkQueue<T> {
 
     /// Everything that is queued, which may be nothing.
     pub(crate) fn take_now(&self) -> Vec<T> {
-        let mut state = self.state.lock();
-        state.first_at = None;
-        self.stirred.store(state.closed, Ordering::Release);
-        std::mem::take(&mut state.items)
+        self.empty(&mut self.state.lock()).0
     }
 
     /// Everything that is queued, as soon as there is anything; `None` when the queue is closed
@@ -91,13 +88,16 @@ impl<T> WorkQueue<T> {
             self.arrived.wait(&mut state);
         }
         state.sleeping = false;
-        let gap = state
-            .first_at
-            .take()
-            .map(|first| first.saturating_duration_since(idle_since));
+        let (items, first_at) = self.empty(&mut state);
+        let gap = first_at.map(|first| first.saturating_duration_since(idle_since));
         pace.quick = gap.is_some_and(|gap| gap < SPIN);
+        (!items.is_empty()).then_some(items)
+    }
+
+    /// Takes everything out; and since when it waited.
+    fn empty(&self, state: &mut State<T>) -> (Vec<T>, Option<Instant>) {
         self.stirred.store(state.closed, Ordering::Release);
-        (!state.items.is_empty()).then(|| std::mem::take(&mut state.items))
+        (std::mem::take(&mut state.items), state.first_at.take())
     }
 
     fn stir(&self, sleeping: bool) {

@@ -212,12 +212,12 @@ impl HotLog {
     }
 
     fn place_in_active(&mut self, pages: u32) -> Option<Placement> {
+        if !self.goes_on_with(pages) {
+            return None;
+        }
         let (slot, page) = self.active?;
         let file = self.files.get_mut(&slot)?;
         let end = page + pages;
-        if u64::from(end) * PAGE_BYTES as u64 > file.allocated {
-            return None;
-        }
         let overwrites = end <= file.written_pages;
         let point = LogPoint {
             extent: file.sequence,

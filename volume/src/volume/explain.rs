@@ -22,14 +22,11 @@ pub(super) fn explain(figures: &WriterFigures, nodes: &[NodeStatus]) -> Option<(
         1 => ": 1 request waits".to_owned(),
         count => format!(": {count} requests wait"),
     };
-    let reasons = nodes.iter().filter(|node| node.state == worst);
     let is_outbid = nodes
         .iter()
         .any(|node| node.reason.as_deref() == Some(OUTBID));
-    let mut actions = reasons.map(|node| worst.action_for(node.reason.as_deref()));
     // One node that only a new mount brings back is more than one that comes back by itself.
-    let of_outbid = is_outbid.then(|| NodeState::Missing.action_for(Some(OUTBID)));
-    let of_worst = of_outbid.or_else(|| actions.next()).flatten();
+    let of_worst = worst.action_for(is_outbid.then_some(OUTBID));
     let of_worst = of_worst.unwrap_or("none needed").to_owned();
     let go_on = |what: &str| match is_outbid {
         true => of_worst.clone(),

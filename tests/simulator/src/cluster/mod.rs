@@ -106,6 +106,16 @@ impl Host {
             appends: VecDeque::new(),
         }
     }
+
+    /// What an earlier life of the process asked for, and was to meet, reaches nobody.
+    fn begin_life(&mut self) {
+        self.life += 1;
+        self.fuse = None;
+        self.paused = None;
+        self.held.clear();
+        self.appending = None;
+        self.appends.clear();
+    }
 }
 
 /// A writer's process.

@@ -90,12 +90,7 @@ impl Cluster {
             .superblock()
             .filter(|superblock| superblock.node == seat);
         let opened = opened.and_then(|superblock| Node::open(superblock, disk, index_bytes).ok());
-        host.life += 1;
-        host.fuse = None;
-        host.paused = None;
-        host.held.clear();
-        host.appending = None;
-        host.appends.clear();
+        host.begin_life();
         host.has_failed_write = false;
         host.node = opened;
         let is_open = host.node.is_some();
@@ -175,12 +170,7 @@ impl Cluster {
     /// Ends a node's process; its disk stays as the process left it.
     pub fn stop_node(&mut self, id: NodeId) {
         let host = &mut self.hosts[id.index()];
-        host.life += 1;
-        host.fuse = None;
-        host.paused = None;
-        host.held.clear();
-        host.appending = None;
-        host.appends.clear();
+        host.begin_life();
         if host.node.take().is_some() {
             self.link_down(id);
         }

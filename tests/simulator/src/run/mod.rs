@@ -15,7 +15,6 @@ use crate::oracle::history::History;
 use crate::random::Random;
 use crate::workload::{Client, Stage};
 use redoubt_volume::geometry::BLOCK_BYTES;
-use redoubt_volume::ids::DiskBlock;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::{CacheMode, RebuildRate};
 use std::num::NonZeroU64;
@@ -226,31 +225,24 @@ impl Run {
             }
         }
         if std::mem::take(&mut self.cluster.holds_fold) {
-            self.discard_what_is_folded();
+            // What a node folds is most likely hot.
+            let bytes = self.mix.hot_bytes(self.clients[self.head].disk_bytes);
+            self.discard_now(0, bytes);
         }
         if let Some(block) = self.cluster.mended_late.take() {
-            self.discard_what_is_mended(block);
+            self.discard_now(block.0 * BLOCK_BYTES as u64, BLOCK_BYTES);
         }
         if let Some(reason) = self.cluster.laws.violation.take() {
             self.fail(reason);
         }
     }
 
-    /// What a node folds is most likely hot.
-    fn discard_what_is_folded(&mut self) {
+    /// Discards what a node is about to write.
+    fn discard_now(&mut self, offset: u64, bytes: usize) {
         let client = &mut self.clients[self.head];
-        if self.mix.discard > 0 && client.stage == Stage::Working {
-            let bytes = self.mix.hot_bytes(client.disk_bytes);
-            client.discard(&mut self.cluster, 0, bytes);
-        }
-    }
-
-    fn discard_what_is_mended(&mut self, block: DiskBlock) {
-        let client = &mut self.clients[self.head];
-        let offset = block.0 * BLOCK_BYTES as u64;
-        let is_there = offset + BLOCK_BYTES as u64 <= client.disk_bytes;
+        let is_there = offset + bytes as u64 <= client.disk_bytes;
         if self.mix.discard > 0 && client.stage == Stage::Working && is_there {
-            client.discard(&mut self.cluster, offset, BLOCK_BYTES);
+            client.discard(&mut self.cluster, offset, bytes);
         }
     }
 
