@@ -81,7 +81,7 @@ pub const SCRUB_NOTES: Duration = Duration::from_secs(30);
 pub const DATA_ERRORS: usize = 128;
 
 /// Log bytes between two checkpoints of a node's index: bounds what an open has to scan.
-pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+pub const CHECKPOINT_LOG_BYTES: u64 = 128 << 20;
 
 /// Bytes of a log extent unless the creator chooses less.
 pub const EXTENT_BYTES: u32 = 64 << 20;

@@ -66,6 +66,11 @@ impl PageBuf {
         self.pages.extend_from_slice(pages);
     }
 
+    /// Drops the first pages, or all where there are fewer; the memory stays.
+    pub fn drop_first(&mut self, count: usize) {
+        self.pages.drain(..count.min(self.pages.len()));
+    }
+
     /// No pages again; the memory stays.
     pub fn clear(&mut self) {
         self.pages.clear();

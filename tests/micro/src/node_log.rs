@@ -85,14 +85,20 @@ impl LogReader for LogFiles {
         Ok(extents.collect())
     }
 
-    fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
+    fn read(
+        &self,
+        slot: ExtentSlot,
+        offset: u64,
+        pages: usize,
+        target: &mut PageBuf,
+    ) -> Result<(), DiskError> {
         let file = self.0.get(&slot).ok_or(DiskError::Failed)?.pages();
         let first = (offset as usize / PAGE_BYTES).min(file.len());
         let end = (first + pages).min(file.len());
-        let mut buffer = PageBuf::with_capacity(pages);
-        buffer.extend_from_pages(&file[first..end]);
-        buffer.grow_to(pages);
-        Ok(buffer)
+        let wanted = target.page_count() + pages;
+        target.extend_from_pages(&file[first..end]);
+        target.grow_to(wanted);
+        Ok(())
     }
 
     fn sync_found(&mut self) -> Result<(), DiskError> {

@@ -302,7 +302,9 @@ impl Disk {
                 offset,
                 pages,
             } => {
-                let result = self.read(slot, offset, pages);
+                let mut target = PageBuf::default();
+                let result = self.read(slot, offset, pages, &mut target);
+                let result = result.map(|()| target);
                 DiskCompletion::Read { operation, result }
             }
             NodeEffect::ReadSuperblock { operation } => {
@@ -367,14 +369,20 @@ impl LogReader for Disk {
         Ok(view.names().filter_map(extent).collect())
     }
 
-    fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
+    fn read(
+        &self,
+        slot: ExtentSlot,
+        offset: u64,
+        pages: usize,
+        target: &mut PageBuf,
+    ) -> Result<(), DiskError> {
         let image = self.disk.view().named(Name::Extent(slot));
+        let held = target.page_count();
+        target.grow_to(held + pages);
+        let target = &mut target.bytes_mut()[held * PAGE_BYTES..];
         let first = offset as usize / PAGE_BYTES;
-        Ok(read_pages(
-            Some(image.ok_or(DiskError::Failed)?),
-            first,
-            pages,
-        ))
+        copy_pages(image.ok_or(DiskError::Failed)?, first, target);
+        Ok(())
     }
 
     fn sync_found(&mut self) -> Result<(), DiskError> {

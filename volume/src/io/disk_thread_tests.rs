@@ -1,6 +1,6 @@
 use super::*;
-use crate::io::test_support::{done, inbox, pattern, six_nodes};
-use crate::page::PAGE_BYTES;
+use crate::io::test_support::{done, first_bytes, inbox, pattern, six_nodes};
+use crate::page::{PAGE_BYTES, PageBuf};
 
 fn append(operation: u64, page: u64) -> NodeEffect {
     NodeEffect::Append {
@@ -61,16 +61,8 @@ fn appends_do_not_wait_for_allocations_and_stop_finishes_all() {
         failed,
         [&(NodeId(9), OperationId(101), Err(DiskError::Failed))]
     );
-    let read = directories
-        .get(NodeId(1))
-        .unwrap()
-        .read_at(ExtentSlot(0), 0, 8)
-        .unwrap();
-    let firsts: Vec<u8> = read
-        .bytes()
-        .chunks(PAGE_BYTES)
-        .map(|page| page[0])
-        .collect();
+    let written = directories.get(NodeId(1)).unwrap();
+    let firsts = first_bytes(&written, ExtentSlot(0), 8);
     assert_eq!(firsts, [0, 1, 2, 3, 4, 5, 6, 7]);
     let lengths = |node: u16| directories.get(NodeId(node)).unwrap().extents().unwrap();
     assert_eq!(lengths(1).last(), Some(&(ExtentSlot(5), 1 << 20)));
@@ -139,11 +131,10 @@ fn appends_of_a_node_end_in_their_order_and_none_behind_a_failed_one_is_written(
     };
     assert_eq!(of_node(1), [(0, true), (1, true), (2, true), (3, true)]);
     assert_eq!(of_node(2), [(0, true), (1, false), (2, false), (3, false)]);
-    let pages = directories
-        .get(NodeId(2))
-        .unwrap()
-        .read_at(ExtentSlot(0), 0, 4);
-    let untouched = pages.unwrap().bytes()[2 * PAGE_BYTES..]
+    let mut pages = PageBuf::default();
+    let written = directories.get(NodeId(2)).unwrap();
+    written.read_at(ExtentSlot(0), 0, 4, &mut pages).unwrap();
+    let untouched = pages.bytes()[2 * PAGE_BYTES..]
         .iter()
         .all(|byte| *byte == 0);
     assert!(untouched, "what came behind the failed one was written");

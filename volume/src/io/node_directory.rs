@@ -239,13 +239,19 @@ impl NodeDirectory {
         }
     }
 
-    /// Reads `pages` pages from `offset` (a multiple of the page size) of an extent, blocking;
-    /// behind the file's end there are zeros.
+    /// Appends `pages` pages from `offset` (a multiple of the page size) of an extent to `target`,
+    /// blocking; behind the file's end there are zeros.
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn read_at(&self, slot: ExtentSlot, offset: u64, pages: usize) -> io::Result<PageBuf> {
-        uring::read_blocking(self.extent(slot)?.file(), offset, pages)
+    pub fn read_at(
+        &self,
+        slot: ExtentSlot,
+        offset: u64,
+        pages: usize,
+        target: &mut PageBuf,
+    ) -> io::Result<()> {
+        uring::read_blocking(self.extent(slot)?.file(), offset, pages, target)
     }
 
     /// Makes the extent if it is not there, and allocates it up to `bytes`, on stable storage.
@@ -319,8 +325,7 @@ fn both_slots(file: &Arc<File>) -> io::Result<PageBuf> {
     let mut both = PageBuf::default();
     for slot in 0..SLOTS {
         let offset = (slot * SLOT_BYTES) as u64;
-        let pages = uring::read_blocking(file, offset, SLOT_BYTES / PAGE_BYTES)?;
-        both.extend_padded(pages.bytes());
+        uring::read_blocking(file, offset, SLOT_BYTES / PAGE_BYTES, &mut both)?;
     }
     Ok(both)
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::io::test_support::{made, superblock};
+use crate::io::test_support::{first_bytes, made, superblock};
 use std::fs;
 
 const SLOT: ExtentSlot = ExtentSlot(3);
@@ -62,10 +62,12 @@ fn reads_give_what_is_there_and_zeros_behind_it() {
     let pages = PageBuf::from_bytes(&[5; 4096]);
     let extent = node.extent(SLOT).unwrap();
     extent.file().write_all_at(pages.bytes(), 4096).unwrap();
-    let read = node.read_at(SLOT, 4096, 3).unwrap();
-    let firsts: Vec<u8> = read.bytes().chunks(4096).map(|page| page[0]).collect();
-    assert_eq!(firsts, [5, 0, 0]);
-    assert!(node.read_at(ExtentSlot(7), 0, 1).is_err());
+    assert_eq!(first_bytes(&node, SLOT, 4), [0, 5, 0, 0]);
+    let mut behind = PageBuf::from_bytes(&[9]);
+    node.read_at(SLOT, 4096, 2, &mut behind).unwrap();
+    let firsts: Vec<u8> = behind.bytes().chunks(4096).map(|page| page[0]).collect();
+    assert_eq!(firsts, [9, 5, 0]);
+    assert!(node.read_at(ExtentSlot(7), 0, 1, &mut behind).is_err());
 }
 
 /// A folder on a file system that can be asked for too much without harm: a small one, if

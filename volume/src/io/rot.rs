@@ -4,7 +4,7 @@ use super::node_directory::NodeDirectory;
 use super::recorder::{self, Action};
 use super::uring;
 use crate::ids::ExtentSlot;
-use crate::page::PAGE_BYTES;
+use crate::page::{PAGE_BYTES, PageBuf};
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -20,7 +20,8 @@ pub fn flip_byte(
 ) -> io::Result<()> {
     let extent = directory.extent(slot)?;
     let (file, offset) = (extent.file(), u64::from(page) * PAGE_BYTES as u64);
-    let mut bytes = uring::read_blocking(file, offset, 1)?;
+    let mut bytes = PageBuf::default();
+    uring::read_blocking(file, offset, 1, &mut bytes)?;
     bytes.bytes_mut()[byte] ^= 0xff;
     let pages = bytes.share();
     let write = Action::Write {

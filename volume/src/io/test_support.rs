@@ -25,6 +25,16 @@ pub(super) fn made(folder: &Path) -> NodeDirectory {
     NodeDirectory::open(&path, 4).unwrap()
 }
 
+/// The first byte of each of so many pages of an extent.
+pub(super) fn first_bytes(node: &NodeDirectory, slot: ExtentSlot, pages: usize) -> Vec<u8> {
+    let mut read = PageBuf::default();
+    node.read_at(slot, 0, pages, &mut read).unwrap();
+    read.bytes()
+        .chunks(PAGE_BYTES)
+        .map(|page| page[0])
+        .collect()
+}
+
 /// Six nodes in `folder`, each with extent 0 of `pages` pages.
 pub(super) fn six_nodes(folder: &Path, pages: u64) -> Directories {
     let node = |index: u16| {

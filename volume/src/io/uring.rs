@@ -343,24 +343,32 @@ pub fn run_blocking(job: Job) -> Finished {
     active.finish()
 }
 
-/// Reads pages in the calling thread; behind the file's end there are zeros.
+/// Appends pages of the file to `target`, in the calling thread; behind the file's end there are
+/// zeros.
 ///
 /// # Errors
-/// As the operating system says.
-pub fn read_blocking(file: &Arc<File>, offset: u64, pages: usize) -> io::Result<PageBuf> {
+/// As the operating system says; what `target` gained is then of no use.
+pub fn read_blocking(
+    file: &Arc<File>,
+    offset: u64,
+    pages: usize,
+    target: &mut PageBuf,
+) -> io::Result<()> {
+    let first_page = target.page_count();
+    target.grow_to(first_page + pages);
     let span = ReadSpan {
         file: Arc::clone(file),
         offset,
         buffer: 0,
-        first_page: 0,
+        first_page,
         pages,
     };
-    let finished = run_blocking(Job::Read {
-        buffers: vec![PageBuf::zeroed(pages)],
+    let mut finished = run_blocking(Job::Read {
+        buffers: vec![std::mem::take(target)],
         spans: vec![span],
     });
-    finished.result?;
-    Ok(finished.buffers.into_iter().next().unwrap_or_default())
+    *target = finished.buffers.pop().unwrap_or_default();
+    finished.result
 }
 
 /// Whether direct I/O on the file really goes around the page cache, page by page: some file

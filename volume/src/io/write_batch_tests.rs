@@ -1,5 +1,5 @@
 use super::*;
-use crate::io::test_support::{done, inbox, pattern, six_nodes};
+use crate::io::test_support::{done, first_bytes, inbox, pattern, six_nodes};
 use crate::page::PAGE_BYTES;
 
 const SLOT: ExtentSlot = ExtentSlot(0);
@@ -45,16 +45,8 @@ fn every_node_gets_its_own_bytes() {
         });
         assert_eq!(results(writer.run(writes.collect())), [Ok(()); 6]);
         for node in 0..6 {
-            let read = directories
-                .get(NodeId(node))
-                .unwrap()
-                .read_at(SLOT, 0, 9)
-                .unwrap();
-            let firsts: Vec<u8> = read
-                .bytes()
-                .chunks(PAGE_BYTES)
-                .map(|page| page[0])
-                .collect();
+            let directory = directories.get(NodeId(node)).unwrap();
+            let firsts = first_bytes(&directory, SLOT, 9);
             let head = node as u8;
             assert_eq!(firsts, [0, head, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0]);
         }

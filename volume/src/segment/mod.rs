@@ -27,6 +27,7 @@ mod promise;
 mod recent;
 pub mod recovery;
 mod release;
+mod replay;
 mod serve;
 mod space;
 mod tombstone;

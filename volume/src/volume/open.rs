@@ -49,9 +49,15 @@ impl LogReader for Reader<'_> {
         self.directory.extents().map_err(|error| self.note(error))
     }
 
-    fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
+    fn read(
+        &self,
+        slot: ExtentSlot,
+        offset: u64,
+        pages: usize,
+        target: &mut PageBuf,
+    ) -> Result<(), DiskError> {
         self.directory
-            .read_at(slot, offset, pages)
+            .read_at(slot, offset, pages, target)
             .map_err(|error| self.note(error))
     }
 

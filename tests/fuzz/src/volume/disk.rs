@@ -193,11 +193,19 @@ impl LogReader for Disk {
         Ok(self.extents.iter().map(extent).collect())
     }
 
-    fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
+    fn read(
+        &self,
+        slot: ExtentSlot,
+        offset: u64,
+        pages: usize,
+        target: &mut PageBuf,
+    ) -> Result<(), DiskError> {
         let file = self.extents.get(&slot).ok_or(DiskError::Failed)?;
-        let mut buffer = PageBuf::zeroed(pages);
-        file.read(offset as usize / PAGE_BYTES, buffer.bytes_mut());
-        Ok(buffer)
+        let held = target.page_count();
+        target.grow_to(held + pages);
+        let target = &mut target.bytes_mut()[held * PAGE_BYTES..];
+        file.read(offset as usize / PAGE_BYTES, target);
+        Ok(())
     }
 
     fn sync_found(&mut self) -> Result<(), DiskError> {

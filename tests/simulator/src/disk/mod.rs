@@ -321,12 +321,19 @@ impl LogReader for MemoryDisk {
         Ok(())
     }
 
-    fn read(&self, slot: ExtentSlot, offset: u64, pages: usize) -> Result<PageBuf, DiskError> {
+    fn read(
+        &self,
+        slot: ExtentSlot,
+        offset: u64,
+        pages: usize,
+        target: &mut PageBuf,
+    ) -> Result<(), DiskError> {
         let (file, first) = (File::Extent(slot), offset as usize / PAGE_BYTES);
         if self.touches_bad_page(file, first, pages) {
             return Err(DiskError::Failed);
         }
         let content = self.image.files.get(&file).ok_or(DiskError::Failed)?;
-        Ok(content.copy(first, pages))
+        content.read(first, pages, target);
+        Ok(())
     }
 }
