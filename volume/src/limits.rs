@@ -123,9 +123,9 @@ pub const COPY_RUNS_OF_ALL: usize = 2 * COPY_RUNS;
 /// quorum meanwhile.
 pub const SEGMENTS_FILLED_AT_ONCE: usize = 4;
 
-/// How many times more log bytes lie between two checkpoints of a node that is being filled: they
-/// would take a quarter of its time, and what an open has to scan is still read in a second.
-pub const CHECKPOINTS_FEWER_WHEN_FILLED: u64 = 4;
+/// Log bytes between two checkpoints of a node that is being filled: every 64 MiB they took a
+/// quarter of its time, and what an open has to scan is still read in a second.
+pub const FILLING_CHECKPOINT_LOG_BYTES: u64 = 256 << 20;
 
 /// How long a node may take to give a peer what that lacks, before another node is asked; and how
 /// long all are left in peace when none could.

@@ -83,10 +83,10 @@ impl Node {
     /// Starts a checkpoint that is due, or takes the one under way further.
     pub(super) fn checkpoint_next(&mut self) {
         if self.checkpoint.is_idle() {
-            let interval = limits::CHECKPOINT_LOG_BYTES.min(4 * self.log.extent_bytes());
+            let extent_bytes = self.log.extent_bytes();
             let interval = match self.puts.are_under_way() {
-                true => interval * limits::CHECKPOINTS_FEWER_WHEN_FILLED,
-                false => interval,
+                true => limits::FILLING_CHECKPOINT_LOG_BYTES.min(16 * extent_bytes),
+                false => limits::CHECKPOINT_LOG_BYTES.min(4 * extent_bytes),
             };
             let due = self.checkpoint.wanted
                 || self.checkpoint.log_bytes >= interval

@@ -162,6 +162,7 @@ impl Node {
         slot: ExtentSlot,
         bytes: u64,
     ) -> Result<Option<ExtentSequence>, OpenError> {
+        let bytes = bytes.min(self.config().extent_bytes.into());
         let end_page = pages_for(bytes as usize) as u32;
         let mut window = Window::new(reader, slot, end_page);
         for page in 0..end_page.min(FRAME_SEARCH_PAGES) {

@@ -1,6 +1,6 @@
 //! Replaying the tail of a node's log, frame by frame.
 //!
-//! Each byte is read once, in runs that grow while frames follow each other.
+//! Each byte of an extent is read once, in runs that grow.
 
 use crate::format::checkpoint_root::CheckpointRoot;
 use crate::format::index_page::{LEAF_BLOCKS, Location, LogPoint};
@@ -350,6 +350,24 @@ mod tests {
             page += step;
         }
         assert!(file.0.borrow().iter().all(|times| *times == 1));
+    }
+
+    #[test]
+    fn a_window_may_begin_anywhere_and_hold_more_than_it_reads_at_once() {
+        let file = Numbered(RefCell::new(vec![0; PAGES as usize]));
+        let mut window = Window::new(&file, ExtentSlot(0), PAGES);
+        let mut ask = |page: u32, pages: usize| {
+            let bytes = window.from(page, pages).unwrap();
+            assert_eq!(bytes[..4], page.to_le_bytes());
+            bytes.len() / PAGE_BYTES
+        };
+        assert_eq!(ask(100, 1), 1);
+        assert_eq!(ask(101, READ_PAGES + 90), READ_PAGES + 90);
+        assert_eq!(ask(600, READ_PAGES + 100), READ_PAGES + 100);
+        assert_eq!(ask(PAGES - 3, 8), 3, "the extent ends there");
+        let times = file.0.into_inner();
+        assert!(times[100..].iter().all(|times| *times <= 1));
+        assert!(times[..100].iter().all(|times| *times == 0));
     }
 
     #[test]

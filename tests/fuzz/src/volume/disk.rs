@@ -123,7 +123,9 @@ impl Disk {
                 offset,
                 pages,
             } => {
-                let result = LogReader::read(self, slot, offset, pages);
+                let mut target = PageBuf::default();
+                let result = LogReader::read(self, slot, offset, pages, &mut target);
+                let result = result.map(|()| target);
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::ReadSuperblock { operation } => {

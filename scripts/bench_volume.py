@@ -1,0 +1,116 @@
+"""A mounted volume for scripts that measure one, and the commands around it."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+REDOUBT = os.environ.get("REDOUBT", str(TARGET / "release" / "redoubt"))
+BASE = os.environ.get("TMPDIR", "/var/tmp")
+UP_WITHIN_SECONDS = 60
+HEALTHY_WITHIN_SECONDS = 1800
+ENDS_WITHIN_SECONDS = 120
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def refuse(why):
+    """Ends the measurement with a sentence of the script that runs."""
+    raise SystemExit(f"{pathlib.Path(sys.argv[0]).name}: {why}")
+
+
+def run(*command):
+    """Runs a command to its end; its error output ends the measurement."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        refuse(f"{' '.join(map(str, command))}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def clean_up_on_signals():
+    """Has signals end the measurement without a word, and after what it made is removed."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
+class Volume:
+    """A new volume, mounted; ended by the pid of its process."""
+
+    def __init__(self, folder, size, *mount_arguments):
+        if not shutil.which(REDOUBT):
+            refuse(f"there is no program {REDOUBT} to measure; run cargo build --release, or name one in REDOUBT")
+        self.path = folder / "volume"
+        self.mountpoint = folder / "mnt"
+        self.mountpoint.mkdir()
+        self.disk = self.mountpoint / "disk"
+        run(REDOUBT, "create", self.path, "--size", str(size))
+        command = [REDOUBT, "mount", self.path, self.mountpoint, "-f", *mount_arguments]
+        log = folder / "daemon.log"
+        with open(log, "w") as file:
+            # Ctrl-C is for the script, which unmounts when its own work on the disk has ended.
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        try:
+            self.await_mounted(log)
+        except BaseException:
+            self.end()
+            raise
+
+    def await_mounted(self, log):
+        """Returns when the disk can be used."""
+        deadline = time.monotonic() + UP_WITHIN_SECONDS
+        while "is mounted at" not in log.read_text():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                refuse(f"the volume did not come up: {log.read_text()}")
+            time.sleep(0.05)
+
+    def status(self):
+        """What `redoubt status` says of the volume."""
+        return json.loads(run(REDOUBT, "--json", "status", self.path))["volume"]
+
+    def await_healthy(self):
+        """Returns when the volume is healthy; nodes that are slow do not count against it."""
+        self.await_status(lambda status: status["state"] == "healthy", "not healthy")
+
+    def await_all_up(self):
+        """Returns when every node is as good as the others, too."""
+        self.await_healthy()
+        self.await_status(lambda status: all(node["state"] == "up" for node in status["nodes"]), "not every node up")
+
+    def await_status(self, holds, what):
+        """Returns when something holds of the status; says what does not after a long time."""
+        deadline = time.monotonic() + HEALTHY_WITHIN_SECONDS
+        while not holds(self.status()):
+            if time.monotonic() > deadline:
+                refuse(f"{what} in {HEALTHY_WITHIN_SECONDS} s")
+            time.sleep(0.05)
+
+    def processor_seconds(self):
+        """Processor time that the mount's process has used."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def lose_node(self, name):
+        """Takes a node's directory away, and returns where it is now."""
+        path = self.path / "nodes" / name
+        away = path.with_name(name + ".away")
+        path.rename(away)
+        return away
+
+    def end(self):
+        """Ends the process and removes what it may have left mounted; a second Ctrl-C does not come between."""
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(ENDS_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        unmount = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
+        subprocess.run([*unmount, str(self.mountpoint)], capture_output=True, check=False)
