@@ -63,6 +63,9 @@ impl Run {
         self.end_other_writers();
         self.lose_leaf();
         self.rot_superblock();
+        // A node that says meanwhile that its segment is not complete is filled first: a scrub leaves out
+        // what is being filled.
+        self.wait_until_healthy();
         self.scrub();
         self.wait_until_healthy();
         self.check_superblocks();
