@@ -3,14 +3,14 @@
 import statistics
 
 P99_TARGET = 1.5
-NAMES = {  # figure: (its head in the table, how it is written)
-    "read_p50": ("read p50", "{:.0f}"),
-    "read_p99": ("read p99", "{:.0f}"),
-    "write_p50": ("write p50", "{:.0f}"),
-    "write_p99": ("write p99", "{:.0f}"),
-    "sync_mean": ("sync mean", "{:.0f}"),
-    "sync_p99": ("sync p99", "{:.0f}"),
-    "rate": ("requests/s", "{:.0f}"),
+HEADS = {  # figure: its head in the table
+    "read_p50": "read p50",
+    "read_p99": "read p99",
+    "write_p50": "write p50",
+    "write_p99": "write p99",
+    "sync_mean": "sync mean",
+    "sync_p99": "sync p99",
+    "rate": "requests/s",
 }
 P99 = ("read_p99", "write_p99", "sync_p99")
 COMPARED = (*P99, "rate")
@@ -49,11 +49,11 @@ def medians(rounds):
 
 
 def head():
-    return line("us", {name: title for name, (title, _) in NAMES.items()})
+    return line("us", HEADS)
 
 
 def figures_line(label, taken):
-    return line(label, {name: form.format(taken[name]) for name, (_, form) in NAMES.items()})
+    return line(label, {name: f"{taken[name]:.0f}" for name in HEADS})
 
 
 def ratios_line(label, taken):
@@ -61,11 +61,11 @@ def ratios_line(label, taken):
 
 
 def line(label, cells):
-    return f"{label:16}" + "".join(f"{cells.get(name, ''):>11}" for name in NAMES)
+    return f"{label:16}" + "".join(f"{cells.get(name, ''):>11}" for name in HEADS)
 
 
 def verdict(taken):
     """Whether the medians are within the target."""
-    missed = [NAMES[name][0] for name in P99 if taken[name] > P99_TARGET]
+    missed = [HEADS[name] for name in P99 if taken[name] > P99_TARGET]
     said = f"missed: {', '.join(missed)}" if missed else "reached"
     return f"target: with a slow node each p99 at most {P99_TARGET} times that of six alike: {said}"

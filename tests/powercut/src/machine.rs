@@ -194,7 +194,7 @@ impl Disk {
     fn open(&mut self) -> Option<Node> {
         self.disk.view().inode(Name::Log)?;
         let image = self.disk.view().named(Name::Superblock)?;
-        let pages = read_pages(Some(image), 0, SLOTS * SLOT_BYTES / PAGE_BYTES);
+        let pages = both_slots(image);
         let superblock = Superblock::newest(pages.bytes()).ok()?;
         Node::open(superblock, self, INDEX_BYTES).ok()
     }
@@ -302,28 +302,18 @@ impl Disk {
                 offset,
                 pages,
             } => {
-                let mut target = PageBuf::default();
-                let result = self.read(slot, offset, pages, &mut target);
-                let result = result.map(|()| target);
+                let result = self.read_apart(slot, offset, pages);
                 DiskCompletion::Read { operation, result }
             }
             NodeEffect::ReadSuperblock { operation } => {
                 let image = self.disk.view().named(Name::Superblock);
-                let mut both = PageBuf::zeroed(SLOTS * SLOT_BYTES / PAGE_BYTES);
-                let result = image.ok_or(DiskError::Failed).map(|image| {
-                    copy_pages(image, 0, both.bytes_mut());
-                    both
-                });
+                let result = image.ok_or(DiskError::Failed).map(both_slots);
                 DiskCompletion::Read { operation, result }
             }
             NodeEffect::Materialize { operation, plan } => {
                 let result = materialize::assemble(&plan, |slot, page, pages, target| {
-                    let image = self.disk.view().named(Name::Extent(slot));
-                    let have = target.bytes().len();
-                    target.grow_to(target.page_count() + pages);
-                    let read = &mut target.bytes_mut()[have..];
-                    copy_pages(image.ok_or(DiskError::Failed)?, page as usize, read);
-                    Ok(())
+                    let offset = u64::from(page) * PAGE_BYTES as u64;
+                    self.read(slot, offset, pages, target)
                 });
                 DiskCompletion::Materialized { operation, result }
             }
@@ -351,12 +341,11 @@ fn copy_pages(image: &Image, first: usize, target: &mut [u8]) {
     }
 }
 
-fn read_pages(image: Option<&Image>, first: usize, count: usize) -> PageBuf {
-    let mut pages = PageBuf::zeroed(count);
-    if let Some(image) = image {
-        copy_pages(image, first, pages.bytes_mut());
-    }
-    pages
+/// Both slots of a superblock's file.
+fn both_slots(image: &Image) -> PageBuf {
+    let mut both = PageBuf::zeroed(SLOTS * SLOT_BYTES / PAGE_BYTES);
+    copy_pages(image, 0, both.bytes_mut());
+    both
 }
 
 impl LogReader for Disk {

@@ -39,6 +39,21 @@ pub trait LogReader {
         target: &mut PageBuf,
     ) -> Result<(), DiskError>;
 
+    /// Reads pages into memory of their own.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    fn read_apart(
+        &self,
+        slot: ExtentSlot,
+        offset: u64,
+        pages: usize,
+    ) -> Result<PageBuf, DiskError> {
+        let mut target = PageBuf::with_capacity(pages);
+        self.read(slot, offset, pages, &mut target)?;
+        Ok(target)
+    }
+
     /// Puts the superblock and the names of all files on stable storage, as they were found.
     ///
     /// # Errors
@@ -282,9 +297,7 @@ fn read_at(
     location: Location,
 ) -> Result<PageBuf, OpenError> {
     let offset = u64::from(location.page) * PAGE_BYTES as u64;
-    let mut pages = PageBuf::with_capacity(location.pages as usize);
     reader
-        .read(slot, offset, location.pages as usize, &mut pages)
-        .map_err(|_| OpenError::Log)?;
-    Ok(pages)
+        .read_apart(slot, offset, location.pages as usize)
+        .map_err(|_| OpenError::Log)
 }

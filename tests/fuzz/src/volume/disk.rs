@@ -123,9 +123,7 @@ impl Disk {
                 offset,
                 pages,
             } => {
-                let mut target = PageBuf::default();
-                let result = LogReader::read(self, slot, offset, pages, &mut target);
-                let result = result.map(|()| target);
+                let result = self.read_apart(slot, offset, pages);
                 Some(DiskCompletion::Read { operation, result })
             }
             NodeEffect::ReadSuperblock { operation } => {
@@ -134,11 +132,8 @@ impl Disk {
             }
             NodeEffect::Materialize { operation, plan } => {
                 let result = materialize::assemble(&plan, |slot, page, pages, target| {
-                    let file = self.extents.get(&slot).ok_or(DiskError::Failed)?;
-                    let have = target.bytes().len();
-                    target.grow_to(target.page_count() + pages);
-                    file.read(page as usize, &mut target.bytes_mut()[have..]);
-                    Ok(())
+                    let offset = u64::from(page) * PAGE_BYTES as u64;
+                    LogReader::read(self, slot, offset, pages, target)
                 });
                 Some(DiskCompletion::Materialized { operation, result })
             }
