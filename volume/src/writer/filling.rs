@@ -1,9 +1,9 @@
 //! What the writer says and hears while it fills segments: marks, leaves from peers to the segment,
 //! the end.
 
-use super::Writer;
 use super::catch_up::{Lack, Step};
 use super::runs::{Content, Run, Span, Stage};
+use super::{ProtectionGroup, Writer};
 use crate::format::index_page::LEAF_BLOCKS;
 use crate::geometry::BLOCK_BYTES;
 use crate::ids::{GroupId, NodeId};
@@ -66,8 +66,28 @@ impl Writer {
         let reachable = |node: NodeId| self.nodes[node.index()].is_reachable();
         let votes = |node: NodeId| node != lack.node && reachable(node) && group.is_complete(node);
         let mut others = group.complete_others(lack.node, reachable);
-        self.fewest_of_group(lack.group, group, votes) >= READ_QUORUM
+        self.may_stop_voting(lack.node, group, reachable)
+            && self.fewest_of_group(lack.group, group, votes) >= READ_QUORUM
             && others.any(|node| group.is_current(node))
+    }
+
+    /// Whether a segment may be made incomplete in order to be filled: one of a group at a time,
+    /// so that a zone may be lost besides and three are left that can vote. One that cannot vote
+    /// anyway always may, and one that cannot be filled now is not waited for.
+    pub(super) fn may_stop_voting(
+        &self,
+        node: NodeId,
+        group: &ProtectionGroup,
+        usable: impl Fn(NodeId) -> bool,
+    ) -> bool {
+        let is_filled_first = |other: &NodeId| {
+            !group.is_complete(*other) && self.nodes[other.index()].can_be_filled()
+        };
+        let mut others = group
+            .members
+            .iter()
+            .filter(|other| **other != node && usable(**other));
+        !group.is_complete(node) || !others.any(is_filled_first)
     }
 
     fn begin_filling(&mut self, now: Instant, lack: Lack) {

@@ -175,9 +175,9 @@ impl Writer {
 
     /// Whether blocks can help a segment, and are not more than it may be made incomplete for: four
     /// segments had everything up to the announced VDL, and what is newer is in tails alone. While
-    /// it is filled a crash must find three others that can vote. Where three are left that cannot
-    /// be: then one is filled after the other, so that a fourth that comes back is enough. One that
-    /// cannot vote anyway may always be filled.
+    /// it is filled a crash must find three others that can vote; where three are left that cannot
+    /// be, and a fourth that comes back is enough. One is filled after the other, but for those that
+    /// cannot vote anyway.
     fn may_fill_for_quorum(&self, node: NodeId, group: GroupId) -> bool {
         let Some((recovery, view)) = self.recovery.as_ref().zip(self.groups.get(&group)) else {
             return false;
@@ -191,7 +191,9 @@ impl Writer {
         let others = view.complete_others(node, is_listed).count();
         let three_are_left = listed.count() == READ_QUORUM;
         let may_miss_one = others >= READ_QUORUM - usize::from(three_are_left);
-        !view.is_complete(node) || announced > Some(view.scl(node)) && may_miss_one
+        let is_behind = announced > Some(view.scl(node));
+        let may_be_filled = may_miss_one && self.may_stop_voting(node, view, is_listed);
+        !view.is_complete(node) || is_behind && may_be_filled
     }
 
     /// Nothing has come for a while: the recovery starts again without a node that is silent, as if

@@ -9,6 +9,7 @@ use redoubt_volume::ids::{DiskBlock, NodeId};
 use redoubt_volume::status::{NodeState, VolumeState};
 use redoubt_volume::writer::RebuildRate;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 /// One group of eight leaves.
 const BLOCKS: u64 = 512;
@@ -103,6 +104,15 @@ fn change(cluster: &mut Cluster, random: &mut Random) {
         let byte = random.below(256) as u8;
         cluster.start_write(offset, &vec![byte; length as usize], false);
     }
+}
+
+/// Changes two blocks of eight, and has them taken into the indexes.
+fn change_blocks(cluster: &mut Cluster) {
+    for block in (0..BLOCKS).step_by(8) {
+        cluster.start_write(block * BLOCK_BYTES as u64, &[0xaa; 20_000], false);
+        flush(cluster);
+    }
+    cluster.quiesce(2);
 }
 
 /// Lets a node be filled until so many blocks were copied, or it has all.
@@ -266,15 +276,34 @@ fn sources_that_die_in_the_middle_are_replaced_by_others() {
     }
 }
 
+/// Two nodes of different zones come back when the log does not reach them any more. However far
+/// their filling has come: a zone may be lost, and the volume opens.
+#[test]
+fn two_that_lagged_are_filled_one_after_the_other() {
+    for effects in (10..600).step_by(30) {
+        let mut cluster = filled_with(500 + u64::from(effects), slow());
+        let disks = [1, 2].map(|node| (NodeId(node), cluster.lose_node(NodeId(node))));
+        change_blocks(&mut cluster);
+        for (node, disk) in disks {
+            cluster.return_node(node, disk.expect("it had a disk"));
+        }
+        let writer = cluster.newest().id;
+        cluster.light_writers_fuse(writer, effects);
+        let soon = cluster.now().plus(Duration::from_secs(2));
+        cluster.run_until(|cluster| cluster.now() >= soon);
+        cluster.kill();
+        for index in [4, 5] {
+            cluster.hosts[index].disk = None;
+        }
+        assert_eq!(cluster.open(), Ok(()), "after {effects} effects");
+    }
+}
+
 #[test]
 fn a_segment_that_lagged_copies_what_changed_also_after_a_crash() {
     let mut cluster = filled(4);
     let disk = cluster.lose_node(LOST).expect("it had a disk");
-    for block in (0..BLOCKS).step_by(8) {
-        cluster.start_write(block * BLOCK_BYTES as u64, &[0xaa; 20_000], false);
-        flush(&mut cluster);
-    }
-    cluster.quiesce(2);
+    change_blocks(&mut cluster);
     cluster.return_node(LOST, disk);
     run_until_copied(&mut cluster, 40);
     cluster.cut_power_of(LOST);

@@ -2,7 +2,7 @@
 
 use crate::{disks, unwatched};
 use redoubt_simulator::cluster::{Cluster, Shape};
-use redoubt_simulator::disk::{File, OneShot};
+use redoubt_simulator::disk::{File, MemoryDisk, OneShot};
 use redoubt_volume::ids::{NodeId, VolumeEpoch};
 use redoubt_volume::limits::{LSN_ALLOCATION_LIMIT, TRUNCATION_RANGES};
 use redoubt_volume::lsn::{Lsn, TruncationRange};
@@ -392,31 +392,67 @@ fn a_slow_holder_of_the_tail_makes_no_other_segment_incomplete() {
     assert_eq!(cluster.open(), Ok(()), "everybody could vote");
 }
 
+/// Two nodes have missed what the four others took into their indexes: only blocks are left to be
+/// copied to them. Everything has stopped.
+fn with_two_behind(seed: u64) -> Cluster {
+    let mut cluster = filled(seed);
+    let disks = [1, 2].map(|node| cluster.lose_node(NodeId(node)));
+    for block in 0..40u64 {
+        cluster.start_write(block * 16384, &[block as u8 + 1; 16384], false);
+    }
+    let flush = cluster.start_flush();
+    cluster.wait(flush).expect("four take it");
+    for node in [0, 3, 4, 5] {
+        cluster.want_checkpoint(NodeId(node));
+    }
+    cluster.quiesce(4);
+    cluster.crash();
+    for (index, disk) in [1, 2].into_iter().zip(disks) {
+        cluster.hosts[index].disk = disk;
+    }
+    cluster
+}
+
+/// Opens without nodes, and stops again after so many effects of the writer, or two seconds.
+fn open_and_stop<const N: usize>(
+    cluster: &mut Cluster,
+    without: [usize; N],
+    effects: u32,
+) -> [Option<MemoryDisk>; N] {
+    let away = without.map(|index| cluster.hosts[index].disk.take());
+    let writer = cluster.start_writer();
+    cluster.light_writers_fuse(writer, effects);
+    let soon = cluster.now().plus(Duration::from_secs(2));
+    cluster.run_until(|cluster| cluster.now() >= soon);
+    cluster.kill();
+    away
+}
+
 /// Three nodes are left, and two of them must be filled before the volume serves. However far that
 /// had come when the process ended: a fourth node that comes back is enough to open the volume.
 #[test]
 fn a_recovery_on_three_fills_one_after_the_other() {
     for effects in 1..60 {
-        let mut cluster = filled(300 + u64::from(effects));
-        let writer = cluster.newest().id;
-        for node in [1, 2] {
-            cluster.network.disconnect(writer, NodeId(node));
-        }
-        for block in 0..40u64 {
-            cluster.start_write(block * 16384, &[block as u8 + 1; 16384], false);
-        }
-        let flush = cluster.start_flush();
-        cluster.wait(flush).expect("four take it");
-        // The four take it into their indexes: only blocks are left to be copied.
-        cluster.quiesce(4);
-        cluster.crash();
-        let away = [0, 3, 4].map(|index| cluster.hosts[index].disk.take());
-        let writer = cluster.start_writer();
-        cluster.light_writers_fuse(writer, effects);
-        let soon = cluster.now().plus(Duration::from_secs(2));
-        cluster.run_until(|cluster| cluster.now() >= soon);
-        cluster.kill();
+        let mut cluster = with_two_behind(300 + u64::from(effects));
+        let away = open_and_stop(&mut cluster, [0, 3, 4], effects);
         cluster.hosts[4].disk = away.into_iter().flatten().last();
+        assert_eq!(cluster.open(), Ok(()), "after {effects} effects");
+        expect_filled(&mut cluster);
+    }
+}
+
+/// One of the four that have everything is away, so one of two others must be filled before the
+/// volume serves, and the second after that. However far that had come when the process ended: a
+/// zone may be lost.
+#[test]
+fn two_that_are_behind_are_filled_one_after_the_other() {
+    for effects in 1..120 {
+        let mut cluster = with_two_behind(400 + u64::from(effects));
+        let away = open_and_stop(&mut cluster, [0], effects);
+        [cluster.hosts[0].disk] = away;
+        for index in [4, 5] {
+            cluster.hosts[index].disk = None;
+        }
         assert_eq!(cluster.open(), Ok(()), "after {effects} effects");
         expect_filled(&mut cluster);
     }
