@@ -143,6 +143,10 @@ pub const REPLY_PATIENCE: Duration = Duration::from_secs(2);
 /// a node that is silent, or asks everybody again.
 pub const SETTLING_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a segment that could vote waits for another one of its group that is being filled: enough
+/// for what was missed in a short absence, less than a recovery's stall.
+pub const FILLING_TURN: Duration = Duration::from_secs(5);
+
 /// How long a recovery may come no further before it ends with the reason: longer than a disk's
 /// error recovery takes.
 pub const RECOVERY_STALL: Duration = Duration::from_secs(10);

@@ -53,6 +53,8 @@ pub(super) struct Task {
     pub(super) rests_until: Instant,
     /// When the mark was asked for, or the end; while leaves are copied, when one came last.
     pub(super) heard_at: Instant,
+    /// Until then others of the group wait: it stopped voting to be filled.
+    turn_ends: Option<Instant>,
 }
 
 impl Task {
@@ -134,10 +136,25 @@ impl CatchUp {
             portion: Portion::default(),
             rests_until: now,
             heard_at: now,
+            turn_ends: None,
         };
         self.tasks.insert((lack.node, lack.group), task);
         let progress = self.progress.entry(lack.node);
         progress.or_insert_with(|| Progress::new(now));
+    }
+
+    /// The segment that is being filled could vote before.
+    pub(super) fn begin_turn(&mut self, node: NodeId, group: GroupId, now: Instant) {
+        if let Some(task) = self.tasks.get_mut(&(node, group)) {
+            task.turn_ends = Some(now.plus(limits::FILLING_TURN));
+        }
+    }
+
+    /// Whether others of the group wait for this segment, which is being filled.
+    pub(super) fn has_turn(&self, now: Instant, node: NodeId, group: GroupId) -> bool {
+        let task = self.tasks.get(&(node, group));
+        let turn_ends = task.and_then(|task| task.turn_ends);
+        turn_ends.is_some_and(|end| now < end)
     }
 
     /// The mark is durable, and the segment has said what it keeps.

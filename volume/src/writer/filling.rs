@@ -1,9 +1,9 @@
 //! What the writer says and hears while it fills segments: marks, leaves from peers to the segment,
 //! the end.
 
+use super::Writer;
 use super::catch_up::{Lack, Step};
 use super::runs::{Content, Run, Span, Stage};
-use super::{ProtectionGroup, Writer};
 use crate::format::index_page::LEAF_BLOCKS;
 use crate::geometry::BLOCK_BYTES;
 use crate::ids::{GroupId, NodeId};
@@ -66,43 +66,48 @@ impl Writer {
         let reachable = |node: NodeId| self.nodes[node.index()].is_reachable();
         let votes = |node: NodeId| node != lack.node && reachable(node) && group.is_complete(node);
         let mut others = group.complete_others(lack.node, reachable);
-        self.may_stop_voting(lack.node, group, reachable)
+        self.may_stop_voting(lack.node, lack.group)
             && self.fewest_of_group(lack.group, group, votes) >= READ_QUORUM
             && others.any(|node| group.is_current(node))
     }
 
-    /// Whether a segment may be made incomplete in order to be filled: one of a group at a time,
-    /// so that a zone may be lost besides and three are left that can vote. One that cannot vote
-    /// anyway always may, and one that cannot be filled now is not waited for.
-    pub(super) fn may_stop_voting(
-        &self,
-        node: NodeId,
-        group: &ProtectionGroup,
-        usable: impl Fn(NodeId) -> bool,
-    ) -> bool {
-        let is_filled_first = |other: &NodeId| {
-            !group.is_complete(*other) && self.nodes[other.index()].can_be_filled()
+    /// Whether it is a segment's turn to be made incomplete. Of those that can vote one of a group
+    /// is at a time, so that more may be lost meanwhile; but none waits long for another one, which
+    /// may be slow, or lack far more.
+    pub(super) fn may_stop_voting(&self, node: NodeId, group: GroupId) -> bool {
+        let Some(view) = self.groups.get(&group) else {
+            return false;
         };
-        let mut others = group
-            .members
-            .iter()
-            .filter(|other| **other != node && usable(**other));
-        !group.is_complete(node) || !others.any(is_filled_first)
+        let mut others = view.members.iter().filter(|other| **other != node);
+        let votes = view.members.contains(&node) && view.is_complete(node);
+        !votes || !others.any(|other| self.catch_up.has_turn(self.now, *other, group))
+    }
+
+    /// The segment is to be filled, and proves nothing meanwhile.
+    pub(super) fn stop_voting(&mut self, lack: Lack, base: Lsn, copy: RequestId) {
+        let Some(view) = self.groups.get_mut(&lack.group) else {
+            return;
+        };
+        let votes = view.members.contains(&lack.node) && view.is_complete(lack.node);
+        view.forget(lack.node);
+        self.catch_up.begun(lack, base, copy, self.now);
+        if votes {
+            self.catch_up.begin_turn(lack.node, lack.group, self.now);
+        }
     }
 
     fn begin_filling(&mut self, now: Instant, lack: Lack) {
         let anew = self.catch_up.is_distrusted(lack.node, lack.group);
-        let Some(group) = self.groups.get_mut(&lack.group) else {
+        let Some(group) = self.groups.get(&lack.group) else {
             return;
         };
         let base = group.tip;
         if group.is_current(lack.node) {
             return;
         }
-        group.forget(lack.node);
         let is_member = group.members.contains(&lack.node);
         let copy = self.new_request();
-        self.catch_up.begun(lack, base, copy, now);
+        self.stop_voting(lack, base, copy);
         let (epoch, groups) = (self.epoch, vec![(lack.group, base)]);
         let request = Request::BeginCatchUp {
             epoch,

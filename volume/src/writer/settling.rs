@@ -175,9 +175,9 @@ impl Writer {
 
     /// Whether blocks can help a segment, and are not more than it may be made incomplete for: four
     /// segments had everything up to the announced VDL, and what is newer is in tails alone. While
-    /// it is filled a crash must find three others that can vote; where three are left that cannot
-    /// be, and a fourth that comes back is enough. One is filled after the other, but for those that
-    /// cannot vote anyway.
+    /// it is filled a crash must find three others that can vote. Where three are left that cannot
+    /// be: then one is filled after the other, so that a fourth that comes back is enough. One that
+    /// cannot vote anyway may always be filled.
     fn may_fill_for_quorum(&self, node: NodeId, group: GroupId) -> bool {
         let Some((recovery, view)) = self.recovery.as_ref().zip(self.groups.get(&group)) else {
             return false;
@@ -192,7 +192,7 @@ impl Writer {
         let three_are_left = listed.count() == READ_QUORUM;
         let may_miss_one = others >= READ_QUORUM - usize::from(three_are_left);
         let is_behind = announced > Some(view.scl(node));
-        let may_be_filled = may_miss_one && self.may_stop_voting(node, view, is_listed);
+        let may_be_filled = may_miss_one && self.may_stop_voting(node, group);
         !view.is_complete(node) || is_behind && may_be_filled
     }
 
@@ -261,9 +261,8 @@ impl Writer {
                 Lsn::NONE
             }
         });
-        if let Some(view) = self.groups.get_mut(&group) {
-            view.forget(node);
-        }
+        let (copy, lack) = (self.new_request(), Lack { node, group, since });
+        self.stop_voting(lack, base, copy);
         for source in nodes {
             self.send(
                 source,
@@ -273,9 +272,6 @@ impl Writer {
                 },
             );
         }
-        let (copy, now) = (self.new_request(), self.now);
-        let lack = Lack { node, group, since };
-        self.catch_up.begun(lack, base, copy, now);
         self.send(
             node,
             Request::BeginCatchUp {

@@ -66,6 +66,18 @@ impl Cluster {
         id
     }
 
+    /// The end of a process that could not open the volume: the nodes that had fenced themselves end
+    /// with it, and the next one opens their directories anew.
+    pub fn stop_fenced_nodes(&mut self) {
+        for id in self.node_ids() {
+            let node = self.hosts[id.index()].node.as_ref();
+            if node.is_some_and(Node::is_fenced) {
+                self.tell(|| format!("{id:?} ends with the process"));
+                self.stop_node(id);
+            }
+        }
+    }
+
     pub(super) fn start_nodes(&mut self) {
         for node in self.node_ids() {
             if self.hosts[node.index()].node.is_none() {

@@ -53,6 +53,7 @@ impl Run {
                 self.cluster
                     .tell(|| format!("the volume does not open: {reason}"));
                 self.cluster.crash_writer(writer);
+                self.cluster.stop_fenced_nodes();
             }
             News::Surveyed(found) => self.on_surveyed(index, found.as_ref()),
             News::SurveyFailed => {

@@ -276,17 +276,22 @@ fn sources_that_die_in_the_middle_are_replaced_by_others() {
     }
 }
 
-/// Two nodes of different zones come back when the log does not reach them any more. However far
-/// their filling has come: a zone may be lost, and the volume opens.
+/// Two nodes of different zones that come back when the log does not reach them any more.
+fn with_two_behind(seed: u64) -> Cluster {
+    let mut cluster = filled_with(seed, slow());
+    let disks = [1, 2].map(|node| (NodeId(node), cluster.lose_node(NodeId(node))));
+    change_blocks(&mut cluster);
+    for (node, disk) in disks {
+        cluster.return_node(node, disk.expect("it had a disk"));
+    }
+    cluster
+}
+
+/// However far their filling has come: a zone may be lost, and the volume opens.
 #[test]
 fn two_that_lagged_are_filled_one_after_the_other() {
-    for effects in (10..600).step_by(30) {
-        let mut cluster = filled_with(500 + u64::from(effects), slow());
-        let disks = [1, 2].map(|node| (NodeId(node), cluster.lose_node(NodeId(node))));
-        change_blocks(&mut cluster);
-        for (node, disk) in disks {
-            cluster.return_node(node, disk.expect("it had a disk"));
-        }
+    for effects in (1..60).step_by(3) {
+        let mut cluster = with_two_behind(500 + u64::from(effects));
         let writer = cluster.newest().id;
         cluster.light_writers_fuse(writer, effects);
         let soon = cluster.now().plus(Duration::from_secs(2));
@@ -296,7 +301,20 @@ fn two_that_lagged_are_filled_one_after_the_other() {
             cluster.hosts[index].disk = None;
         }
         assert_eq!(cluster.open(), Ok(()), "after {effects} effects");
+        assert_eq!(cluster.read(0, 1), [0xaa], "after {effects} effects");
     }
+}
+
+#[test]
+fn one_whose_disk_hangs_keeps_no_other_from_being_filled() {
+    let mut cluster = with_two_behind(600);
+    run_until_copied(&mut cluster, 8);
+    let disk = cluster.hosts[1].disk.as_mut().expect("it is there");
+    disk.damage.stuck = true;
+    let late = cluster.now().plus(Duration::from_secs(20));
+    cluster.run_until(|cluster| cluster.now() >= late);
+    let (state, _) = cluster.newest().writer.figures().nodes[2].clone();
+    assert_eq!(state, NodeState::Up);
 }
 
 #[test]

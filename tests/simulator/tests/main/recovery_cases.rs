@@ -396,6 +396,8 @@ fn a_slow_holder_of_the_tail_makes_no_other_segment_incomplete() {
 /// copied to them. Everything has stopped.
 fn with_two_behind(seed: u64) -> Cluster {
     let mut cluster = filled(seed);
+    cluster.start_write(0, &[0xee; 40 * 16384], true);
+    cluster.quiesce(1);
     let disks = [1, 2].map(|node| cluster.lose_node(NodeId(node)));
     for block in 0..40u64 {
         cluster.start_write(block * 16384, &[block as u8 + 1; 16384], false);
