@@ -100,7 +100,7 @@ fn line_of(event: &Event) -> String {
         (kind, _) => kind.word(),
     };
     format!(
-        "{}  {:<6}  {what:<15}  {}",
+        "{}  {:<6}  {what:<19}  {}",
         local_time(event.time_ms),
         event.node.as_deref().unwrap_or("volume"),
         event.text
@@ -116,13 +116,13 @@ mod tests {
         let event = Event::new(EventKind::NodeState, "its directory was deleted; was up");
         let mut event = event.of_node("b2").between(Some("up"), "down");
         event.time_ms = 1_795_160_000_000;
-        let rest = "  b2      down             its directory was deleted; was up";
+        let rest = "  b2      down                 its directory was deleted; was up";
         let expected = local_time(event.time_ms) + rest;
         assert_eq!(line_of(&event), expected);
         let event = Event::new(EventKind::Closed, "the volume is closed");
         let line = line_of(&event.between(Some("healthy"), "offline"));
         assert!(
-            line.ends_with("  volume  closed           the volume is closed"),
+            line.ends_with("  volume  closed               the volume is closed"),
             "{line}"
         );
     }

@@ -41,13 +41,19 @@ pub enum EventKind {
     RelocationBegan,
     /// All of them are there.
     RelocationEnded,
+    /// Another directory is to take a node's place, or goes on to.
+    ReplacementBegan,
+    /// It has the place.
+    ReplacementEnded,
+    /// It is not to take the place any more.
+    ReplacementAborted,
     /// Events were not recorded.
     EventsLost,
 }
 
 impl EventKind {
     /// Every kind there is.
-    pub const ALL: [EventKind; 19] = [
+    pub const ALL: [EventKind; 22] = [
         EventKind::Opened,
         EventKind::Closed,
         EventKind::NotDurable,
@@ -66,6 +72,9 @@ impl EventKind {
         EventKind::Resized,
         EventKind::RelocationBegan,
         EventKind::RelocationEnded,
+        EventKind::ReplacementBegan,
+        EventKind::ReplacementEnded,
+        EventKind::ReplacementAborted,
         EventKind::EventsLost,
     ];
 
@@ -89,6 +98,9 @@ impl EventKind {
             EventKind::ScrubEnded => "scrub-ended",
             EventKind::RelocationBegan => "relocation-began",
             EventKind::RelocationEnded => "relocation-ended",
+            EventKind::ReplacementBegan => "replacement-began",
+            EventKind::ReplacementEnded => "replacement-ended",
+            EventKind::ReplacementAborted => "replacement-aborted",
             EventKind::Resized => "resized",
             EventKind::EventsLost => "events-lost",
         }

@@ -5,6 +5,7 @@ use crate::limits;
 use crate::status::{NodeState, VolumeState};
 use crate::time::Instant;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a volume is at one moment.
@@ -28,6 +29,9 @@ pub(super) struct NodeSnapshot {
     pub(super) name: String,
     pub(super) state: NodeState,
     pub(super) reason: Option<String>,
+    pub(super) path: PathBuf,
+    /// The directory that is to take its place.
+    pub(super) successor: Option<PathBuf>,
     pub(super) counters: Counters,
 }
 
@@ -79,6 +83,7 @@ pub(super) fn changes(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Event>
     let mut events = Vec::new();
     for (index, node) in after.nodes.iter().enumerate() {
         let former = before.and_then(|before| before.nodes.get(index));
+        events.extend(of_replacement(former, node));
         events.extend(of_node(former, node));
     }
     if let Some(before) = before {
@@ -105,6 +110,26 @@ fn of_node(before: Option<&NodeSnapshot>, after: &NodeSnapshot) -> Option<Event>
     };
     let event = Event::new(EventKind::NodeState, text).of_node(&after.name);
     Some(event.between(former.map(NodeState::word), after.state.word()))
+}
+
+fn of_replacement(before: Option<&NodeSnapshot>, after: &NodeSnapshot) -> Option<Event> {
+    let former = before.and_then(|before| before.successor.as_ref());
+    let (kind, text) = match (former, &after.successor) {
+        (former, Some(path)) if former != Some(path) => {
+            let text = format!("{} is to take its place", path.display());
+            (EventKind::ReplacementBegan, text)
+        }
+        (Some(path), None) if *path == after.path => {
+            let text = format!("{} has taken its place", path.display());
+            (EventKind::ReplacementEnded, text)
+        }
+        (Some(path), None) => {
+            let text = format!("{} is not to take its place any more", path.display());
+            (EventKind::ReplacementAborted, text)
+        }
+        _ => return None,
+    };
+    Some(Event::new(kind, text).of_node(&after.name))
 }
 
 fn of_state(before: &Snapshot, after: &Snapshot) -> Option<Event> {

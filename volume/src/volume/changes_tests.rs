@@ -10,6 +10,8 @@ fn well(milliseconds: u64) -> Snapshot {
         name: name.to_owned(),
         state: NodeState::Up,
         reason: None,
+        path: PathBuf::from("/nodes").join(name),
+        successor: None,
         counters: Counters::default(),
     };
     Snapshot {
@@ -130,6 +132,44 @@ fn segments_that_begin_to_move_and_have_moved_are_told() {
     let goes_on = changes(None, &middle);
     assert_eq!(goes_on[0].kind, EventKind::RelocationBegan);
     assert!(goes_on[0].text.contains("8 segments"));
+}
+
+#[test]
+fn a_replacement_is_told_with_its_end() {
+    let with = |place: &str, successor: Option<&str>| {
+        let mut snapshot = well(0);
+        snapshot.nodes[1].path = place.into();
+        snapshot.nodes[1].successor = successor.map(PathBuf::from);
+        snapshot
+    };
+    let (rest, begun) = (with("/old", None), with("/old", Some("/new")));
+    let kinds = |before: Option<&Snapshot>, after: &Snapshot| {
+        let events = changes(before, after).into_iter();
+        events
+            .map(|event| (event.kind, event.node))
+            .collect::<Vec<_>>()
+    };
+    let of_b2 = |kind| vec![(kind, Some("b2".to_owned()))];
+    assert_eq!(
+        kinds(Some(&rest), &begun),
+        of_b2(EventKind::ReplacementBegan)
+    );
+    assert_eq!(kinds(None, &begun), of_b2(EventKind::ReplacementBegan));
+    assert_eq!(kinds(Some(&begun), &begun), []);
+    let seated = with("/new", None);
+    assert_eq!(
+        kinds(Some(&begun), &seated),
+        of_b2(EventKind::ReplacementEnded)
+    );
+    assert_eq!(
+        kinds(Some(&begun), &rest),
+        of_b2(EventKind::ReplacementAborted)
+    );
+    let other = with("/old", Some("/other"));
+    assert_eq!(
+        changes(Some(&begun), &other)[0].text,
+        "/other is to take its place"
+    );
 }
 
 fn counted(milliseconds: u64, repaired_blocks: u64) -> Snapshot {

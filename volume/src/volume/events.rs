@@ -184,6 +184,8 @@ impl Driver {
             name: node.name,
             state: node.state,
             reason: node.reason,
+            path: node.path,
+            successor: node.successor.map(|successor| successor.path),
             counters: Counters {
                 read_errors: node.read_errors,
                 write_errors: node.write_errors,
