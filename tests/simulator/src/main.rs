@@ -6,8 +6,8 @@ use redoubt_simulator::report::Report;
 use redoubt_simulator::run::{Outcome, Settings, run};
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Pages come and go by the thousand: the system's allocator gives them back to the kernel.
@@ -29,7 +29,7 @@ struct Arguments {
     jobs: Option<usize>,
     /// Kinds of faults that may happen: names, 'all' or 'none'.
     #[arg(long, default_value = "all", value_parser = parse_faults)]
-    faults: std::sync::Arc<[FaultKind]>,
+    faults: Arc<[FaultKind]>,
     /// Requests of a run.
     #[arg(long, default_value_t = 1000)]
     operations: u64,
@@ -45,7 +45,7 @@ struct Arguments {
     bugs: bool,
 }
 
-fn parse_faults(text: &str) -> Result<std::sync::Arc<[FaultKind]>, String> {
+fn parse_faults(text: &str) -> Result<Arc<[FaultKind]>, String> {
     match text {
         "all" => Ok(FaultKind::ALL.into()),
         "none" => Ok([].into()),
@@ -78,7 +78,7 @@ fn keep_memory() {
 
 fn main() -> ExitCode {
     keep_memory();
-    let arguments = Arguments::parse();
+    let arguments = Arc::new(Arguments::parse());
     #[cfg(feature = "planted-bugs")]
     if arguments.bugs {
         let bugs = redoubt_volume::planted::Bug::OF_SIMULATOR.iter();
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
         Some(seed) => (seed, 1),
         None => (arguments.from, arguments.seeds),
     };
-    tell_seeds_of_panics();
+    tell_seeds_of_panics(Arc::clone(&arguments));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = arguments.jobs.unwrap_or(processors).max(1);
     let (report, violation) = run_all(from, seeds, jobs, &settings);
@@ -170,14 +170,16 @@ thread_local! {
     static SEED: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
-/// Lets a panic, which ends the process, say in which seed it was: it is a violation like others.
-fn tell_seeds_of_panics() {
+/// Has a panic end the process like any other violation: it says in which seed it was.
+fn tell_seeds_of_panics(arguments: Arc<Arguments>) {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
         if let Some(seed) = SEED.get() {
             println!("VIOLATION at seed {seed}: a panic");
+            println!("replay: {}", replay_command(seed, &arguments));
+            std::process::exit(1);
         }
-        usual(panic);
     }));
 }
 
