@@ -46,6 +46,8 @@ pub struct NodeDirectory {
     path: PathBuf,
     folder: File,
     log: File,
+    /// Of the folder, which stays where it is.
+    device_number: u64,
     superblock: Arc<ExtentFile>,
     extents: Mutex<OpenExtents>,
     /// The extent that was written last: it must stay where it is.
@@ -85,6 +87,7 @@ impl NodeDirectory {
         Ok(NodeDirectory {
             path: path.to_path_buf(),
             superblock: Arc::new(superblock),
+            device_number: folder.metadata()?.dev(),
             folder,
             log,
             extents: Mutex::new(OpenExtents::new(open_extents)),
@@ -110,11 +113,8 @@ impl NodeDirectory {
     }
 
     /// Number of the file system's device.
-    ///
-    /// # Errors
-    /// As the operating system says.
-    pub fn device_number(&self) -> io::Result<u64> {
-        Ok(self.folder.metadata()?.dev())
+    pub fn device_number(&self) -> u64 {
+        self.device_number
     }
 
     /// The superblock that counts.

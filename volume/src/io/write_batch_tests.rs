@@ -16,7 +16,7 @@ fn append(node: u16, parts: Vec<Pages>, overwrites: bool) -> PageWrite {
 }
 
 fn writer(directories: &Directories, single_flush: bool) -> BatchWriter {
-    let number = directories.get(NodeId(0)).unwrap().device_number().unwrap();
+    let number = directories.get(NodeId(0)).unwrap().device_number();
     let device = Device {
         number,
         single_flush,

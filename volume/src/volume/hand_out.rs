@@ -105,9 +105,7 @@ impl Driver {
 
     fn device_of(&self, node: NodeId) -> u64 {
         let directory = self.directories.get(node);
-        directory
-            .and_then(|directory| directory.device_number().ok())
-            .unwrap_or(0)
+        directory.map_or(0, |directory| directory.device_number())
     }
 
     /// Hands effects to the thread of a device; the nodes of those that it could not be started for.
