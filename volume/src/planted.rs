@@ -174,6 +174,8 @@ bugs! {
             "A batch is synced before it is written.",
         FlushSharedTooEarly "flush-shared-too-early"
             "The flush of one file covers what another file has in new space.",
+        SyncRetried "sync-retried"
+            "A sync that failed is tried again, and the second answer counts.",
         // Names.
         ExtentNameNotSynced "extent-name-not-synced"
             "An extent counts as allocated before its name is on stable storage.",

@@ -24,6 +24,14 @@ impl Bytes {
             range,
         }
     }
+
+    /// Some of them.
+    pub(crate) fn part(&self, part: Range<usize>) -> Bytes {
+        Bytes {
+            buffer: Arc::clone(&self.buffer),
+            range: self.range.start + part.start..self.range.start + part.end,
+        }
+    }
 }
 
 impl std::ops::Deref for Bytes {
@@ -53,6 +61,8 @@ pub(crate) enum What {
     Flush,
     /// An operation was done.
     End,
+    /// A sync failed.
+    Fail,
 }
 
 impl What {
@@ -67,6 +77,7 @@ impl What {
             What::Sync => "syncs",
             What::Flush => "shared flushes",
             What::End => "ends",
+            What::Fail => "failed syncs",
         }
     }
 }
@@ -76,7 +87,7 @@ impl What {
 pub(crate) struct Event {
     /// Of the process that made the record.
     pub(crate) operation: u64,
-    /// The file; empty at an end.
+    /// The file; empty at an end or a failure.
     pub(crate) path: String,
     /// What is done to it.
     pub(crate) what: What,
@@ -136,6 +147,7 @@ fn decode(buffer: &Arc<Vec<u8>>, at: usize) -> Result<Option<Event>> {
         8 => What::Rename {
             to: std::str::from_utf8(&rest[end - data_bytes..end])?.to_owned(),
         },
+        9 => What::Fail,
         kind => bail!("there is no event of kind {kind}"),
     };
     Ok(Some(Event {
@@ -157,6 +169,7 @@ pub(crate) fn encode(path: &str, what: &What) -> Vec<u8> {
         What::Sync => (5, 0, 0),
         What::Flush => (6, 0, 0),
         What::End => (7, 0, 0),
+        What::Fail => (9, 0, 0),
     };
     let mut event = vec![kind, 0, 0, 0];
     event.extend((path.len() as u32).to_le_bytes());

@@ -175,6 +175,46 @@ pub(crate) enum Change {
     RemoveLog,
 }
 
+impl Change {
+    /// What a later write of the same file leaves of this one: what lies before it and behind it.
+    pub(crate) fn outside(&self, later: &Change) -> Vec<Change> {
+        let whole = vec![self.clone()];
+        let (Some((file, bytes, offset, length)), Some((other, _, start, later))) =
+            (self.written(), later.written())
+        else {
+            return whole;
+        };
+        let end = start + later;
+        if other != file || end <= offset || offset + length <= start {
+            return whole;
+        }
+        let part = |from: u64, to: u64| {
+            let part = (from - offset) as usize..(to - offset) as usize;
+            let (offset, bytes) = (from, bytes.part(part));
+            Change::Write {
+                file,
+                offset,
+                bytes,
+            }
+        };
+        let before = (offset < start).then(|| part(offset, start));
+        let behind = (end < offset + length).then(|| part(end, offset + length));
+        before.into_iter().chain(behind).collect()
+    }
+
+    /// File, bytes, offset and length of a write.
+    fn written(&self) -> Option<(Inode, &Bytes, u64, u64)> {
+        match self {
+            Change::Write {
+                file,
+                offset,
+                bytes,
+            } => Some((*file, bytes, *offset, bytes.len() as u64)),
+            _ => None,
+        }
+    }
+}
+
 /// The files of a node at one moment.
 #[derive(Clone, Default)]
 pub(crate) struct Files {
@@ -294,5 +334,31 @@ mod tests {
         let second = image.page(1).unwrap();
         assert_eq!(second[511..514], [1, 2, 2]);
         assert_eq!(second[1024], 1);
+    }
+
+    #[test]
+    fn a_later_write_leaves_what_it_does_not_cover() {
+        let write = |file, pages: std::ops::Range<usize>| Change::Write {
+            file: Inode(file),
+            offset: (pages.start * PAGE_BYTES) as u64,
+            bytes: Bytes::from_vec(pages.flat_map(|page| [page as u8; PAGE_BYTES]).collect()),
+        };
+        let left = |later: Change| -> Vec<(u64, usize, u8)> {
+            let parts = write(1, 2..8).outside(&later);
+            let parts = parts.iter().filter_map(Change::written);
+            parts
+                .map(|(_, bytes, offset, _)| {
+                    let pages = bytes.len() / PAGE_BYTES;
+                    (offset / PAGE_BYTES as u64, pages, bytes[0])
+                })
+                .collect()
+        };
+        assert_eq!(left(write(1, 4..6)), [(2, 2, 2), (6, 2, 6)]);
+        assert_eq!(left(write(1, 0..3)), [(3, 5, 3)]);
+        assert_eq!(left(write(1, 7..9)), [(2, 5, 2)]);
+        assert_eq!(left(write(1, 2..8)), []);
+        for untouched in [write(2, 0..9), write(1, 0..2), write(1, 8..9)] {
+            assert_eq!(left(untouched), [(2, 6, 2)]);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `redoubt-powercut`: opens a volume on the states that a power cut could have left.
 //!
 //! `recording` makes one run of the real command through the real mount, `user` is the process that
-//! uses its disk and keeps the `ledger`. `event` reads what was recorded, `playback` plays it onto
+//! uses its disk and keeps the `ledger`, `sync_faults` has syncs fail meanwhile. `event` reads what was recorded, `playback` plays it onto
 //! six disks (`node_disk`, `files`), `replay` cuts them, `machine` opens what is left, `history`
 //! judges it. `ending` cleans up after a run that ends early.
 
@@ -17,6 +17,7 @@ mod playback;
 mod random;
 mod recording;
 mod replay;
+mod sync_faults;
 mod user;
 mod workload;
 

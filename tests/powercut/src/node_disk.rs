@@ -6,6 +6,9 @@
 //! - Where one flush of the device is relied upon, it covers a write only if every page of it was
 //!   durably written before: then no metadata leads to it that another file's sync leaves out.
 //! - Everything else is there or not, each change on its own, each sector of a write on its own.
+//! - What a sync was for that failed may be lost for ever: the kernel tells an error once, and counts
+//!   the pages as clean from then on, so that no later sync covers them. Only what is written over
+//!   them can become durable.
 
 use crate::files::{Change, Files, Folder, Inode};
 use crate::random::Random;
@@ -22,6 +25,13 @@ struct Sync {
     operation: u64,
     covers: Covers,
     began_at: u64,
+}
+
+impl Sync {
+    /// Whether the change was done when the sync began.
+    fn began_after(&self, change: &Pending) -> bool {
+        change.ended_at.is_some_and(|at| at < self.began_at)
+    }
 }
 
 /// What a sync makes durable.
@@ -42,6 +52,8 @@ pub(crate) struct NodeDisk {
     /// What a process sees.
     view: Files,
     pending: Vec<Pending>,
+    /// Writes that no sync covers any more, all of them older than what is pending.
+    given_up: Vec<Change>,
     syncs: Vec<Sync>,
     clock: u64,
     inodes: u64,
@@ -135,12 +147,10 @@ impl NodeDisk {
     /// A change or a sync ends.
     pub(crate) fn end(&mut self, operation: u64) {
         self.clock += 1;
-        let is_it = |sync: &Sync| sync.operation == operation;
-        if let Some(index) = self.syncs.iter().position(is_it) {
-            let sync = self.syncs.swap_remove(index);
-            if !self.ignored.has(sync.covers) {
-                self.make_durable(&sync);
-            }
+        if let Some(sync) = self.take_sync(operation)
+            && !self.ignored.has(sync.covers)
+        {
+            self.make_durable(&sync);
         }
         for pending in &mut self.pending {
             if pending.operation == operation && pending.ended_at.is_none() {
@@ -149,13 +159,37 @@ impl NodeDisk {
         }
     }
 
+    /// A sync fails: the writes that it was for are given up.
+    pub(crate) fn fail(&mut self, operation: u64) {
+        let Some(sync) = self.take_sync(operation) else {
+            return;
+        };
+        let (Covers::File(file) | Covers::Overwritten(file)) = sync.covers else {
+            return;
+        };
+        let is_lost = |pending: &mut Pending| {
+            let was_for = matches!(pending.change, Change::Write { file: of, .. } if of == file);
+            was_for && sync.began_after(pending)
+        };
+        let lost = self.pending.extract_if(.., is_lost);
+        self.given_up.extend(lost.map(|pending| pending.change));
+    }
+
+    fn take_sync(&mut self, operation: u64) -> Option<Sync> {
+        let is_it = |sync: &Sync| sync.operation == operation;
+        let index = self.syncs.iter().position(is_it)?;
+        Some(self.syncs.swap_remove(index))
+    }
+
     fn make_durable(&mut self, sync: &Sync) {
-        let durable = &mut self.durable;
+        let (durable, given_up) = (&mut self.durable, &mut self.given_up);
         self.pending.retain(|pending| {
-            let done_before = pending.ended_at.is_some_and(|at| at < sync.began_at);
-            let covered = done_before && covers(sync.covers, &pending.change, durable);
+            let change = &pending.change;
+            let covered = sync.began_after(pending) && covers(sync.covers, change, durable);
             if covered {
-                durable.apply(&pending.change);
+                durable.apply(change);
+                let older = given_up.drain(..);
+                *given_up = older.flat_map(|older| older.outside(change)).collect();
             }
             !covered
         });
@@ -168,8 +202,9 @@ impl NodeDisk {
         let is_killed = |pending: &mut Pending| pending.ended_at.is_none();
         let killed: Vec<Pending> = self.pending.extract_if(.., is_killed).collect();
         self.view = self.durable.clone();
-        for pending in &self.pending {
-            self.view.apply(&pending.change);
+        let pending = self.pending.iter().map(|pending| &pending.change);
+        for change in self.given_up.iter().chain(pending) {
+            self.view.apply(change);
         }
         killed.into_iter().map(|pending| pending.change).collect()
     }
@@ -178,19 +213,20 @@ impl NodeDisk {
     #[cfg(test)]
     pub(crate) fn settle(&mut self) {
         self.pending.clear();
+        self.given_up.clear();
         self.durable = self.view.clone();
     }
 
     /// Files that a power cut now could leave.
     pub(crate) fn cut(&self, random: &mut Random) -> Files {
         let mut files = self.durable.clone();
+        for change in &self.given_up {
+            Kept::of_given_up(random).apply(change, &mut files, random);
+        }
         let fate = Fate::draw(random, self.pending.len());
         for (index, pending) in self.pending.iter().enumerate() {
-            match fate.of(index, random) {
-                Kept::No => {}
-                Kept::Whole => files.apply(&pending.change),
-                Kept::Torn => tear(&mut files, &pending.change, random),
-            }
+            let kept = fate.of(index, random);
+            kept.apply(&pending.change, &mut files, random);
         }
         files
     }
@@ -239,6 +275,25 @@ enum Kept {
     No,
     Whole,
     Torn,
+}
+
+impl Kept {
+    /// What was given up is mostly lost.
+    fn of_given_up(random: &mut Random) -> Kept {
+        match random.below(6) {
+            0 => Kept::Whole,
+            1 => Kept::Torn,
+            _ => Kept::No,
+        }
+    }
+
+    fn apply(self, change: &Change, files: &mut Files, random: &mut Random) {
+        match self {
+            Kept::No => {}
+            Kept::Whole => files.apply(change),
+            Kept::Torn => tear(files, change, random),
+        }
+    }
 }
 
 impl Fate {
@@ -369,6 +424,64 @@ mod tests {
         disk.end(3);
         sync(&mut disk, Covers::Overwritten(file));
         assert_eq!(always(&disk, 0), Some(6));
+    }
+
+    /// A disk with a durable file, and a write to its first page whose sync failed.
+    fn disk_after_failure(covers: Covers) -> (NodeDisk, Inode) {
+        let (mut disk, file) = disk();
+        sync(&mut disk, Covers::Names(Folder::Log));
+        disk.begin(2, write(file, 0, 4));
+        disk.end(2);
+        sync(&mut disk, Covers::File(file));
+        disk.begin(3, write(file, 0, 5));
+        disk.end(3);
+        let covers = match covers {
+            Covers::Overwritten(_) => Covers::Overwritten(file),
+            _ => Covers::File(file),
+        };
+        disk.begin_sync(4, covers);
+        disk.fail(4);
+        (disk, file)
+    }
+
+    #[test]
+    fn a_sync_that_succeeds_after_one_that_failed_covers_what_came_later_only() {
+        for shared in [Covers::File(Inode(0)), Covers::Overwritten(Inode(0))] {
+            let (mut disk, file) = disk_after_failure(shared);
+            disk.begin(5, write(file, 1, 6));
+            disk.end(5);
+            sync(&mut disk, Covers::File(file));
+            assert_eq!(always(&disk, 0), None, "what it was for may be lost");
+            assert_eq!(always(&disk, 1), Some(6));
+            // A process sees it all the same, and so does the next one.
+            disk.lose_process();
+            let seen = disk.view().named(NAME).and_then(|image| image.page(0));
+            assert_eq!(seen.map(|page| page[0]), Some(5));
+        }
+    }
+
+    #[test]
+    fn what_is_written_over_it_after_a_failed_sync_can_be_durable() {
+        let (mut disk, file) = disk_after_failure(Covers::File(Inode(0)));
+        disk.begin(5, write(file, 0, 6));
+        disk.end(5);
+        assert_eq!(always(&disk, 0), None);
+        sync(&mut disk, Covers::File(file));
+        assert_eq!(always(&disk, 0), Some(6));
+    }
+
+    #[test]
+    fn a_sync_that_fails_gives_up_only_what_it_was_for() {
+        let (mut disk, file) = disk();
+        sync(&mut disk, Covers::Names(Folder::Log));
+        let other = disk.new_file();
+        disk.begin_sync(2, Covers::File(other));
+        disk.begin_sync(3, Covers::File(file));
+        disk.begin(4, write(file, 0, 5));
+        disk.end(4);
+        (2..=3).for_each(|operation| disk.fail(operation));
+        sync(&mut disk, Covers::File(file));
+        assert_eq!(always(&disk, 0), Some(5));
     }
 
     #[test]

@@ -101,9 +101,12 @@ impl Playback {
     /// Plays one event. What is done to files that are none of a node's is passed over.
     pub(crate) fn play(&mut self, event: &Event) {
         let operation = event.operation;
-        if matches!(event.what, What::End) {
-            if let Some(disk) = self.begun.remove(&operation) {
-                self.disks[disk].end(operation);
+        if let What::End | What::Fail = event.what {
+            let disk = self.begun.remove(&operation);
+            match disk.map(|disk| &mut self.disks[disk]) {
+                Some(disk) if matches!(event.what, What::End) => disk.end(operation),
+                Some(disk) => disk.fail(operation),
+                None => {}
             }
             return;
         }
@@ -189,7 +192,7 @@ fn play_file(disk: &mut NodeDisk, operation: u64, name: Name, what: &What) {
         }
         What::Sync => disk.begin_sync(operation, Covers::File(file)),
         What::Flush => disk.begin_sync(operation, Covers::Overwritten(file)),
-        What::Create | What::End => {}
+        What::Create | What::End | What::Fail => {}
     }
 }
 

@@ -14,6 +14,7 @@ use crate::event::{Bytes, What, encode};
 use crate::ledger::LedgerWriter;
 use crate::playback::{NODES, VOLUME};
 use crate::random::Random;
+use crate::sync_faults::SyncFaults;
 use crate::workload::{DISK_BYTES, GROUP_BYTES, Workload};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, umount2};
@@ -27,6 +28,13 @@ use std::time::{Duration, Instant};
 
 /// Sessions of a recording.
 const SESSIONS: usize = 8;
+/// The session in which syncs fail: it ends by unmounting, when all nodes are whole again.
+const FAILING_SESSION: usize = 3;
+/// How long that session is used, such that all nodes can be made anew meanwhile.
+const FAILING_SESSION_MS: u64 = 12_000;
+/// It has so many times fewer operations: a node's next checkpoint comes after syncs of others have
+/// failed, too.
+const FAILING_SESSION_SLOWNESS: u64 = 4;
 /// How long a daemon may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -86,6 +94,7 @@ impl Recording {
             studio.session(session, seed)?;
         }
         fs::remove_dir_all(studio.volume())?;
+        fs::remove_dir_all(studio.orders())?;
         Ok(())
     }
 }
@@ -108,8 +117,14 @@ impl Studio {
         self.home.join("mount")
     }
 
+    /// Where the recorder looks for orders to have a sync fail.
+    fn orders(&self) -> PathBuf {
+        self.home.join("failing-syncs")
+    }
+
     fn create(&self) -> Result<()> {
         fs::create_dir_all(self.point())?;
+        fs::create_dir_all(self.orders())?;
         let mut create = Command::new(&self.redoubt);
         create.args(["create", "--extent-size", "1M", "--size"]);
         create.args([
@@ -137,18 +152,37 @@ impl Studio {
         user.args(["--seed", &seed.to_string()]);
         user.args(["--session", &number.to_string()]);
         let operations = Workload::of(seed).operations();
+        let slower = operations / FAILING_SESSION_SLOWNESS;
+        let (operations, pause) = match number {
+            FAILING_SESSION => (slower, FAILING_SESSION_MS / slower),
+            _ => (operations, 0),
+        };
         user.args(["--operations", &operations.to_string()]);
+        user.args(["--pause", &pause.to_string()]);
         let mut user = user.spawn()?;
         let kill_after = match number % 4 {
             3 => None,
             _ => Some(Duration::from_millis(200 + self.random.below(1500))),
         };
-        let ended = self.watch(&mut user, kill_after);
+        let failed = match number {
+            FAILING_SESSION => self.fail_syncs(&mut user),
+            _ => Ok(()),
+        };
+        let ended = failed.and_then(|()| self.watch(&mut user, kill_after));
         if ended.is_err() {
             let _ = user.kill();
         }
         ended?;
         LedgerWriter::end(&self.recording.ledger())
+    }
+
+    fn fail_syncs(&mut self, user: &mut Child) -> Result<()> {
+        let faults = SyncFaults {
+            orders: self.orders(),
+            redoubt: &self.redoubt,
+            volume: self.volume(),
+        };
+        faults.run(user, &mut self.random)
     }
 
     /// Waits for the user's end; the daemon is killed at its time, or unmounted at the end.
@@ -180,6 +214,7 @@ impl Studio {
             .args(["mount", "-f"])
             .args([self.volume(), self.point()]);
         mount.env("REDOUBT_RECORD", self.recording.record(number));
+        mount.env("REDOUBT_FAIL_SYNCS", self.orders());
         let daemon = mount
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -32,6 +32,9 @@ pub(crate) struct UserArguments {
     /// Operations to do.
     #[arg(long)]
     pub(crate) operations: u64,
+    /// Milliseconds from the end of an operation to the next.
+    #[arg(long)]
+    pub(crate) pause: u64,
 }
 
 /// Memory that O_DIRECT takes, for the largest operation.
@@ -93,6 +96,7 @@ pub(crate) fn use_disk(arguments: &UserArguments) -> Result<()> {
         if !user.work(Operation::of(arguments.seed, sequence))? {
             break;
         }
+        std::thread::sleep(Duration::from_millis(arguments.pause));
     }
     Ok(())
 }

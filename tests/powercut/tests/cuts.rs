@@ -52,6 +52,7 @@ fn a_power_cut_loses_nothing_and_without_syncs_it_does() {
     let output = powercut("--directory", home.path(), &["--keep"]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("losses: 0"), "{}", text(&output));
+    assert!(text(&output).contains("failed syncs"), "{}", text(&output));
 
     let mut recordings = std::fs::read_dir(home.path()).unwrap();
     let recording = recordings.next().unwrap().unwrap().path();

@@ -11,7 +11,7 @@
 //! Whatever changes or syncs a file or a folder says so to `recorder`, so that a test can build the
 //! states that a power cut could have left. Four things do not: the lock, the event history and the
 //! record of scrubs, which hold nothing that counts, and the removal of empty folders and of the
-//! address book. A release has no recorder.
+//! address book. A release has no recorder, and no `sync_faults`, which has syncs fail.
 
 pub mod address_book;
 mod courier;
@@ -33,6 +33,8 @@ mod recorder;
 mod recorder;
 pub mod rot;
 pub mod scrub_record;
+#[cfg(any(feature = "recorder", test))]
+mod sync_faults;
 mod thread_start;
 pub mod transfer;
 pub mod uring;

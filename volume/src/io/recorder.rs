@@ -9,20 +9,24 @@
 //! kind      u8     what happens: see Kind
 //! zeros     u8     3 times
 //! path      u32    bytes of the path
-//! operation u64    number of the operation; an End has the number of what ended
+//! operation u64    number of the operation; an End or a Fail has that of what ended or failed
 //! offset    u64    of a Write, in bytes
 //! length    u64    bytes of a Write, or of the name of a Rename; new length of a SetLength
 //! path, then the bytes of a Write, or the new name of a Rename (in the same folder)
 //! ```
 //!
-//! An operation that has no End may have been done, in part or not at all. Numbers are
-//! little-endian.
+//! An operation that has no End may have been done, in part or not at all. A sync with a Fail was not
+//! done, and what it was for may be lost though a later one succeeds. Numbers are little-endian.
+//!
+//! A test may have syncs fail: see `sync_faults.rs`.
 
+use super::sync_faults;
 use crate::page::Pages;
+use parking_lot::Mutex;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,6 +86,7 @@ enum Kind {
     Flush = 6,
     End = 7,
     Rename = 8,
+    Fail = 9,
 }
 
 /// Something that was begun.
@@ -90,6 +95,8 @@ pub(super) struct Operation(u64);
 
 static RECORD: OnceLock<Option<File>> = OnceLock::new();
 static NEXT: AtomicU64 = AtomicU64::new(1);
+/// The files for which the sync of another one is relied upon now.
+static SHARING: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
 
 /// Writes down that something begins.
 pub(super) fn begin(action: Action<'_>) -> Operation {
@@ -97,24 +104,57 @@ pub(super) fn begin(action: Action<'_>) -> Operation {
     if let Some(record) = record() {
         let event = encode(operation, &action);
         append(record, &event);
+        if let Action::Flush { file } = action {
+            SHARING.lock().push((operation, path_of(file)));
+        }
     }
     Operation(operation)
 }
 
-/// Writes down that it was done; what failed is never ended.
+/// Writes down that it was done.
 pub(super) fn end(operation: Operation) {
+    finish(Kind::End, operation);
+}
+
+/// Writes down that a sync failed; whatever else fails is never ended.
+pub(super) fn fail(operation: Operation) {
+    finish(Kind::Fail, operation);
+}
+
+fn finish(kind: Kind, Operation(operation): Operation) {
     if let Some(record) = record() {
-        let event = header(Kind::End, operation.0, "", 0, 0);
+        let event = header(kind, operation, "", 0, 0);
         append(record, &event);
+        SHARING.lock().retain(|(shared, _)| *shared != operation);
     }
 }
 
 /// Does something, with its beginning and its end.
 pub(super) fn during<T>(action: Action<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let is_sync = matches!(action, Action::Sync { .. });
+    let is_to_fail = is_to_fail(&action);
     let operation = begin(action);
-    let done = work()?;
-    end(operation);
-    Ok(done)
+    let done = match is_to_fail {
+        true => Err(io::Error::from_raw_os_error(libc::EIO)),
+        false => work(),
+    };
+    match done {
+        Ok(_) => end(operation),
+        Err(_) if is_sync => fail(operation),
+        Err(_) => {}
+    }
+    done
+}
+
+/// Whether a test has ordered that this sync fails.
+fn is_to_fail(action: &Action<'_>) -> bool {
+    let Action::Sync { file } = action else {
+        return false;
+    };
+    let sharing = SHARING.lock();
+    let shared = sharing.iter().map(|(_, path)| Path::new(path));
+    let own = path_of(*file);
+    sync_faults::take_orders(shared.chain([Path::new(&own)]))
 }
 
 fn record() -> Option<&'static File> {

@@ -59,6 +59,9 @@ pub(super) fn begin(_: Action<'_>) -> Operation {
 /// It was done.
 pub(super) fn end(_: Operation) {}
 
+/// It failed.
+pub(super) fn fail(_: Operation) {}
+
 /// Does something.
 pub(super) fn during<T>(_: Action<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     work()

@@ -232,6 +232,15 @@ impl Outcome {
     }
 }
 
+/// What a sync says. It is asked once: the kernel tells an error once, and a second sync succeeds
+/// without what the first one lost.
+fn answer(mut sync: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    match sync() {
+        Err(_) if is_planted(Bug::SyncRetried) => sync(),
+        answer => answer,
+    }
+}
+
 /// Syncs what was written: those that share a flush by one of them, every other by its own.
 fn sync(outcomes: &mut [Outcome], mut sync_file: impl FnMut(&ExtentFile) -> io::Result<()>) {
     let (mut shared, mut own) = (Vec::new(), Vec::new());
@@ -246,7 +255,7 @@ fn sync(outcomes: &mut [Outcome], mut sync_file: impl FnMut(&ExtentFile) -> io::
         let Some(file) = outcome.file.clone() else {
             continue;
         };
-        match sync_file(&file) {
+        match answer(|| sync_file(&file)) {
             Ok(()) => file.settle(),
             Err(error) => outcome.fail("sync", &error),
         }
@@ -254,15 +263,28 @@ fn sync(outcomes: &mut [Outcome], mut sync_file: impl FnMut(&ExtentFile) -> io::
     let Some(first) = shared.first().and_then(|outcome| outcome.file.clone()) else {
         return;
     };
-    let files = shared.iter().filter_map(|outcome| outcome.file.as_deref());
-    let flush = |file: &ExtentFile| recorder::begin(Action::Flush { file: file.file() });
-    let flushes: Vec<recorder::Operation> = files.map(flush).collect();
-    match sync_file(&first) {
-        Ok(()) => flushes.into_iter().for_each(recorder::end),
-        Err(error) => shared
+    let files: Vec<_> = shared
+        .iter()
+        .filter_map(|outcome| outcome.file.clone())
+        .collect();
+    let flushed = answer(|| flush(&files, || sync_file(&first)));
+    if let Err(error) = flushed {
+        shared
             .into_iter()
-            .for_each(|outcome| outcome.fail("sync", &error)),
+            .for_each(|outcome| outcome.fail("sync", &error));
     }
+}
+
+/// Syncs one of these files for all of them.
+fn flush(files: &[Arc<ExtentFile>], sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let flush = |file: &Arc<ExtentFile>| recorder::begin(Action::Flush { file: file.file() });
+    let flushes: Vec<recorder::Operation> = files.iter().map(flush).collect();
+    let flushed = sync();
+    flushes.into_iter().for_each(match flushed {
+        Ok(()) => recorder::end,
+        Err(_) => recorder::fail,
+    });
+    flushed
 }
 
 #[cfg(test)]
