@@ -64,8 +64,12 @@ def line(label, cells):
     return f"{label:16}" + "".join(f"{cells.get(name, ''):>11}" for name in HEADS)
 
 
+def missed(taken):
+    """The heads of the medians that are not within the target."""
+    return [HEADS[name] for name in P99 if taken[name] > P99_TARGET]
+
+
 def verdict(taken):
     """Whether the medians are within the target."""
-    missed = [HEADS[name] for name in P99 if taken[name] > P99_TARGET]
-    said = f"missed: {', '.join(missed)}" if missed else "reached"
+    said = f"missed: {', '.join(missed(taken))}" if missed(taken) else "reached"
     return f"target: with a slow node each p99 at most {P99_TARGET} times that of six alike: {said}"

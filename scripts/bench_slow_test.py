@@ -46,6 +46,8 @@ class Figures(unittest.TestCase):
     def test_the_target_is_for_each_p99_and_not_for_the_rate(self):
         within = {"read_p99": 1.5, "write_p99": 1, "sync_p99": 0.9, "rate": 2}
         self.assertIn("reached", bench_slow.verdict(within))
+        self.assertEqual(bench_slow.missed(within), [])
+        self.assertEqual(bench_slow.missed({**within, "sync_p99": 1.6}), ["sync p99"])
         self.assertIn("missed: read p99", bench_slow.verdict({**within, "read_p99": 1.51}))
         self.assertNotIn("write", bench_slow.verdict({**within, "read_p99": 1.51}))
 

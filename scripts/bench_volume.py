@@ -42,14 +42,14 @@ def clean_up_on_signals():
 class Volume:
     """A new volume, mounted; ended by the pid of its process."""
 
-    def __init__(self, folder, size, *mount_arguments):
+    def __init__(self, folder, size, *mount_arguments, create_arguments=()):
         if not shutil.which(REDOUBT):
             refuse(f"there is no program {REDOUBT} to measure; run cargo build --release, or name one in REDOUBT")
         self.path = folder / "volume"
         self.mountpoint = folder / "mnt"
         self.mountpoint.mkdir()
         self.disk = self.mountpoint / "disk"
-        run(REDOUBT, "create", self.path, "--size", str(size))
+        run(REDOUBT, "create", self.path, "--size", str(size), *create_arguments)
         command = [REDOUBT, "mount", self.path, self.mountpoint, "-f", *mount_arguments]
         log = folder / "daemon.log"
         with open(log, "w") as file:
@@ -81,6 +81,10 @@ class Volume:
         """Returns when every node is as good as the others, too."""
         self.await_healthy()
         self.await_status(lambda status: all(node["state"] == "up" for node in status["nodes"]), "not every node up")
+
+    def await_state(self, word):
+        """Returns when the volume is in this state."""
+        self.await_status(lambda status: status["state"] == word, f"not {word}")
 
     def await_status(self, holds, what):
         """Returns when something holds of the status; says what does not after a long time."""

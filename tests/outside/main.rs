@@ -20,6 +20,8 @@ mod lifecycle;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod lost_block;
+#[cfg(test)]
 mod placement;
 #[cfg(test)]
 mod quorum;

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod tests {
     use redoubt_volume::error::IoFailure;
+    use redoubt_volume::format::log_frame::FRAME_MAGIC;
     use redoubt_volume::format::superblock::Superblock;
     use redoubt_volume::io::faults::Random;
     use redoubt_volume::status::{ScrubReport, VolumeState};
@@ -166,6 +167,13 @@ mod tests {
             }
         }
 
+        /// Whether the block has this page now.
+        fn holds(&self, block: u64, page: &[u8]) -> bool {
+            let begins = block as usize * BLOCK;
+            let pages = &self.model[begins..begins + BLOCK];
+            pages.chunks(PAGE).any(|held| held == page)
+        }
+
         fn node(&self, name: &str) -> PathBuf {
             self.path.join("nodes").join(name)
         }
@@ -199,11 +207,17 @@ mod tests {
     /// What was damaged.
     #[derive(Debug, Default)]
     struct Rot {
-        /// Pages of blocks, and the rest: headers of frames, the index, what was never used.
+        /// Pages of what blocks hold now, and of what they held before.
         pages_of_data: u64,
+        former_pages: u64,
+        /// Headers of frames, of which an open reads those behind the last checkpoint.
+        headers: u64,
+        /// The rest: the index, and long headers' further pages.
         other_pages: u64,
         /// The nodes hit, by block.
         by_block: BTreeMap<u64, BTreeSet<usize>>,
+        /// The copies of which a page was hit that has what the block holds now.
+        copies: BTreeSet<(u64, usize)>,
     }
 
     /// Damages so many pages of logs: a bit, a sector, or all of it. Each block keeps one node whose
@@ -235,10 +249,17 @@ mod tests {
                     continue;
                 }
                 harmed.insert(node);
-                found.pages_of_data += 1;
+                if rig.holds(block, &content) {
+                    found.copies.insert((block, node));
+                    found.pages_of_data += 1;
+                } else {
+                    found.former_pages += 1;
+                }
             } else if content.iter().all(|byte| *byte == 0) {
                 // Nothing was ever there.
                 continue;
+            } else if content.starts_with(&FRAME_MAGIC) {
+                found.headers += 1;
             } else {
                 found.other_pages += 1;
             }
@@ -286,19 +307,23 @@ mod tests {
         let before = rig.volume.scrub(None).unwrap();
         assert_clean(&before, 6);
         let found = rot(&mut rig, places);
-        let copies: usize = found.by_block.values().map(BTreeSet::len).sum();
         let on_five = found
             .by_block
             .values()
             .filter(|nodes| nodes.len() == 5)
             .count();
         println!(
-            "rot: {places} places: {} pages of data in {copies} copies of {} blocks ({on_five} of them \
-         on five nodes), {} other pages",
+            "rot: {places} places: {} pages of what blocks hold, in {} copies; {} pages of what they held \
+         before; {} headers of frames; {} other pages; {} blocks, {on_five} of them on five nodes",
             found.pages_of_data,
-            found.by_block.len(),
-            found.other_pages
+            found.copies.len(),
+            found.former_pages,
+            found.headers,
+            found.other_pages,
+            found.by_block.len()
         );
+        let pages = found.pages_of_data + found.former_pages + found.headers + found.other_pages;
+        assert_eq!(pages, places);
         // What nobody reads is left to the scrub.
         let ((failed, wrong), seconds) = timed(|| rig.read_blocks(BLOCKS / 2));
         let by_reads = rig.await_repairs();
@@ -312,6 +337,11 @@ mod tests {
         assert_eq!((report.unresolved, report.differing), (0, 0));
         assert_eq!(report.damaged, report.repaired);
         assert_eq!(report.metadata_damaged, report.metadata_repaired);
+        // Each copy that a read would give wrong, and no other one.
+        let mended = by_reads + report.repaired;
+        println!("rot: {mended} copies of {} mended", found.copies.len());
+        assert_eq!(mended, found.copies.len() as u64);
+        assert!(report.metadata_repaired <= found.headers + found.other_pages);
         let (again, seconds) = timed(|| rig.volume.scrub(None).unwrap());
         println!("rot: one more scrub in {seconds:.1} s: {again:?}");
         assert_clean(&again, 6);
