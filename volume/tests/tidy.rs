@@ -402,6 +402,10 @@ fn every_dependency_is_used_and_has_its_reason() {
             // It is built with modules of the command.
             files.extend(rust_files(&root().join("src")));
         }
+        if folder.ends_with("threads") {
+            // With modules of the volume.
+            files.extend(rust_files(&root().join("volume/src")));
+        }
         let code: String = files.iter().map(|file| read(file)).collect();
         for section in ["dependencies", "dev-dependencies"] {
             for (dependency, version) in dependencies(&manifest, section) {

@@ -20,12 +20,15 @@ use std::path::Path;
 const RAW: u8 = 1;
 /// Leaves the checksums as they are.
 const UNREPAIRED: u8 = 2;
+/// Counts on to another example.
+const OTHER_EXAMPLE: u8 = 4;
 
-/// The bytes that a decoder is fed with: the input itself, or the example with the edits that the
-/// input lists; with right checksums, unless it says otherwise.
-fn subject(input: &[u8], example: &[u8], repair: fn(&mut [u8])) -> Vec<u8> {
+/// The bytes that a decoder is fed with: the input itself, or one of the examples with the edits that
+/// the input lists; with right checksums, unless it says otherwise.
+fn subject(input: &[u8], examples: &[&[u8]], repair: fn(&mut [u8])) -> Vec<u8> {
     let mut input = Input::new(input);
     let mode = input.u8();
+    let example = examples[usize::from(mode / OTHER_EXAMPLE) % examples.len()];
     let mut bytes = if mode & RAW != 0 {
         input.rest().to_vec()
     } else {
@@ -59,7 +62,7 @@ pub fn log_frame(input: &[u8]) {
         .to_vec();
     let payload = example.payload.iter().flat_map(|pages| pages.bytes());
     bytes.extend(payload);
-    let bytes = subject(input, &bytes, repair::frame);
+    let bytes = subject(input, &[&bytes], repair::frame);
     match DecodedFrame::decode(&bytes) {
         Ok(frame) => check_frame(&frame, &bytes),
         Err(FrameError::NeedsPages(pages)) => assert!(pages * PAGE_BYTES > bytes.len()),
@@ -100,7 +103,9 @@ fn payload_of(record: &RecordHeader, payload: &[u8]) -> Option<Pages> {
 /// A superblock: one slot, and the choice between two.
 pub fn superblock(input: &[u8]) {
     let example = examples::superblock().encode();
-    let mut file = subject(input, example.bytes(), repair::superblock);
+    let moving = examples::superblock_of_two_tables().encode();
+    let both = [example.bytes(), moving.bytes()];
+    let mut file = subject(input, &both, repair::superblock);
     let slot = Superblock::decode(&file);
     if let Ok(superblock) = &slot {
         let again = superblock.encode();
@@ -122,7 +127,7 @@ pub fn superblock(input: &[u8]) {
 pub fn index_page(input: &[u8]) {
     let identity = examples::index_identity();
     let leaf = encode_leaf(&identity, GROUP, NUMBER, &examples::fragments());
-    let bytes = subject(input, leaf.bytes(), repair::index_page);
+    let bytes = subject(input, &[leaf.bytes()], repair::index_page);
     peek(&bytes);
     if let Some(fragments) = decode_leaf(&identity, GROUP, NUMBER, &bytes) {
         let again = encode_leaf(&identity, GROUP, NUMBER, &fragments);
@@ -131,7 +136,7 @@ pub fn index_page(input: &[u8]) {
         assert_eq!(decoded, Some(fragments));
     }
     let directory = encode_directory(&identity, GROUP, NUMBER, &examples::directory());
-    let bytes = subject(input, directory.bytes(), repair::index_page);
+    let bytes = subject(input, &[directory.bytes()], repair::index_page);
     if let Some(leaves) = decode_directory(&identity, GROUP, NUMBER, &bytes) {
         let again = encode_directory(&identity, GROUP, NUMBER, &leaves);
         let decoded = decode_directory(&identity, GROUP, NUMBER, again.bytes());
@@ -143,7 +148,7 @@ pub fn index_page(input: &[u8]) {
 pub fn checkpoint_root(input: &[u8]) {
     let identity = examples::index_identity();
     let example = encode_root(&identity, &examples::root());
-    let bytes = subject(input, example.bytes(), repair::index_page);
+    let bytes = subject(input, &[example.bytes()], repair::index_page);
     if let Some(root) = decode_root(&identity, &bytes) {
         let again = encode_root(&identity, &root);
         assert_eq!(decode_root(&identity, again.bytes()), Some(root));

@@ -6,6 +6,7 @@
 
 pub mod decoders;
 pub mod input;
+pub mod records;
 pub mod repair;
 pub mod texts;
 pub mod volume;

@@ -34,8 +34,13 @@ fn seal(bytes: &mut [u8], field: usize, covered: usize) {
 
 /// A slot of a superblock.
 pub fn superblock(slot: &mut [u8]) {
-    let body = number_at(slot, 12);
-    seal(slot, 124, SUPERBLOCK_HEAD_BYTES.saturating_add(body));
+    let covered = superblock_bytes(slot);
+    seal(slot, 124, covered);
+}
+
+/// Bytes of a slot that are in use, as it claims.
+pub fn superblock_bytes(slot: &[u8]) -> usize {
+    SUPERBLOCK_HEAD_BYTES.saturating_add(number_at(slot, 12))
 }
 
 /// A leaf, a directory or a root.

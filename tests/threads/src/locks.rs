@@ -5,7 +5,7 @@ use shuttle::sync as shuttled;
 use shuttle::thread::yield_now;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A lock.
 #[derive(Debug, Default)]
@@ -76,6 +76,11 @@ impl Condvar {
 
     /// Waits until somebody notifies, or for some time.
     pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _: Duration) {
+        self.sleep(guard, true);
+    }
+
+    /// Waits until somebody notifies, or until then.
+    pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) {
         self.sleep(guard, true);
     }
 

@@ -1,8 +1,9 @@
-//! What threads do with each other; each scenario ends, or shuttle says how it did not.
+//! What the users of a queue and of the door do with each other; like each scenario these end, or
+//! shuttle says how they did not.
 
 use crate::Mutex;
 use crate::door::{Door, THREADS};
-use crate::work_queue::{Pace, WorkQueue};
+use crate::io::work_queue::{Pace, WorkQueue};
 use shuttle::thread::{self, yield_now};
 use std::collections::VecDeque;
 use std::fs::File;

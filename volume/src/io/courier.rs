@@ -5,14 +5,13 @@
 //! are given.
 
 use super::Deliver;
-use super::thread_start::start_thread;
+use super::thread_start::{JoinHandle, start_thread};
 use super::work_queue::{Pace, WorkQueue};
 use crate::ids::NodeId;
 use crate::segment::effect::DiskCompletion;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 
 type Completion = (NodeId, DiskCompletion);
 

@@ -7,7 +7,7 @@
 
 use super::courier::Courier;
 use super::device::Device;
-use super::thread_start::{join, start_thread};
+use super::thread_start::{JoinHandle, join, start_thread};
 use super::work_queue::{Pace, WorkQueue};
 use super::write_batch::{BatchWriter, PageWrite, split_off_later};
 use super::{Deliver, Directories};
@@ -15,7 +15,6 @@ use crate::ids::{ExtentSlot, NodeId};
 use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect, OperationId};
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 /// The writing threads of one device. Dropping it does what is queued first.
 pub struct DiskThread {

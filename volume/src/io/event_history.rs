@@ -124,7 +124,8 @@ fn read_file(path: &Path) -> Vec<u8> {
     bytes
 }
 
-fn encode(event: &Event) -> String {
+/// The line of an event, with its end. What would not be one line is changed or cut.
+pub fn encode(event: &Event) -> String {
     let word = |text: &Option<String>| match text.as_deref() {
         Some(text) if is_word(text) => text.to_owned(),
         _ => "-".to_owned(),
@@ -158,7 +159,8 @@ fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(plain) && text != "-"
 }
 
-fn decode(line: &[u8]) -> Option<Event> {
+/// The event of a line without its end; `None` when it does not check.
+pub fn decode(line: &[u8]) -> Option<Event> {
     let line = std::str::from_utf8(line).ok()?;
     let (checksum, rest) = line.split_once(' ')?;
     if u32::from_str_radix(checksum, 16).ok()? != hash(rest.as_bytes()) {

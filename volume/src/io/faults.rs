@@ -263,7 +263,7 @@ impl Faults {
             }
         };
         let judged = effects.into_iter().map(&mut judged).collect();
-        drop(table);
+        // With the table's lock: a fault that ended meanwhile would hurry what is not there yet.
         hold_back.hold(judged, now)
     }
 }

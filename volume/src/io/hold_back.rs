@@ -1,7 +1,7 @@
 //! Effects that a fault holds back: each waits for its time apart from all others, so that a disk
 //! that was made slow holds up nobody but its node.
 
-use super::thread_start::{join, start_thread};
+use super::thread_start::{JoinHandle, join, start_thread};
 use crate::ids::NodeId;
 use crate::limits;
 use crate::segment::effect::{DiskCompletion, DiskError, NodeEffect};
@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// An effect whose time has come.

@@ -82,7 +82,8 @@ impl ScrubRecord {
         Ok(())
     }
 
-    fn encode(&self) -> String {
+    /// The text of the file.
+    pub fn encode(&self) -> String {
         let mut text = format!("{HEADER}\nsince {}\n", self.since_s);
         let mut line = |word: &str, numbers: &[u64]| {
             let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
@@ -108,7 +109,8 @@ impl ScrubRecord {
         text
     }
 
-    fn parse(text: &str) -> Option<ScrubRecord> {
+    /// The record that a text is; `None` when it is none.
+    pub fn parse(text: &str) -> Option<ScrubRecord> {
         let mut lines = text.lines();
         if lines.next() != Some(HEADER) || !text.ends_with('\n') {
             return None;
@@ -143,7 +145,8 @@ impl ScrubRecord {
                 offset: *offset,
                 length: *length,
             }),
-            ("more", [more]) => self.data_errors.more = *more,
+            // It is counted on from.
+            ("more", [more]) if *more <= limits::LARGEST_NUMBER => self.data_errors.more = *more,
             _ => return None,
         }
         Some(())
@@ -268,6 +271,7 @@ mod tests {
             "last 1 1 1 1 1 1 1 1 1 1 18446744073709551615",
             "at 1 4294967296 0 0 0 1 1 1 1 1 1 1 1 1 1",
             "lost 1",
+            "more 18446744073709551615",
         ] {
             let text = format!("{HEADER}\n{line}\n");
             assert_eq!(ScrubRecord::parse(&text), None, "{line}");

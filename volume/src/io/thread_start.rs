@@ -3,7 +3,8 @@
 
 use std::io;
 use std::sync::mpsc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
+pub(super) use std::thread::JoinHandle;
 
 /// Starts a thread that calls `make` and then `run` with its first half; waits for the second
 /// half, which the thread shares with its starter.

@@ -316,13 +316,11 @@ impl Driver {
                 *core.under_way.entry(*node).or_default() += 1;
             }
         }
-        let order = self.order_of(&outcome.disk);
-        drop(core);
         let (seated, drained) = (outcome.seated.into_iter(), outcome.drained.into_iter());
-        seated.for_each(|node| self.on_seated(node));
-        drained.for_each(|node| self.on_drained(node));
-        let handed = self.start_effects(outcome.disk, caller);
-        drop(order);
+        let handed = self.leave(core, outcome.disk, caller, || {
+            seated.for_each(|node| self.on_seated(node));
+            drained.for_each(|node| self.on_drained(node));
+        });
         self.fence(&handed.unstarted);
         for (callback, result) in callbacks {
             callback.call(result);

@@ -1,10 +1,10 @@
 //! Disk effects to the threads of their disks, in the order in which the nodes asked.
 //!
 //! Whoever leaves the core takes with it what the nodes want done, and others may leave it before that is
-//! handed out. Appends of a node must not change their order on the way: who has any takes
-//! [`Driver::order_of`] before it leaves.
+//! handed out. Appends of a node must not change their order on the way: who has any waits for those
+//! that left before ([`Driver::leave`]).
 
-use super::driver::{Caller, Driver};
+use super::driver::{Caller, Core, Driver};
 use crate::ids::NodeId;
 use crate::io::device::Device;
 use crate::io::disk_thread::DiskThread;
@@ -26,9 +26,26 @@ pub(super) struct HandedOut {
 }
 
 impl Driver {
+    /// Leaves the core and hands out what the nodes want done; `first` is done in between, and must not
+    /// enter the core again.
+    pub(super) fn leave(
+        &self,
+        core: MutexGuard<'_, Core>,
+        effects: Vec<(NodeId, NodeEffect)>,
+        caller: Caller,
+        first: impl FnOnce(),
+    ) -> HandedOut {
+        let order = self.order_of(&effects);
+        drop(core);
+        first();
+        let handed = self.start_effects(effects, caller);
+        drop(order);
+        handed
+    }
+
     /// The right to hand writes out, if there are any. To be taken inside the core, and given back
     /// before the core is entered again.
-    pub(super) fn order_of(&self, effects: &[(NodeId, NodeEffect)]) -> Option<MutexGuard<'_, ()>> {
+    fn order_of(&self, effects: &[(NodeId, NodeEffect)]) -> Option<MutexGuard<'_, ()>> {
         let is_append = |effect: &NodeEffect| matches!(effect, NodeEffect::Append { .. });
         let has_order = effects.iter().any(|(_, effect)| is_append(effect));
         has_order.then(|| self.handing.lock())
@@ -36,11 +53,7 @@ impl Driver {
 
     /// Has disk effects carried out. A read that is the only one under way is returned to a caller
     /// that may block.
-    pub(super) fn start_effects(
-        &self,
-        effects: Vec<(NodeId, NodeEffect)>,
-        caller: Caller,
-    ) -> HandedOut {
+    fn start_effects(&self, effects: Vec<(NodeId, NodeEffect)>, caller: Caller) -> HandedOut {
         if effects.is_empty() {
             return HandedOut::default();
         }

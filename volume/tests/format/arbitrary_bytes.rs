@@ -95,8 +95,12 @@ proptest! {
     }
 
     #[test]
-    fn a_superblock_with_a_right_checksum(changes in changes(), cut in 0..SLOT_BYTES) {
-        let mut bytes = examples::superblock().encode().bytes().to_vec();
+    fn a_superblock_with_a_right_checksum(changes in changes(), is_moving: bool, cut in 0..SLOT_BYTES) {
+        let superblock = match is_moving {
+            true => examples::superblock_of_two_tables(),
+            false => examples::superblock(),
+        };
+        let mut bytes = superblock.encode().bytes().to_vec();
         overwrite(&mut bytes, &changes);
         let end = number_at(&bytes, 12).saturating_add(128);
         seal(&mut bytes, 124, end);

@@ -123,6 +123,25 @@ pub fn superblock() -> Superblock {
     }
 }
 
+/// Version 2 of the layout: three nodes have come to the six, one of the six is to be emptied, and
+/// segments move.
+pub fn superblock_of_two_tables() -> Superblock {
+    let mut superblock = superblock();
+    let config = &mut superblock.config;
+    config.nodes.extend((0..3).map(|zone| NodeEntry {
+        in_former: false,
+        ..NodeEntry::new(ZoneId(zone), Incarnation(0x2000 + u64::from(zone)))
+    }));
+    config.nodes[1].in_current = false;
+    config.relocation = Relocation {
+        first_new: GroupId(0x0102_0304),
+        done_steps: 0x0504_0302,
+        moves: true,
+        has_moved: true,
+    };
+    superblock
+}
+
 pub fn fragments() -> Vec<Fragment> {
     vec![Fragment {
         lsn: Lsn(0x9192_9394_9596_9798),

@@ -57,15 +57,19 @@ fn frame_payload() {
 
 #[test]
 fn superblock() {
-    let superblock = examples::superblock();
-    let slot = superblock.encode();
-    let covered = 128 + 6 * 16 + 16 + 16;
-    assert_covered(slot.bytes(), covered, |bytes| {
-        Superblock::decode(bytes).is_ok()
-    });
-    assert_covered(slot.bytes(), covered, |bytes| {
-        Superblock::newest(bytes).is_ok()
-    });
+    let of_one_table = 128 + 6 * 16 + 16 + 16;
+    for (superblock, covered) in [
+        (examples::superblock(), of_one_table),
+        (examples::superblock_of_two_tables(), of_one_table + 4 * 16),
+    ] {
+        let slot = superblock.encode();
+        assert_covered(slot.bytes(), covered, |bytes| {
+            Superblock::decode(bytes).is_ok()
+        });
+        assert_covered(slot.bytes(), covered, |bytes| {
+            Superblock::newest(bytes).is_ok()
+        });
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::golden_bytes as golden;
 use redoubt_volume::format::checkpoint_root::encode_root;
 use redoubt_volume::format::checksum::checksum;
 use redoubt_volume::format::index_page::{encode_directory, encode_leaf};
+use redoubt_volume::format::superblock::Superblock;
 
 fn hex(bytes: &[u8]) -> String {
     let digits = |chunk: &[u8]| chunk.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -43,6 +44,15 @@ fn frame() {
 fn superblock() {
     let slot = examples::superblock().encode();
     assert_bytes("the superblock", slot.bytes(), golden::SUPERBLOCK);
+}
+
+#[test]
+fn superblock_of_two_tables() {
+    let superblock = examples::superblock_of_two_tables();
+    let slot = superblock.encode();
+    assert_eq!(Superblock::decode(slot.bytes()), Ok(superblock));
+    let golden = golden::SUPERBLOCK_OF_TWO_TABLES;
+    assert_bytes("the superblock", slot.bytes(), golden);
 }
 
 #[test]

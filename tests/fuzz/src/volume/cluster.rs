@@ -1,19 +1,21 @@
 //! A whole volume in one thread: the production writer and nodes on disks in memory.
 
 use super::disk::Disk;
-use super::image::{self, NODES, VOLUME};
+use super::image::{self, VOLUME};
+use redoubt_volume::config::{NodeEntry, VolumeConfig};
 use redoubt_volume::embedded::Embedded;
 use redoubt_volume::error::IoFailure;
 use redoubt_volume::format::superblock::Superblock;
-use redoubt_volume::ids::NodeId;
+use redoubt_volume::ids::{GroupId, Incarnation, NodeId};
 use redoubt_volume::segment::effect::NodeEffect;
 use redoubt_volume::segment::node::Node;
+use redoubt_volume::status::ScrubStart;
 use redoubt_volume::time::Instant;
 use redoubt_volume::writer::payload::cut;
 use redoubt_volume::writer::{
     Answer, CacheMode, QuorumLoss, RebuildRate, Ticket, Writer, WriterPolicy,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Time between two ticks.
@@ -25,11 +27,14 @@ const MOST_TICKS: usize = 3000;
 pub(super) type Outcome = Result<Vec<u8>, IoFailure>;
 
 pub(super) struct Cluster {
+    /// The nodes' disks; behind them that of a successor, while there is one.
     pub(super) disks: Vec<Disk>,
     /// What the disks were asked for and have not done.
-    queues: [VecDeque<NodeEffect>; NODES],
+    queues: BTreeMap<NodeId, VecDeque<NodeEffect>>,
     /// Nodes whose disks complete nothing.
-    pub(super) stalled: [bool; NODES],
+    pub(super) stalled: BTreeSet<NodeId>,
+    /// Nodes that a successor has taken the place of.
+    seated: BTreeSet<NodeId>,
     core: Option<Embedded>,
     opened: Option<Result<(), String>>,
     answers: BTreeMap<Ticket, Result<Answer, IoFailure>>,
@@ -58,8 +63,9 @@ impl Cluster {
     pub(super) fn new(disks: Vec<Disk>, writer_id: u64) -> Cluster {
         Cluster {
             disks,
-            queues: Default::default(),
-            stalled: [false; NODES],
+            queues: BTreeMap::new(),
+            stalled: BTreeSet::new(),
+            seated: BTreeSet::new(),
             core: None,
             opened: None,
             answers: BTreeMap::new(),
@@ -72,13 +78,20 @@ impl Cluster {
     /// Opens the volume, as `volume/open.rs` does.
     pub(super) fn open(&mut self) -> Result<(), String> {
         let disks = self.disks.iter_mut().enumerate();
-        let nodes: Vec<Option<Node>> = disks
+        let mut nodes: Vec<Option<Node>> = disks
             .map(|(index, disk)| open_node(index, disk, image::INDEX_BYTES))
             .collect();
         let configs = nodes.iter().flatten().map(|node| &node.superblock().config);
         let config = configs.max_by_key(|config| config.version).cloned();
-        let config = config.filter(|config| config.nodes.len() == NODES);
+        let config = config.filter(|config| config.nodes.len() <= nodes.len());
         let config = config.ok_or_else(|| "too few nodes".to_owned())?;
+        // What was drained, or is not listed, counts for nothing; behind the nodes is room for their
+        // successors.
+        for node in config.node_ids().filter(|node| config.is_drained(*node)) {
+            nodes[node.index()] = None;
+        }
+        nodes.truncate(config.nodes.len());
+        nodes.resize_with(2 * config.nodes.len(), || None);
         let policy = WriterPolicy {
             cache: CacheMode::Writeback,
             on_quorum_loss: QuorumLoss::Fail,
@@ -93,7 +106,7 @@ impl Cluster {
         writer.open(self.now);
         self.core = Some(Embedded { writer, nodes });
         self.opened = None;
-        self.run_until(|cluster| cluster.opened.is_some());
+        self.run_on(|cluster| cluster.opened.is_some());
         self.opened.take().expect("the recovery is over")
     }
 
@@ -101,8 +114,97 @@ impl Cluster {
     pub(super) fn kill(&mut self) {
         self.core = None;
         self.answers.clear();
-        self.stalled = [false; NODES];
-        self.queues = Default::default();
+        self.stalled.clear();
+        self.queues.clear();
+    }
+
+    /// The newest configuration that the writer knows to be durable.
+    pub(super) fn config(&mut self) -> VolumeConfig {
+        self.core().writer.config().clone()
+    }
+
+    /// Lists more nodes, which are there from the next open on, and has segments move to them.
+    pub(super) fn widen(&mut self, nodes: Vec<NodeEntry>) {
+        let ticket = self.ticket();
+        self.core().writer.widen(ticket, nodes, true);
+        self.wait(ticket).expect("all nodes are there");
+    }
+
+    /// Has all groups leave a node, until nothing is on it.
+    pub(super) fn drain(&mut self, node: NodeId) {
+        let ticket = self.ticket();
+        self.core().writer.drain(ticket, node);
+        self.wait(ticket).expect("all nodes are there");
+        self.run_until(|core| core.writer.config().is_drained(node));
+    }
+
+    /// Directories for the nodes that the volume lists and that are not there.
+    pub(super) fn seat_nodes_that_came(&mut self) {
+        let superblock = Superblock::newest(&self.disks[0].superblock_bytes());
+        let mut config = superblock.expect("node 0 is there").config;
+        // Older than any that counts: they are told the right one.
+        config.version = 0;
+        for node in config.node_ids().skip(self.disks.len()) {
+            let life = config.nodes[node.index()].incarnation;
+            let superblock = Superblock::new(&config, node, life, false);
+            self.disks.push(Disk::create(&superblock));
+        }
+    }
+
+    /// Goes on until so many segments have moved, and the configuration is on its way by which the
+    /// next one has.
+    pub(super) fn run_until_moving(&mut self, moved: u64) {
+        self.run_until(|core| {
+            let writer = &core.writer;
+            let is_named = writer.places_of(GroupId(0)).len() > 1;
+            let relocation = writer.figures().relocation;
+            is_named && relocation.is_some_and(|(count, _)| count >= moved)
+        });
+    }
+
+    /// Goes on until every segment is where it is to be.
+    pub(super) fn run_until_moved(&mut self) {
+        self.run_until(|core| !core.writer.config().has_two_tables());
+    }
+
+    /// A new directory begins to take the place of a node; goes on until a configuration is on its
+    /// way that names it there.
+    pub(super) fn run_until_exchanging(&mut self, node: NodeId, life: Incarnation) {
+        let config = self.config();
+        let successor = config.successor(node);
+        self.disks.resize(successor.index() + 1, Disk::default());
+        let disk = &mut self.disks[successor.index()];
+        *disk = Disk::create(&Superblock::new(&config, node, life, true));
+        let opened = Node::open(
+            Superblock::newest(&disk.superblock_bytes()).expect("it was just made"),
+            disk,
+            image::INDEX_BYTES,
+        );
+        let now = self.now;
+        let core = self.core();
+        core.nodes[successor.index()] = Some(opened.expect("it was just made"));
+        core.writer.node_up(now, successor);
+        self.run_until(|core| core.writer.is_exchanged(node));
+    }
+
+    /// Goes on until the successor of a node has its place, and moves its directory there.
+    pub(super) fn run_until_seated(&mut self, node: NodeId) {
+        let successor = self.config().successor(node);
+        self.run_on(|cluster| cluster.seated.contains(&node));
+        self.disks[node.index()] = std::mem::take(&mut self.disks[successor.index()]);
+        self.disks.truncate(successor.index() - node.index());
+    }
+
+    /// Goes on with a scrub of an earlier process, for a while; whether it has ended.
+    pub(super) fn scrub_for_a_while(&mut self, start: ScrubStart) -> bool {
+        let (ticket, now) = (self.ticket(), self.now);
+        self.core().writer.scrub_from(now, ticket, start);
+        self.settle();
+        self.work_in_background();
+        if self.core().writer.cancel_scrub() {
+            self.settle();
+        }
+        self.answers.remove(&ticket).is_some()
     }
 
     pub(super) fn core(&mut self) -> &mut Embedded {
@@ -152,7 +254,7 @@ impl Cluster {
     }
 
     fn wait(&mut self, ticket: Ticket) -> Outcome {
-        self.run_until(|cluster| cluster.answers.contains_key(&ticket));
+        self.run_on(|cluster| cluster.answers.contains_key(&ticket));
         match self.answers.remove(&ticket).expect("there is an answer")? {
             Answer::Bytes(bytes) => Ok(bytes.as_ref().to_vec()),
             _ => Ok(Vec::new()),
@@ -169,7 +271,11 @@ impl Cluster {
         }
     }
 
-    fn run_until(&mut self, done: impl Fn(&Cluster) -> bool) {
+    fn run_until(&mut self, done: impl Fn(&Embedded) -> bool) {
+        self.run_on(|cluster| cluster.core.as_ref().is_some_and(&done));
+    }
+
+    fn run_on(&mut self, done: impl Fn(&Cluster) -> bool) {
         for _ in 0..MOST_TICKS {
             self.settle();
             while !done(self) && self.step() {}
@@ -193,24 +299,24 @@ impl Cluster {
         for node in outcome.idle {
             core.on_idle(now, node);
         }
+        self.seated.extend(outcome.seated);
         for (node, effect) in outcome.disk {
-            self.queues[node.index()].push_back(effect);
+            self.queues.entry(node).or_default().push_back(effect);
         }
     }
 
     /// Carries out one effect of each disk; `false` if all are idle.
     pub(super) fn step(&mut self) -> bool {
         let mut any = false;
-        for index in 0..NODES {
-            if self.stalled[index] {
-                continue;
-            }
-            let Some(effect) = self.queues[index].pop_front() else {
+        let asked = self.queues.keys().copied();
+        let at_work: Vec<NodeId> = asked.filter(|n| !self.stalled.contains(n)).collect();
+        for node in at_work {
+            let queue = self.queues.get_mut(&node);
+            let Some(effect) = queue.and_then(VecDeque::pop_front) else {
                 continue;
             };
             any = true;
-            let node = NodeId(index as u16);
-            if let Some(completion) = self.disks[index].carry_out(effect) {
+            if let Some(completion) = self.disks[node.index()].carry_out(effect) {
                 let now = self.now;
                 self.core().on_disk(now, vec![(node, completion)]);
                 self.settle();

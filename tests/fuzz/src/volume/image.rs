@@ -4,14 +4,14 @@
 use super::cluster::Cluster;
 use super::disk::Disk;
 use super::mutation::Area;
-use redoubt_volume::config::{NodeEntry, VolumeConfig};
+use redoubt_volume::config::{NodeEntry, SEGMENTS, VolumeConfig, ZONES};
 use redoubt_volume::format::superblock::Superblock;
 use redoubt_volume::geometry::{BLOCK_BYTES, Geometry};
 use redoubt_volume::ids::{Incarnation, NodeId, VolumeId, ZoneId};
 use redoubt_volume::placement::Relocation;
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-pub(super) const NODES: usize = 6;
 pub(super) const VOLUME: VolumeId = VolumeId([9; 16]);
 /// Blocks of the disk: two groups of 1 MiB.
 pub(super) const BLOCKS: usize = 128;
@@ -30,9 +30,30 @@ pub(super) struct Image {
 impl Image {
     /// One of the volumes.
     pub(super) fn choose(which: u8) -> &'static Image {
-        static IMAGES: OnceLock<[Image; 3]> = OnceLock::new();
-        let images = IMAGES.get_or_init(|| [young(), checkpointed(), survivor()]);
+        static IMAGES: OnceLock<[Image; 6]> = OnceLock::new();
+        let images = IMAGES.get_or_init(|| {
+            [
+                young(),
+                checkpointed(),
+                survivor(),
+                moving(),
+                drained(),
+                exchanged(),
+            ]
+        });
         &images[usize::from(which) % images.len()]
+    }
+
+    /// The configurations that its nodes hold.
+    fn configurations(&self) -> impl Iterator<Item = VolumeConfig> {
+        let files = self.disks.iter().map(Disk::superblock_bytes);
+        files.filter_map(|file| Some(Superblock::newest(&file).ok()?.config))
+    }
+
+    /// Whether some of them are newer than others.
+    fn is_in_between(&self) -> bool {
+        let versions = self.configurations().map(|config| config.version);
+        versions.collect::<BTreeSet<_>>().len() > 1
     }
 
     /// Whether the bytes from an offset on, a whole number of blocks, may be what is read there.
@@ -117,8 +138,8 @@ impl Author {
     }
 
     /// Writes that only some nodes get before the process ends.
-    fn end_with_tail(&mut self, stalled: [bool; NODES]) {
-        self.cluster.stalled = stalled;
+    fn end_with_tail(&mut self, stalled: &[u16]) {
+        self.cluster.stalled = stalled.iter().copied().map(NodeId).collect();
         self.write(3 * BLOCK_BYTES, BLOCK_BYTES, 201);
         self.cluster.tick();
         self.write(70 * BLOCK_BYTES + 700, 5000, 202);
@@ -126,6 +147,14 @@ impl Author {
         self.cluster.step();
         self.cluster.tick();
         self.cluster.step();
+        self.cluster.kill();
+    }
+
+    /// The process ends when only these nodes have carried out what all were asked for.
+    fn end_known_by(&mut self, nodes: &[u16]) {
+        let others = self.cluster.config().node_ids();
+        self.cluster.stalled = others.filter(|node| !nodes.contains(&node.0)).collect();
+        while self.cluster.step() {}
         self.cluster.kill();
     }
 
@@ -168,7 +197,7 @@ fn checkpointed() -> Image {
     author.write_some(3);
     author.cluster.work_in_background();
     author.write_some(4);
-    author.end_with_tail([false, true, false, true, false, true]);
+    author.end_with_tail(&[1, 3, 5]);
     author.finish()
 }
 
@@ -176,11 +205,11 @@ fn checkpointed() -> Image {
 fn survivor() -> Image {
     let mut author = Author::new();
     author.write_some(5);
-    author.end_with_tail([true, true, true, true, true, false]);
+    author.end_with_tail(&[0, 1, 2, 3, 4]);
     author.reopen();
     author.cluster.work_in_background();
     author.write_some(6);
-    author.end_with_tail([false, false, true, true, true, true]);
+    author.end_with_tail(&[2, 3, 4, 5]);
     let replaced = NodeId(5);
     let fresh = Superblock::new(&config(), replaced, Incarnation(77), true);
     author.cluster.disks[replaced.index()] = Disk::create(&fresh);
@@ -190,6 +219,61 @@ fn survivor() -> Image {
     author.cluster.work_in_background();
     author.write_some(8);
     author.finish()
+}
+
+/// A node has come to each zone, and segments begin to move there.
+fn grown() -> Author {
+    let mut author = Author::new();
+    author.write_some(9);
+    author.cluster.work_in_background();
+    let entry = |zone: usize| NodeEntry::new(ZoneId(zone as u8), Incarnation(60 + zone as u64));
+    author.cluster.widen((0..ZONES).map(entry).collect());
+    author.cluster.kill();
+    author.cluster.seat_nodes_that_came();
+    author.cluster.open().expect("the larger volume opens");
+    author
+}
+
+/// Segments are moving to nodes that have come: one has moved, and two nodes know that the next one
+/// has.
+fn moving() -> Image {
+    let mut author = grown();
+    author.cluster.run_until_moving(1);
+    author.write(100 * BLOCK_BYTES, 3 * BLOCK_BYTES, 10);
+    author.end_known_by(&[0, 4]);
+    let image = author.finish();
+    assert!(image.configurations().all(|config| config.relocation.moves));
+    assert!(image.is_in_between());
+    image
+}
+
+/// All segments have moved; then a node was drained, and its directory is gone.
+fn drained() -> Image {
+    let mut author = grown();
+    author.cluster.run_until_moved();
+    author.write_some(11);
+    let gone = NodeId(3);
+    author.cluster.drain(gone);
+    author.write_some(12);
+    author.cluster.work_in_background();
+    author.end_with_tail(&[0, 2, 5, 7]);
+    author.cluster.disks[gone.index()] = Disk::default();
+    author.finish()
+}
+
+/// The directory of a member was exchanged for another; two nodes do not know it yet.
+fn exchanged() -> Image {
+    let mut author = Author::new();
+    author.write_some(13);
+    author.cluster.work_in_background();
+    author.write_some(14);
+    let member = NodeId(2);
+    author.cluster.run_until_exchanging(member, Incarnation(88));
+    author.cluster.stalled = [NodeId(1), NodeId(5)].into();
+    author.cluster.run_until_seated(member);
+    let image = author.finish();
+    assert!(image.is_in_between());
+    image
 }
 
 fn config() -> VolumeConfig {
@@ -203,7 +287,7 @@ fn config() -> VolumeConfig {
         disk_bytes: (BLOCKS * BLOCK_BYTES) as u64,
         geometry: Geometry::new(1 << 20, 1).expect("a geometry"),
         extent_bytes: 1 << 20,
-        nodes: (0..NODES).map(entry).collect(),
+        nodes: (0..SEGMENTS).map(entry).collect(),
         relocation: Relocation::default(),
     }
 }

@@ -10,9 +10,10 @@ mod mutation;
 
 use crate::input::Input;
 use cluster::{Cluster, Outcome};
-use image::{BLOCKS, Image, NODES};
+use image::{BLOCKS, Image};
 use mutation::Mutations;
 use redoubt_volume::geometry::BLOCK_BYTES;
+use redoubt_volume::io::scrub_record::ScrubRecord;
 
 /// Bytes of a read: a few blocks, so that one damaged block spoils few.
 const READ_BYTES: usize = 4 * BLOCK_BYTES;
@@ -21,7 +22,7 @@ const READ_BYTES: usize = 4 * BLOCK_BYTES;
 pub fn open_node(input: &[u8]) {
     let mut input = Input::new(input);
     let image = Image::choose(input.u8());
-    let index = input.below(NODES);
+    let index = input.below(image.disks.len());
     let mutations = Mutations::read(&mut input, image, Some(index));
     let mut disks = image.disks.clone();
     mutations.apply(image, &mut disks);
@@ -52,6 +53,20 @@ pub fn open_volume(input: &[u8]) {
             assert!(!is_survivable, "four good nodes do not open: {reason}");
         }
     }
+}
+
+/// A volume goes on with what an earlier process has written down of its scrub.
+pub(crate) fn go_on_scrubbing(record: &ScrubRecord) {
+    let mut cluster = Cluster::new(Image::choose(0).disks.clone(), 2);
+    cluster.open().expect("nothing is damaged");
+    cluster.core().writer.note_data_errors(&record.data_errors);
+    if let Some((_, start)) = record.under_way {
+        assert!(cluster.scrub_for_a_while(start), "a scrub has no end");
+    }
+    let errors = cluster.core().writer.data_errors();
+    assert!(errors.more <= record.data_errors.more);
+    let bytes = cluster.read(0, BLOCK_BYTES).expect("nothing is damaged");
+    assert!(Image::choose(0).allows(0, &bytes));
 }
 
 fn read_everything(cluster: &mut Cluster, image: &Image, must_succeed: bool) {

@@ -2,12 +2,12 @@
 //! without.
 
 use super::disk::{Disk, File};
-use super::image::{Image, NODES};
+use super::image::Image;
 use crate::input::{Edit, Input};
 use crate::repair;
 use redoubt_volume::format::log_frame::{DecodedFrame, FRAME_HEADER_BYTES};
 use redoubt_volume::format::redo_record::{RECORD_BYTES, RecordKind};
-use redoubt_volume::format::superblock::{SLOT_BYTES, SLOTS};
+use redoubt_volume::format::superblock::SLOT_BYTES;
 use redoubt_volume::ids::ExtentSlot;
 use redoubt_volume::page::PAGE_BYTES;
 use std::collections::BTreeSet;
@@ -37,14 +37,17 @@ impl Area {
     /// The areas of a node's files.
     pub(super) fn all(disk: &Disk) -> Vec<Area> {
         let pages = SLOT_BYTES / PAGE_BYTES;
-        let slots = (0..SLOTS).map(|slot| Area {
+        let superblocks = disk.superblock_bytes();
+        let slots = superblocks.chunks(SLOT_BYTES).enumerate();
+        let slots = slots.map(|(index, slot)| Area {
             unit: Unit {
                 slot: None,
-                page: slot * pages,
+                page: index * pages,
                 pages,
             },
             start: 0,
-            bytes: 256,
+            // With all rows: the last one is that of a relocation.
+            bytes: repair::superblock_bytes(slot).clamp(256, SLOT_BYTES),
         });
         let mut areas: Vec<Area> = slots.collect();
         for (slot, file) in &disk.extents {
@@ -149,7 +152,7 @@ impl Mutations {
 
 impl Mutation {
     fn read(input: &mut Input<'_>, image: &Image, only: Option<usize>) -> Mutation {
-        let (kind, node) = (input.u8(), usize::from(input.u8()) % NODES);
+        let (kind, node) = (input.u8(), usize::from(input.u8()) % image.disks.len());
         let node = only.unwrap_or(node);
         let areas = &image.areas[node];
         let area = areas[input.below(areas.len())];
@@ -157,7 +160,7 @@ impl Mutation {
         let what = match kind & 0xf {
             0..=9 => What::Edit(read_edit(input, area.bytes, is_repaired)),
             10 | 11 => {
-                let node = input.below(NODES);
+                let node = input.below(image.disks.len());
                 let areas = &image.areas[node];
                 let area = areas[input.below(areas.len())];
                 What::Copy { node, area }
@@ -166,7 +169,7 @@ impl Mutation {
             13 => What::Resize(u64::from(input.u16()) * 64),
             14 => What::Remove,
             _ => What::CopyFile {
-                node: input.below(NODES),
+                node: input.below(image.disks.len()),
             },
         };
         Mutation {
