@@ -21,6 +21,8 @@ pub enum Action {
     Append(u8, u8, bool),
     /// A record is on a node's stable storage, and acknowledged: term, node, record.
     Deliver(u8, u8, u8),
+    /// A node is given the next record of a group by another: node, group, source.
+    Gossip(u8, u8, u8),
     /// A node is told the VDL.
     Announce(u8, u8),
     /// A node's process ends and begins again.
@@ -39,6 +41,12 @@ pub enum Action {
     Configure(u8, u8),
     /// The configuration is held by enough.
     Admitted(u8),
+    /// The replaced node counts for what its successor holds, too.
+    CountBoth(u8),
+    /// It counts for itself again.
+    CountOne(u8),
+    /// The writer begins to name the successor in its node's place.
+    NameSuccessor(u8),
     /// A segment that lags begins to be filled while the volume is open: term, node, group.
     BeginFill(u8, u8, u8),
     /// A segment has received all blocks: term, node, group, source.

@@ -1,7 +1,7 @@
 //! What must hold in every state.
 
 use crate::config::{BrokenRule, Config};
-use crate::state::{GROUPS, NO_SCL, NODES, Nodes, Phase, READ_QUORUM, Records, State, TERMS, has};
+use crate::state::{GROUPS, NO_SCL, NODES, Phase, READ_QUORUM, Records, State, TERMS, has};
 
 impl State {
     /// What is violated, in words; `node N` stands for the N-th node as the state has it.
@@ -34,6 +34,22 @@ impl State {
             return Some(format!("the recovery of writer {} never ends", term + 1));
         }
         self.next_recovery_loses(config)
+            .or_else(|| self.does_not_open_without_two(config))
+    }
+
+    /// Where nothing but filling keeps segments from voting, any two nodes may be lost.
+    fn does_not_open_without_two(&self, config: &Config) -> Option<String> {
+        let mut fours = self
+            .first_choices(config)
+            .filter(|set| set.count_ones() == 4);
+        let refused = fours.find(|set| self.decide(config, TERMS, *set).is_none());
+        let refused = refused.filter(|_| config.only_fills())?;
+        let lost = (0..NODES).filter(|node| !has(refused, *node));
+        let lost: Vec<String> = lost.map(|node| format!("node {node}")).collect();
+        Some(format!(
+            "the volume does not open without {}",
+            lost.join(" and ")
+        ))
     }
 
     /// Every node that the recovery began with holds the list, and nothing that is left to do makes
@@ -198,8 +214,8 @@ impl State {
     fn next_recovery_loses(&self, config: &Config) -> Option<String> {
         let full =
             |term: &usize| self.terms[*term].phase == Phase::Open && !self.terms[*term].on_three;
-        let sets = (1..1 << NODES).filter(|set: &Nodes| set.count_ones() as usize >= READ_QUORUM);
-        for asked in sets.filter(|set| self.is_first_choice(config, *set)) {
+        let sets = self.first_choices(config);
+        for asked in sets.filter(|set| set.count_ones() as usize >= READ_QUORUM) {
             let Some(decision) = self.decide(config, TERMS, asked) else {
                 continue;
             };

@@ -1,5 +1,7 @@
 //! What a search may do, and the rules that can be broken on purpose.
 
+use crate::state::MEMBERS;
+
 /// A rule of the protocol that a model without it must violate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokenRule {
@@ -45,11 +47,21 @@ pub enum BrokenRule {
     AdmittedByTwo,
     /// A node that begins to take frames is not given what is above the VDL first.
     JoinedWithoutPending,
+    /// Two segments of a group are made incomplete at once to be filled.
+    TwoFilledAtOnce,
+    /// A node that joins a volume open on three is told the VDL before it holds what is below.
+    ToldTooEarly,
+    /// While a node is exchanged its place counts for what it or its successor holds.
+    CountedInUnion,
+    /// The successor is named before it holds what counted without it.
+    NamedTooEarly,
+    /// A recovery that has not learnt what became of the successor counts the node.
+    SuccessorUnknown,
 }
 
 impl BrokenRule {
     /// All of them.
-    pub const ALL: [BrokenRule; 21] = [
+    pub const ALL: [BrokenRule; 26] = [
         BrokenRule::AckPerRecord,
         BrokenRule::PromiseAfterScan,
         BrokenRule::EpochsNotUnique,
@@ -71,6 +83,11 @@ impl BrokenRule {
         BrokenRule::LimitIgnored,
         BrokenRule::AdmittedByTwo,
         BrokenRule::JoinedWithoutPending,
+        BrokenRule::TwoFilledAtOnce,
+        BrokenRule::ToldTooEarly,
+        BrokenRule::CountedInUnion,
+        BrokenRule::NamedTooEarly,
+        BrokenRule::SuccessorUnknown,
     ];
 }
 
@@ -103,6 +120,10 @@ pub struct Config {
     pub read_only: bool,
     /// Segments that lag are filled with blocks while the volume is open.
     pub fills: bool,
+    /// Nodes give each other records.
+    pub gossips: bool,
+    /// Another directory takes the place of the last node.
+    pub replaces: bool,
     /// The rule that is broken.
     pub broken: Option<BrokenRule>,
 }
@@ -123,6 +144,8 @@ impl Config {
         checkpoints: 0,
         read_only: false,
         fills: false,
+        gossips: false,
+        replaces: false,
         broken: None,
     };
 
@@ -138,6 +161,17 @@ impl Config {
     /// Nodes crash twice, one by one or all at once.
     pub const CRASHES: Config = Config {
         name: "crashes",
+        crashes: 2,
+        ..Config::SMALL
+    };
+
+    /// Three records of one group, two crashes and a takeover by exactly four nodes.
+    pub const LOSSES: Config = Config {
+        name: "losses",
+        records: [2, 1],
+        plain: true,
+        asked: [4, 4],
+        limit: 3,
         crashes: 2,
         ..Config::SMALL
     };
@@ -169,6 +203,17 @@ impl Config {
         ..Config::SMALL
     };
 
+    /// Segments that frames did not reach are filled with blocks while the volume is open.
+    pub const FILLS: Config = Config {
+        name: "fills",
+        terms: 1,
+        records: [3, 0],
+        plain: true,
+        limit: 3,
+        fills: true,
+        ..Config::SMALL
+    };
+
     /// A frame goes bad in a log, good ones behind it; segments are filled with blocks.
     pub const BAD_FRAMES: Config = Config {
         name: "bad-frames",
@@ -190,16 +235,39 @@ impl Config {
         ..Config::SMALL
     };
 
+    /// Nodes give each other records, with and without a takeover between.
+    pub const GOSSIP: Config = Config {
+        name: "gossip",
+        plain: true,
+        asked: [4, 4],
+        gossips: true,
+        ..Config::SMALL
+    };
+
+    /// A new directory takes a node's place, and a takeover finds what it finds.
+    pub const REPLACEMENT: Config = Config {
+        name: "replacement",
+        records: [1, 1],
+        plain: true,
+        asked: [4, 4],
+        replaces: true,
+        ..Config::SMALL
+    };
+
     /// All that have names.
-    pub const ALL: [Config; 8] = [
+    pub const ALL: [Config; 12] = [
         Config::SMALL,
         Config::WRITES,
         Config::CRASHES,
+        Config::LOSSES,
         Config::EPOCHS,
         Config::READ_ONLY,
         Config::EMPTIED,
         Config::BAD_FRAMES,
+        Config::FILLS,
         Config::CHECKPOINTS,
+        Config::GOSSIP,
+        Config::REPLACEMENT,
     ];
 
     /// The same with a rule broken.
@@ -214,8 +282,23 @@ impl Config {
         self.broken == Some(rule)
     }
 
+    /// Whether only segments that are filled cannot vote, all nodes being known to one writer.
+    pub fn only_fills(&self) -> bool {
+        self.fills && self.terms == 1 && self.emptied + self.bad_frames + self.crashes == 0
+    }
+
+    /// How many nodes, the first ones, are alike.
+    pub fn alike(&self) -> usize {
+        MEMBERS - usize::from(self.emptied).max(usize::from(self.replaces))
+    }
+
+    /// How many directories take part.
+    pub fn directories(&self) -> usize {
+        MEMBERS + usize::from(self.replaces)
+    }
+
     /// Whether the node's directory may be lost: the last ones may, since all are alike.
     pub fn may_be_emptied(&self, node: usize) -> bool {
-        node + usize::from(self.emptied) >= crate::state::NODES
+        node < MEMBERS && node + usize::from(self.emptied) >= MEMBERS
     }
 }

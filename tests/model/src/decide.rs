@@ -3,8 +3,9 @@
 
 use crate::config::{BrokenRule, Config};
 use crate::state::{
-    GROUPS, Lsn, LsnSet, NODES, Nodes, READ_QUORUM, Records, State, TERMS, config_version, epoch,
-    epoch_number, has, has_lsn, lsns,
+    GROUPS, Lsn, LsnSet, MEMBERS, NODES, Nodes, READ_QUORUM, REPLACED, Records, SUCCESSOR, State,
+    TERMS, config_version, epoch, epoch_number, first_version, has, has_lsn, lsns, names_successor,
+    with_version,
 };
 
 /// What a recovery decides.
@@ -18,6 +19,10 @@ pub struct Decision {
     pub usable: Nodes,
     /// The newest configuration.
     pub config: u8,
+    /// Nodes that are asked: of the replaced node and its successor that one which is named.
+    pub opened: Nodes,
+    /// Whether the replaced node stays away.
+    pub keeps_out: bool,
     /// Highest announced VDL.
     pub announced: Lsn,
     /// The VDL.
@@ -38,6 +43,13 @@ impl State {
     /// What a recovery of `term` decides when the nodes of `asked` promise; nothing, when they
     /// refuse or prove too little.
     pub fn decide(&self, config: &Config, term: usize, asked: Nodes) -> Option<Decision> {
+        let config_of = |node: usize| self.nodes[node].config;
+        let newest = (0..NODES)
+            .filter(|node| has(asked, *node))
+            .map(config_of)
+            .max_by_key(|c| config_version(*c))?;
+        let keeps_out = self.keeps_out(config, asked, newest);
+        let asked = self.opened(asked, newest, keeps_out);
         let asked_nodes = || (0..NODES).filter(move |node| has(asked, *node));
         let promised = asked_nodes()
             .map(|node| epoch_number(self.nodes[node].promised))
@@ -47,9 +59,7 @@ impl State {
         } else {
             term as u8
         };
-        let newest = asked_nodes()
-            .map(|node| self.nodes[node].config)
-            .max_by_key(|c| config_version(*c))?;
+        let epoch = epoch(promised + 1, writer);
         let holder = asked_nodes().max_by_key(|node| self.list_epoch(*node))?;
         let mut held = self.list_of(holder);
         if config.breaks(BrokenRule::RangesUnited) {
@@ -73,7 +83,7 @@ impl State {
             top_of(held)
         };
         let top = vdl.max(held_top) + config.limit;
-        let everybody = usable.count_ones() as usize == NODES;
+        let everybody = usable.count_ones() as usize == MEMBERS;
         let low = usable_nodes()
             .map(|node| self.nodes[node].replay_low)
             .min()?;
@@ -83,10 +93,12 @@ impl State {
             held
         };
         Some(Decision {
-            epoch: epoch(promised + 1, writer),
+            epoch,
             seen: self.seen(usable, usize::from(self.nodes[holder].list)),
             usable,
-            config: newest,
+            config: with_version(newest, config_version(newest).max(first_version(epoch))),
+            opened: asked,
+            keeps_out,
             announced,
             vdl,
             top,
@@ -95,6 +107,25 @@ impl State {
             bases: self.anchors(usable, held, announced),
             kept,
         })
+    }
+
+    /// Whether the replaced node must stay away: a configuration that was not found may name its
+    /// successor, which was not found either.
+    fn keeps_out(&self, config: &Config, asked: Nodes, newest: u8) -> bool {
+        config.replaces
+            && !config.breaks(BrokenRule::SuccessorUnknown)
+            && !names_successor(newest)
+            && !has(asked, SUCCESSOR)
+            && !self.seated
+            && self.nodes[SUCCESSOR].replaced
+    }
+
+    /// The nodes that are opened of those that are found: one of the replaced node and its successor.
+    fn opened(&self, found: Nodes, newest: u8, keeps_out: bool) -> Nodes {
+        let seats = self.seated || names_successor(newest) && has(found, SUCCESSOR);
+        let replaced_is_out = Nodes::from(seats || keeps_out) << REPLACED;
+        let successor_is_out = Nodes::from(!seats) << SUCCESSOR;
+        found & !(replaced_is_out | successor_is_out)
     }
 
     /// Terms open on three nodes that a recovery must go on from: one of the three takes part, and

@@ -33,13 +33,15 @@ impl Names {
 
 /// The steps in words, numbered, and what they violate.
 pub fn explain(config: &Config, way: &[Action], violation: &str) -> String {
-    let mut state = State::start();
+    let mut state = State::start(config);
+    state.forget_what_nobody_reads(config);
     let mut names = Names(std::array::from_fn(|node| (b'A' + node as u8) as char));
     let mut lines = Vec::new();
     for (number, action) in way.iter().enumerate() {
         let words = words(&state, config, *action, &names);
         lines.push(format!("{:4}. {words}", number + 1));
         (state, _) = state.after(config, *action);
+        state.forget_what_nobody_reads(config);
         let order = sort_nodes(config, &mut state);
         names = Names(order.map(|node| names.0[node]));
     }
@@ -90,6 +92,11 @@ fn words(state: &State, config: &Config, action: Action, names: &Names) -> Strin
                 lsn(record)
             )
         }
+        Action::Gossip(node, group, source) => format!(
+            "{} gives {} the next record of group {group}",
+            name(source),
+            name(node)
+        ),
         Action::Announce(term, node) => {
             format!(
                 "writer {} announces VDL {} to {}",
@@ -131,6 +138,13 @@ fn words_of_fault(state: &State, action: Action, names: &Names) -> String {
             format!("{} holds writer {}'s configuration", name(node), term + 1)
         }
         Action::Admitted(term) => format!("writer {}'s configuration is in force", term + 1),
+        Action::CountBoth(term) => {
+            format!("for writer {} F counts for what G holds, too", term + 1)
+        }
+        Action::CountOne(term) => format!("for writer {} F counts for itself again", term + 1),
+        Action::NameSuccessor(term) => {
+            format!("writer {} begins to name G in the place of F", term + 1)
+        }
         _ => String::new(),
     }
 }

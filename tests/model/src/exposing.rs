@@ -59,15 +59,11 @@ impl BrokenRule {
                 ..TAKEOVERS
             },
             BrokenRule::EpochsNotUnique => THREES,
-            BrokenRule::AbandonedLineCounts => Config {
+            BrokenRule::AbandonedLineCounts | BrokenRule::ToldTooEarly => Config {
                 records: [1, 0],
                 ..THREES
             },
-            BrokenRule::CopyFromOtherList => Config {
-                records: [1, 0],
-                fills: true,
-                ..THREES
-            },
+            BrokenRule::CopyFromOtherList => Config::GOSSIP,
             BrokenRule::LimitIgnored => Config {
                 limit: 1,
                 records: [2, 1],
@@ -81,6 +77,12 @@ impl BrokenRule {
                 records: [2, 0],
                 bad_frames: 1,
                 ..PLAIN
+            },
+            BrokenRule::TwoFilledAtOnce => Config::FILLS,
+            BrokenRule::CountedInUnion | BrokenRule::NamedTooEarly => Config::REPLACEMENT,
+            BrokenRule::SuccessorUnknown => Config {
+                records: [0, 1],
+                ..Config::REPLACEMENT
             },
             _ => Config::SMALL,
         };

@@ -7,11 +7,14 @@
 pub mod action;
 pub mod check;
 pub mod config;
+mod dead;
 pub mod decide;
 pub mod explain;
 mod exposing;
+mod gossip;
 pub mod node;
 pub mod options;
+mod replacement;
 pub mod search;
 pub mod state;
 pub mod steps;

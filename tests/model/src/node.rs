@@ -5,7 +5,12 @@ use crate::state::{GROUPS, Lsn, Record, Records, State, TERMS, View, has, has_ls
 
 impl State {
     /// The lowest record of a group in a set with an LSN above `after`.
-    fn next_in(&self, set: Records, group: usize, after: Lsn) -> Option<(usize, Record)> {
+    pub(crate) fn next_in(
+        &self,
+        set: Records,
+        group: usize,
+        after: Lsn,
+    ) -> Option<(usize, Record)> {
         let wanted = |place: &usize| {
             let record = &self.records[*place];
             has(set, *place) && usize::from(record.group) == group && record.lsn > after

@@ -3,8 +3,8 @@
 use crate::action::Action;
 use crate::config::{BrokenRule, Config};
 use crate::state::{
-    GROUPS, NODES, Nodes, Phase, READ_QUORUM, RECORDS, Records, State, WRITE_QUORUM, epoch_number,
-    has, has_lsn,
+    GROUPS, NODES, Nodes, Phase, READ_QUORUM, RECORDS, REPLACED, Records, SUCCESSOR, State,
+    WRITE_QUORUM, epoch_number, has, has_lsn,
 };
 
 impl State {
@@ -19,23 +19,25 @@ impl State {
                 Phase::Open => self.writing_steps(config, term, &mut options),
             }
         }
+        self.gossip(config, &mut options);
         self.faults(config, &mut options);
         options
     }
 
     /// Whether the node is like the one before it, so that only the first of them need act.
     pub fn is_twin(&self, config: &Config, node: usize) -> bool {
-        node > 0 && !config.may_be_emptied(node) && self.nodes[node] == self.nodes[node - 1]
+        node > 0 && node < config.alike() && self.nodes[node] == self.nodes[node - 1]
     }
 
     fn distinct_nodes(&self, config: &Config) -> impl Iterator<Item = usize> {
-        (0..NODES).filter(|node| !self.is_twin(config, *node))
+        (0..config.directories()).filter(|node| !self.is_twin(config, *node))
     }
 
-    /// Whether a set takes of nodes that are alike the first ones.
-    pub fn is_first_choice(&self, config: &Config, set: Nodes) -> bool {
-        (1..NODES)
-            .all(|node| !(has(set, node) && !has(set, node - 1) && self.is_twin(config, node)))
+    /// The sets of nodes that take of nodes that are alike the first ones.
+    pub fn first_choices(&self, config: &Config) -> impl Iterator<Item = Nodes> + use<> {
+        let twins = (0..NODES).filter(|node| self.is_twin(config, *node));
+        let twins: Nodes = twins.fold(0, |set, node| set | 1 << node);
+        (1..1 << config.directories()).filter(move |set| set & twins & !(set << 1) == 0)
     }
 
     fn takeovers(&self, config: &Config, options: &mut Vec<Action>) {
@@ -45,8 +47,7 @@ impl State {
         };
         let [least, most] = config.asked;
         let asks = |set: &Nodes| (least..=most).contains(&(set.count_ones() as u8));
-        let sets = (1..1 << NODES).filter(asks);
-        let sets = sets.filter(|set| self.is_first_choice(config, *set));
+        let sets = self.first_choices(config).filter(asks);
         let able = sets.filter(|set| self.decide(config, term, *set).is_some());
         options.extend(able.map(Action::Takeover));
     }
@@ -104,6 +105,7 @@ impl State {
             && !view.filling[group]
             && self.covering(config, term, group, listed) < needed
             && !self.has_tail_source(config, term, node, group)
+            && self.may_fill_for_quorum(config, term, node, group)
     }
 
     fn endings(&self, config: &Config, term: usize, options: &mut Vec<Action>) {
@@ -117,9 +119,8 @@ impl State {
             options.push(Action::Serve(t));
         }
         if config.read_only {
-            let sets =
-                (1..1 << NODES).filter(|set: &Nodes| set & !listed == 0 && set.count_ones() == 3);
-            let sets = sets.filter(|set| self.is_first_choice(config, *set));
+            let sets = self.first_choices(config);
+            let sets = sets.filter(|set| set & !listed == 0 && set.count_ones() == 3);
             let settled = sets.filter(|set| self.is_settled(config, term, *set));
             options.extend(settled.map(|set| Action::ServeOnThree(t, set)));
         }
@@ -140,15 +141,15 @@ impl State {
                 continue;
             }
             self.deliveries(config, term, node, options);
-            if self.nodes[node].announced < vdl {
+            if self.nodes[node].announced < vdl && self.may_be_told(config, term, node) {
                 options.push(Action::Announce(t, n));
             }
             let changing = self.terms[term].changing;
             if changing > 0 && !self.nodes[node].views[term].configured {
                 options.push(Action::Configure(t, n));
             }
-            if config.fills || config.may_be_emptied(node) {
-                let behind = (0..GROUPS).filter(|group| self.may_fill(term, node, *group));
+            if config.fills || config.may_be_emptied(node) || node == SUCCESSOR {
+                let behind = (0..GROUPS).filter(|group| self.may_fill(config, term, node, *group));
                 options.extend(behind.map(|group| Action::BeginFill(t, n, group as u8)));
             }
             self.filling(config, term, node, options);
@@ -156,6 +157,7 @@ impl State {
         if self.terms[term].changing > 0 && self.is_configured(config, term) {
             options.push(Action::Admitted(t));
         }
+        self.replacing(config, term, options);
     }
 
     fn appends(&self, config: &Config, term: usize, options: &mut Vec<Action>) {
@@ -185,7 +187,7 @@ impl State {
     }
 
     fn deliveries(&self, config: &Config, term: usize, node: usize, options: &mut Vec<Action>) {
-        let admitted = self.is_admitted(node, self.nodes[node].config);
+        let admitted = config.replaces || self.is_admitted(node, self.nodes[node].config);
         let undelivered = self.undelivered(term, node);
         let missing = self
             .record_places()
@@ -221,6 +223,15 @@ impl State {
         })
     }
 
+    /// Whether the node may be told the VDL: as long as only three have proved it, to nobody else who
+    /// does not hold what is below.
+    fn may_be_told(&self, config: &Config, term: usize, node: usize) -> bool {
+        let mut groups = (0..GROUPS).filter(|group| self.exists(term, *group));
+        !self.terms[term].on_three
+            || config.breaks(BrokenRule::ToldTooEarly)
+            || groups.all(|group| self.is_current(term, node, group))
+    }
+
     /// Whether the node would promise, or has promised, the term's epoch.
     fn promises(&self, node: usize, term: usize) -> bool {
         let (promised, epoch) = (self.nodes[node].promised, self.terms[term].epoch);
@@ -231,9 +242,9 @@ impl State {
     fn may_join(&self, config: &Config, term: usize, node: usize) -> bool {
         let (state, view) = (&self.nodes[node], &self.terms[term]);
         let promises = self.promises(node, term);
-        let admitted = self.is_admitted(node, view.config);
+        let admitted = self.is_admitted(node, view.config) && !(node == REPLACED && view.keeps_out);
         promises
-            && admitted
+            && (admitted || self.may_succeed(term, node))
             && !state.views[term].listed
             && self.may_replace_list(config, term, node)
     }
@@ -242,6 +253,7 @@ impl State {
         let (state, view) = (&self.nodes[node], &self.terms[term]);
         state.fresh
             && view.changing == 0
+            && node != SUCCESSOR
             && !self.is_admitted(node, view.config)
             && self.promises(node, term)
     }

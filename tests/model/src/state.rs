@@ -3,8 +3,16 @@
 //! LSNs are small numbers, sets of LSNs bits of a `u32`; records are named by their place in a
 //! table, sets of records are bits of a `u8`.
 
+use crate::config::Config;
+
 /// Segments of a group, one on each node; every node holds all groups.
-pub const NODES: usize = 6;
+pub const MEMBERS: usize = 6;
+/// Directories: those of the members, and one that is to take the last member's place.
+pub const NODES: usize = MEMBERS + 1;
+/// The node whose place is taken.
+pub const REPLACED: usize = MEMBERS - 1;
+/// The directory that takes it.
+pub const SUCCESSOR: usize = MEMBERS;
 /// Groups.
 pub const GROUPS: usize = 2;
 /// Recoveries, the first writer's open volume included.
@@ -85,7 +93,8 @@ pub struct Node {
     pub promised: u8,
     /// The term whose list it holds.
     pub list: u8,
-    /// Its configuration: version, then a bit for each new directory that is admitted.
+    /// Its configuration: version, then a bit for each new directory that is admitted, and one for
+    /// the successor in its node's place.
     pub config: u8,
     /// Whether its directory is not the first one.
     pub replaced: bool,
@@ -195,6 +204,12 @@ pub struct Term {
     pub config: u8,
     /// The configuration that it changes to, if not zero.
     pub changing: u8,
+    /// The replaced node counts for what its successor holds, too.
+    pub joint: bool,
+    /// Each group's PGCL when that began.
+    pub joint_since: [Lsn; GROUPS],
+    /// The recovery did not learn what became of the successor: the node stays away.
+    pub keeps_out: bool,
 }
 
 /// Everything.
@@ -206,6 +221,8 @@ pub struct State {
     pub terms: [Term; TERMS],
     /// Records, in the order in which they were written.
     pub records: [Record; RECORDS],
+    /// The address book has the successor in its node's place.
+    pub seated: bool,
     /// Crashes so far.
     pub crashes: u8,
     /// Bad frames so far.
@@ -233,11 +250,12 @@ pub fn lsns(low: Lsn, high: Lsn) -> LsnSet {
 
 impl State {
     /// An empty volume, open under its first writer.
-    pub fn start() -> State {
+    pub fn start(config: &Config) -> State {
         let mut state = State {
             nodes: [Node::EMPTY; NODES],
             terms: [Term::default(); TERMS],
             records: [Record::default(); RECORDS],
+            seated: false,
             crashes: 0,
             bad_frames: 0,
             gaps: 0,
@@ -249,11 +267,12 @@ impl State {
             next: 1,
             ..Term::default()
         };
-        for node in &mut state.nodes {
+        for node in &mut state.nodes[..MEMBERS] {
             node.promised = epoch(1, 0);
-            node.views[0].reported = true;
             node.views[0].listed = true;
         }
+        let successor = &mut state.nodes[SUCCESSOR];
+        (successor.fresh, successor.replaced) = (config.replaces, config.replaces);
         state
     }
 
@@ -325,7 +344,7 @@ impl State {
     /// Whether the node's directory is the one that a configuration admits.
     pub fn is_admitted(&self, node: usize, config: u8) -> bool {
         let admits_new = config & admits(node) != 0;
-        self.nodes[node].replaced == admits_new
+        self.nodes[node].replaced == admits_new && is_member(node, config)
     }
 }
 
@@ -339,16 +358,42 @@ pub fn epoch_number(epoch: u8) -> u8 {
     epoch >> 2
 }
 
-/// The bit of a configuration that admits the node's new directory; only the last two may be lost.
+/// The bit of a configuration that admits the node's new directory: only the last two may be lost,
+/// and the successor may take a place.
 pub fn admits(node: usize) -> u8 {
-    match NODES - node {
-        1 => 1,
-        2 => 2,
+    match node {
+        SUCCESSOR => 4,
+        4 => 2,
+        5 => 1,
         _ => 0,
     }
 }
 
+/// Whether the node is one of the six of a configuration.
+pub fn is_member(node: usize, config: u8) -> bool {
+    match node {
+        SUCCESSOR => names_successor(config),
+        REPLACED => !names_successor(config),
+        _ => true,
+    }
+}
+
+/// Whether a configuration has the successor in its node's place.
+pub fn names_successor(config: u8) -> bool {
+    config & admits(SUCCESSOR) != 0
+}
+
 /// The version of a configuration.
 pub fn config_version(config: u8) -> u8 {
-    config >> 2
+    config >> 3
+}
+
+/// The versions that a writer gives begin here: above all that an earlier one may have left.
+pub fn first_version(epoch: u8) -> u8 {
+    2 * epoch_number(epoch)
+}
+
+/// The same configuration with another version.
+pub fn with_version(config: u8, version: u8) -> u8 {
+    version << 3 | (config & 7)
 }

@@ -3,8 +3,8 @@
 use crate::action::Action;
 use crate::config::{BrokenRule, Config};
 use crate::state::{
-    GROUPS, NO_SCL, NODES, Node, Nodes, Phase, Record, State, Term, View, admits, config_version,
-    epoch_number, has, has_lsn,
+    GROUPS, NO_SCL, NODES, Node, Nodes, Phase, Record, SUCCESSOR, State, Term, View, admits,
+    config_version, first_version, has, has_lsn, with_version,
 };
 
 impl State {
@@ -32,6 +32,9 @@ impl State {
             Action::Deliver(term, node, place) => {
                 self.deliver(config, at(term), at(node), at(place));
             }
+            Action::Gossip(node, group, source) => {
+                self.take_from_peer(config, at(node), at(group), at(source));
+            }
             Action::Announce(term, node) => self.announce(at(node), self.terms[at(term)].vdl),
             Action::Crash(_) | Action::PowerCut | Action::BadFrame(..) | Action::Checkpoint(_) => {
                 self.fail(action);
@@ -39,7 +42,10 @@ impl State {
             Action::Empty(node) => self.empty(at(node)),
             Action::Admit(term, node) => self.admit(config, at(term), at(node)),
             Action::Configure(term, node) => self.configure(at(term), at(node)),
-            Action::Admitted(term) => self.admitted(at(term)),
+            Action::Admitted(term) => self.admitted(config, at(term)),
+            Action::CountBoth(term) => self.count_both(at(term)),
+            Action::CountOne(term) => self.count_one(config, at(term)),
+            Action::NameSuccessor(term) => self.change_to(at(term), SUCCESSOR),
             Action::BeginFill(term, node, group) => self.begin_fill(at(term), at(node), at(group)),
             Action::Fill(term, node, group, source) => {
                 self.filled(config, at(term), at(node), at(group), at(source));
@@ -56,7 +62,8 @@ impl State {
         let Some(decision) = self.decide(config, term, asked) else {
             return;
         };
-        for node in (0..NODES).filter(|node| has(asked, *node)) {
+        self.look_for_successor(decision.config, asked);
+        for node in (0..NODES).filter(|node| has(decision.opened, *node)) {
             if !config.breaks(BrokenRule::PromiseAfterScan) {
                 self.nodes[node].promised = decision.epoch;
             }
@@ -82,6 +89,7 @@ impl State {
             pgcl: decision.anchors,
             kept: decision.kept,
             config: decision.config,
+            keeps_out: decision.keeps_out,
             ..Term::default()
         };
     }
@@ -167,9 +175,6 @@ impl State {
         for node in (0..NODES).filter(|node| !has(serving, *node)) {
             self.nodes[node].views[term] = View::NONE;
         }
-        self.nodes
-            .iter_mut()
-            .for_each(|node| node.views[term].reported_tail = 0);
         self.terms[term].phase = Phase::Open;
         self.terms[term].vdl = self.terms[term].top;
         self.advance(config, term);
@@ -277,18 +282,23 @@ impl State {
     }
 
     fn admit(&mut self, config: &Config, term: usize, node: usize) {
-        let view = &mut self.terms[term];
-        let version = (config_version(view.config) + 1).max(2 * epoch_number(view.epoch));
-        view.changing = version << 2 | (view.config & 3) | admits(node);
-        self.nodes[node].promised = view.epoch;
-        self.nodes
-            .iter_mut()
-            .for_each(|node| node.views[term].configured = false);
+        self.change_to(term, node);
+        self.nodes[node].promised = self.terms[term].epoch;
         let old = self.nodes[node].views[term].scls;
         self.nodes[node].views[term] = View::NONE;
         if config.breaks(BrokenRule::OldAcksKept) {
             self.nodes[node].views[term].scls = old;
         }
+    }
+
+    /// The writer begins to change to a configuration that admits a new directory.
+    fn change_to(&mut self, term: usize, node: usize) {
+        let view = &mut self.terms[term];
+        let version = (config_version(view.config) + 1).max(first_version(view.epoch));
+        view.changing = with_version(view.config, version) | admits(node);
+        self.nodes
+            .iter_mut()
+            .for_each(|node| node.views[term].configured = false);
     }
 
     fn configure(&mut self, term: usize, node: usize) {
@@ -300,11 +310,14 @@ impl State {
         state.views[term].configured = true;
     }
 
-    fn admitted(&mut self, term: usize) {
+    fn admitted(&mut self, config: &Config, term: usize) {
         self.terms[term].config = self.terms[term].changing;
         self.terms[term].changing = 0;
         self.nodes
             .iter_mut()
             .for_each(|node| node.views[term].configured = false);
+        if self.terms[term].joint {
+            self.seat_successor(config, term);
+        }
     }
 }

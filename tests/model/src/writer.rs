@@ -3,7 +3,7 @@
 
 use crate::config::{BrokenRule, Config};
 use crate::state::{
-    GROUPS, Lsn, NO_SCL, NODES, Nodes, Phase, READ_QUORUM, State, View, WRITE_QUORUM, has,
+    GROUPS, Lsn, MEMBERS, NO_SCL, NODES, Nodes, Phase, READ_QUORUM, State, View, WRITE_QUORUM, has,
 };
 
 impl State {
@@ -28,11 +28,7 @@ impl State {
     /// Moves each group's PGCL, and the VDL.
     pub fn advance(&mut self, config: &Config, term: usize) {
         for group in 0..GROUPS {
-            let scl = |node: &crate::state::Node| match node.views[term].scls[group] {
-                NO_SCL => 0,
-                scl => scl,
-            };
-            let mut scls = self.nodes.map(|node| scl(&node));
+            let mut scls = self.counted(config, term, group);
             scls.sort_unstable();
             let quorum = if config.breaks(BrokenRule::AckAtThree) {
                 READ_QUORUM
@@ -40,7 +36,7 @@ impl State {
                 WRITE_QUORUM
             };
             let pgcl = &mut self.terms[term].pgcl[group];
-            *pgcl = scls[NODES - quorum].max(*pgcl);
+            *pgcl = scls[MEMBERS - quorum].max(*pgcl);
         }
         if self.terms[term].phase == Phase::Open {
             self.terms[term].vdl = self.durable_by(config, term);
@@ -93,10 +89,11 @@ impl State {
     /// Whether writes can become durable: four members of every group take frames and count.
     pub fn can_write(&self, term: usize) -> bool {
         let count = |accept: &dyn Fn(&View) -> bool| {
-            self.nodes
-                .iter()
-                .filter(|node| node.views[term].listed && accept(&node.views[term]))
-                .count()
+            let able = |node: usize| {
+                let view = &self.nodes[node].views[term];
+                view.listed && accept(view)
+            };
+            self.count_places(term, able)
         };
         let groups = (0..GROUPS).filter(|group| self.exists(term, *group));
         count(&|_| true) >= WRITE_QUORUM
@@ -195,37 +192,77 @@ impl State {
             return false;
         }
         let view = &peer.views[term];
-        let obeys = view.listed && view.covers(group, base) && self.obeys(source, term);
+        let obeys = has(self.members(term), source)
+            && view.listed
+            && view.covers(group, base)
+            && self.obeys(source, term);
         obeys || config.breaks(BrokenRule::CopyFromOtherList)
     }
 
-    /// Whether three others can prove everything while this segment is being filled.
-    pub fn may_fill(&self, term: usize, node: usize, group: usize) -> bool {
+    /// Whether a segment that lags may be filled while the volume is open.
+    pub fn may_fill(&self, config: &Config, term: usize, node: usize, group: usize) -> bool {
         let view = &self.nodes[node].views[term];
-        let able = |other: &usize| {
-            *other != node
-                && self.nodes[*other].views[term].listed
-                && self.is_current(term, *other, group)
-        };
+        let mut others = self.complete_others(term, node, group);
         view.listed
             && !view.filling[group]
             && self.exists(term, group)
             && !self.is_current(term, node, group)
-            && (0..NODES).filter(able).count() >= READ_QUORUM
+            && self.may_stop_voting(config, term, node, group)
+            && others.clone().count() >= READ_QUORUM
+            && others.any(|other| self.is_current(term, other, group))
+    }
+
+    /// Whether a recovery may fill a segment that no tail leads up to the anchor: three others can
+    /// vote meanwhile, or two and one that is away.
+    pub fn may_fill_for_quorum(
+        &self,
+        config: &Config,
+        term: usize,
+        node: usize,
+        group: usize,
+    ) -> bool {
+        let others = self.complete_others(term, node, group).count();
+        let three_are_left = self.listed(term).count_ones() as usize == READ_QUORUM;
+        let view = &self.nodes[node].views[term];
+        let is_behind = view.scls[group] < self.terms[term].bases[group];
+        let may_miss_one = others >= READ_QUORUM - usize::from(three_are_left);
+        view.scls[group] == NO_SCL
+            || is_behind && may_miss_one && self.may_stop_voting(config, term, node, group)
+    }
+
+    /// The other nodes that hold the list and whose segment is complete.
+    fn complete_others(
+        &self,
+        term: usize,
+        node: usize,
+        group: usize,
+    ) -> impl Iterator<Item = usize> + Clone {
+        let listed = self.listed(term) & self.members(term);
+        let complete = move |other: &usize| {
+            let scl = self.nodes[*other].views[term].scls[group];
+            *other != node && has(listed, *other) && scl != NO_SCL
+        };
+        (0..NODES).filter(complete)
+    }
+
+    /// Of a group one segment at a time is made incomplete to be filled; one that cannot vote anyway
+    /// may always be.
+    fn may_stop_voting(&self, config: &Config, term: usize, node: usize, group: usize) -> bool {
+        let listed = self.listed(term) & self.members(term) & !(1 << node);
+        let others = listed.count_ones() as usize;
+        self.nodes[node].views[term].scls[group] == NO_SCL
+            || self.complete_others(term, node, group).count() == others
+            || config.breaks(BrokenRule::TwoFilledAtOnce)
     }
 
     /// Whether enough members hold the changed configuration: four, or all three that are left.
     pub fn is_configured(&self, config: &Config, term: usize) -> bool {
-        let taking = self
-            .nodes
-            .iter()
-            .filter(|node| node.views[term].listed)
-            .count();
-        let holding = self
-            .nodes
-            .iter()
-            .filter(|node| node.views[term].configured)
-            .count();
+        let view = |node: usize| &self.nodes[node].views[term];
+        let taking = self.count_places(term, |node| view(node).listed);
+        let holding = self.count_places(term, |node| view(node).configured);
+        if self.terms[term].joint {
+            return holding >= WRITE_QUORUM;
+        }
         if config.breaks(BrokenRule::AdmittedByTwo) {
             return holding >= 2;
         }
