@@ -293,8 +293,7 @@ impl Writer {
         self.health.frames_dropped(node);
         // What it reads of its own log it may take into its index only up to here; when all nodes
         // come back there is nobody else to tell it.
-        let (epoch, vdl) = (self.epoch, self.vdl);
-        self.send(node, Request::Announce { epoch, vdl });
+        self.announce_to(node);
         self.resend_pending(node);
     }
 

@@ -12,6 +12,7 @@
 //! asking again.
 
 mod admission;
+mod announcing;
 mod catch_up;
 mod compare;
 mod configuring;
@@ -474,18 +475,6 @@ impl Writer {
         self.answered += 1;
         self.effects
             .push_back(WriterEffect::Complete { ticket, result });
-    }
-
-    /// The VDL is told by frames; when none is due, by itself, so that nodes take in what is
-    /// durable.
-    fn announce_when_idle(&mut self) {
-        if self.pending.is_empty() && self.announced < self.vdl {
-            self.announced = self.vdl;
-            let (epoch, vdl) = (self.epoch, self.vdl);
-            for node in self.streaming_nodes() {
-                self.send(node, Request::Announce { epoch, vdl });
-            }
-        }
     }
 
     /// Figures for status.

@@ -52,6 +52,8 @@ pub(super) struct NodeView {
     named: BTreeSet<GroupId>,
     /// Groups that it did not name it has never seen: it has everything up to nothing.
     tail_was_whole: bool,
+    /// It was not told the VDL, which it must not know yet.
+    pub(super) is_untold: bool,
     /// It was asked what it has while it takes frames, and has not answered.
     pub(super) is_examined: bool,
     /// The copy that begins with its marks.

@@ -36,9 +36,9 @@ impl Writer {
                 }
                 // What it has outstanding may never have reached it.
                 Phase::Behind if self.has_rested(node) => self.ask_to_join(node),
-                Phase::Behind => self.ask_how_much_room(node),
+                Phase::Behind => self.announce_to(node),
                 // It may have space again, and not have said so to anybody who heard it.
-                Phase::Streaming if self.is_full(node) => self.ask_how_much_room(node),
+                Phase::Streaming if self.is_full(node) => self.announce_to(node),
                 Phase::Down | Phase::Admitting | Phase::Streaming => {}
             }
         }
@@ -75,13 +75,8 @@ impl Writer {
             return;
         }
         for node in self.streaming_nodes() {
-            self.ask_how_much_room(node);
+            self.announce_to(node);
         }
-    }
-
-    fn ask_how_much_room(&mut self, node: NodeId) {
-        let (epoch, vdl) = (self.epoch, self.vdl);
-        self.send(node, Request::Announce { epoch, vdl });
     }
 
     /// In a recovery: promises and lists.

@@ -73,7 +73,7 @@ impl Writer {
             since: self.now,
         };
         self.presence_queries.insert(id, query);
-        let (epoch, vdl) = (self.epoch, self.vdl);
+        let (epoch, vdl) = (self.epoch, self.vdl_for(node));
         self.send(
             node,
             Request::Presence {
@@ -94,7 +94,7 @@ impl Writer {
         query.asked.push(node);
         query.since = self.now;
         self.presence_queries.insert(id, query);
-        let (epoch, vdl) = (self.epoch, self.vdl);
+        let (epoch, vdl) = (self.epoch, self.vdl_for(node));
         self.send(
             node,
             Request::Presence {

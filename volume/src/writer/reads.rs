@@ -204,7 +204,7 @@ impl Writer {
             return;
         };
         let (group, run) = (part.group, part.run);
-        let (epoch, vdl, at) = (self.epoch, self.vdl, self.now);
+        let (epoch, vdl, at) = (self.epoch, self.vdl_for(node), self.now);
         self.reads.asks.insert(alias, Ask { part: id, node, at });
         self.send(
             node,

@@ -440,9 +440,8 @@ impl Writer {
         self.vdl = top;
         self.next_lsn = top.next();
         self.announced = top;
-        let epoch = self.epoch;
         for node in &recovery.listed {
-            self.send(*node, Request::Announce { epoch, vdl: top });
+            self.announce_to(*node);
         }
         for node in recovery.listed.iter().copied() {
             for (group, (anchor, _)) in &recovery.anchors {

@@ -205,7 +205,7 @@ impl Writer {
 
     /// Has a node read every block of a leaf: the name of the question.
     pub(super) fn ask_to_examine(&mut self, node: NodeId, group: GroupId, leaf: u32) -> RequestId {
-        let (epoch, vdl, id) = (self.epoch, self.vdl, self.new_request());
+        let (epoch, vdl, id) = (self.epoch, self.vdl_for(node), self.new_request());
         let request = Request::Examine {
             epoch,
             id,

@@ -460,6 +460,48 @@ fn two_that_are_behind_are_filled_one_after_the_other() {
     }
 }
 
+/// A node that joins a volume which was opened on three knows no VDL that stands for what it does not
+/// hold. So whatever it and two others show, when they open the volume, stays when the three come back.
+#[test]
+fn a_node_that_joins_three_knows_nothing_that_it_does_not_hold() {
+    for steps in 0..60 {
+        let mut cluster = filled(500 + steps);
+        cluster.quiesce(4);
+        let writer = cluster.newest().id;
+        for node in [3, 4, 5] {
+            cluster.network.disconnect(writer, NodeId(node));
+            cluster.pause_node(NodeId(node), Duration::from_secs(60));
+        }
+        cluster.start_write(0, &[0xee; 16384], false);
+        cluster.quiesce(4);
+        cluster.crash();
+        let three = [3, 4, 5].map(|index| cluster.hosts[index].disk.take());
+        assert_eq!(cluster.open(), Ok(()), "on three");
+        assert_eq!(cluster.read(0, 1), [0xee]);
+        for (index, disk) in [3, 4, 5].into_iter().zip(three) {
+            cluster.hosts[index].disk = disk;
+        }
+        cluster.start_node(NodeId(3));
+        for _ in 0..steps {
+            cluster.step();
+        }
+        // The next writer finds the fourth node's process alive, and none of the three.
+        let writer = cluster.newest().id;
+        cluster.crash_writer(writer);
+        let three = [0, 1, 2].map(|node| cluster.lose_node(NodeId(node)));
+        if cluster.open().is_err() {
+            continue;
+        }
+        let shown = cluster.read(0, 1);
+        cluster.crash();
+        for (index, disk) in [0, 1, 2].into_iter().zip(three) {
+            cluster.hosts[index].disk = disk;
+        }
+        assert_eq!(cluster.open(), Ok(()), "on all six, after {steps} steps");
+        assert_eq!(cluster.read(0, 1), shown, "after {steps} steps");
+    }
+}
+
 #[test]
 fn an_open_that_comes_no_further_ends_with_the_reason() {
     let mut cluster = filled(15);

@@ -1,0 +1,50 @@
+//! Tells nodes the VDL, by which they take records into their indexes and a recovery begins.
+
+use super::Writer;
+use crate::ids::NodeId;
+use crate::lsn::Lsn;
+use crate::message::Request;
+
+impl Writer {
+    /// Tells a node the VDL, if it may know it; it answers how much room it has in any case.
+    pub(super) fn announce_to(&mut self, node: NodeId) {
+        self.nodes[node.index()].is_untold = !self.may_know_vdl(node);
+        let (epoch, vdl) = (self.epoch, self.vdl_for(node));
+        self.send(node, Request::Announce { epoch, vdl });
+    }
+
+    /// The VDL for a node that was not told otherwise.
+    pub(super) fn vdl_for(&self, node: NodeId) -> Lsn {
+        match self.nodes[node.index()].is_untold {
+            true => Lsn::NONE,
+            false => self.vdl,
+        }
+    }
+
+    /// A node that knows the VDL speaks in a recovery for everything below it. What a volume was opened
+    /// with on three nodes, only these may hold: until four do, nobody else may know of it. Two others
+    /// and one that knows would go on without it, and it would come back with the three.
+    fn may_know_vdl(&self, node: NodeId) -> bool {
+        let has_written = self.vdl > self.list.top();
+        has_written
+            || self
+                .groups
+                .values()
+                .all(|view| view.is_settled() || view.is_held_by(node) && view.is_current(node))
+    }
+
+    /// The VDL is told by frames; when none is due, by itself, so that nodes take in what is
+    /// durable.
+    pub(super) fn announce_when_idle(&mut self) {
+        let is_due = self.pending.is_empty() && self.announced < self.vdl;
+        if is_due {
+            self.announced = self.vdl;
+        }
+        for node in self.streaming_nodes() {
+            let is_late = self.nodes[node.index()].is_untold && self.may_know_vdl(node);
+            if is_due || is_late {
+                self.announce_to(node);
+            }
+        }
+    }
+}
