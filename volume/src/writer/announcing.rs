@@ -22,15 +22,13 @@ impl Writer {
     }
 
     /// A node that knows the VDL speaks in a recovery for everything below it. What a volume was opened
-    /// with on three nodes, only these may hold: until four do, nobody else may know of it. Two others
-    /// and one that knows would go on without it, and it would come back with the three.
+    /// with on three nodes, only these may hold: until four do, nobody else of that group may know of it.
+    /// Two others and one that knows would go on without it, and it would come back with the three. (A
+    /// node of other groups alone is told, since it could not serve reads otherwise.)
     fn may_know_vdl(&self, node: NodeId) -> bool {
         let has_written = self.vdl > self.list.top();
-        has_written
-            || self
-                .groups
-                .values()
-                .all(|view| view.is_settled() || view.is_held_by(node) && view.is_current(node))
+        let mut held = self.groups.values().filter(|view| view.is_held_by(node));
+        has_written || held.all(|view| view.is_settled() || view.is_current(node))
     }
 
     /// The VDL is told by frames; when none is due, by itself, so that nodes take in what is
