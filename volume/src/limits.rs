@@ -206,8 +206,13 @@ pub const CORRUPTED_BLOCKS: u32 = 100_000;
 /// not be counted on from.
 pub const LARGEST_NUMBER: u64 = 1 << 62;
 
-/// The same for epochs, which versions of configurations begin with, 20 bits higher.
-pub const LARGEST_EPOCH: u64 = LARGEST_NUMBER >> 20;
+/// The same for epochs, which versions of configurations begin with.
+pub const LARGEST_EPOCH: u64 = LARGEST_NUMBER >> CONFIGURATION_BITS;
+
+/// Low bits of a configuration's version, which count those that one epoch gives; the others are its
+/// epoch's, so that a later writer's are above. Many more than the steps of moving every segment of
+/// 128 TiB in groups of 1 MiB: 2^27 groups with up to six steps each.
+pub const CONFIGURATION_BITS: u32 = 32;
 
 /// The same for extents and their files, of which a process begins far fewer than are left.
 pub const LARGEST_EXTENT: u32 = u32::MAX - (1 << 28);

@@ -7,6 +7,7 @@ use super::{Answer, Ticket, Writer};
 use crate::config::{NodeEntry, SEGMENTS, VolumeConfig};
 use crate::error::IoFailure;
 use crate::ids::{GroupId, NodeId};
+use crate::limits;
 use crate::message::Request;
 use crate::planted::{Bug, is_planted};
 use crate::quorum::{READ_QUORUM, WRITE_QUORUM};
@@ -228,7 +229,8 @@ impl Writer {
     /// The versions that this writer gives begin here: above all that an earlier writer may have
     /// left on a node.
     pub(super) fn first_version(&self) -> u64 {
-        (self.epoch.number << 20) * u64::from(!is_planted(Bug::ConfigurationComesBack))
+        (self.epoch.number << limits::CONFIGURATION_BITS)
+            * u64::from(!is_planted(Bug::ConfigurationComesBack))
     }
 
     pub(super) fn set_config(&mut self, config: VolumeConfig) {

@@ -4,6 +4,7 @@ use crate::expect_blocks;
 use redoubt_simulator::cluster::{Cluster, Shape};
 use redoubt_simulator::coverage::Mark;
 use redoubt_simulator::network::WriterId;
+use redoubt_volume::config::VolumeConfig;
 use redoubt_volume::ids::{GroupId, NodeId};
 use redoubt_volume::writer::Ticket;
 use std::ops::Range;
@@ -385,4 +386,137 @@ fn a_crash_at_any_effect_of_a_drain_loses_nothing() {
     };
     // Fewer segments move.
     assert!(crash_everywhere(draining, 10..600) > 2);
+}
+
+/// A set of nodes, one bit each.
+type Set = u32;
+
+fn fewest_of_a_placement(config: &VolumeConfig, set: Set) -> usize {
+    let placements = config.placements().into_iter();
+    let counts = placements.map(|six| six.iter().filter(|node| set >> node.0 & 1 == 1).count());
+    counts.min().unwrap_or(0)
+}
+
+/// The process ends as soon as one node has the next configuration. What counted before, and that one.
+fn end_half_configured(cluster: &mut Cluster, only: NodeId) -> [VolumeConfig; 2] {
+    cluster.is_watched = false;
+    cluster.run_until(|cluster| cluster.writers.is_empty());
+    cluster.hosts[only.index()].held_down = false;
+    cluster.crash();
+    let has_it = |node: &usize| *node == only.index();
+    [false, true].map(|whether| {
+        let nodes = (0..cluster.seats()).filter(|node| has_it(node) == whether);
+        let disks = nodes.filter_map(|node| cluster.hosts[node].disk.as_ref());
+        let configs = disks.filter_map(|disk| Some(disk.superblock()?.config));
+        configs
+            .max_by_key(|config| config.version)
+            .expect("disks are there")
+    })
+}
+
+/// Who may be away with the one while the others write; and, with them, barely enough to open with
+/// by what that one knows.
+fn absences([before, after]: &[VolumeConfig; 2], only: NodeId) -> Vec<(Set, Set)> {
+    let old: Set = (1 << before.nodes.len()) - 1;
+    let come: Set = (1 << after.nodes.len()) - 1 - old;
+    let opens = |there: Set| fewest_of_a_placement(after, there | come) >= 3;
+    let without = |set: Set, node: NodeId| set & !(1 << node.0);
+    let mut found = Vec::new();
+    for away in (0..=old).filter(|away| without(*away, only) != *away) {
+        if fewest_of_a_placement(before, old & !away) < 4 {
+            continue;
+        }
+        for there in (0..=old).filter(|there| there & away == away && opens(*there)) {
+            let is_spare = |node: NodeId| {
+                without(there & !away, node) != there & !away && opens(without(there, node))
+            };
+            if !before.node_ids().any(is_spare) {
+                found.push((away, there));
+            }
+        }
+    }
+    found
+}
+
+/// Writes while some are away, then opens with them and with few of those that took the writes.
+fn write_without_then_open_with(cluster: &mut Cluster, away: Set, there: Set) -> bool {
+    let seats = cluster.seats();
+    let nodes = |set: Set| (0..seats).filter(move |node| set >> node & 1 == 1);
+    let taken = nodes(away).map(|node| (node, cluster.hosts[node].disk.take()));
+    let taken: Vec<_> = taken.collect();
+    cluster.open().expect("four of every placement are there");
+    write_all(cluster, 2);
+    cluster.crash();
+    nodes(!there).for_each(|node| cluster.hosts[node].disk = None);
+    taken
+        .into_iter()
+        .for_each(|(node, disk)| cluster.hosts[node].disk = disk);
+    let is_open = cluster.open().is_ok();
+    if is_open {
+        expect_all(cluster, 2);
+    }
+    is_open
+}
+
+/// Who wrote without it is met by whoever finds it: the two configurations share a placement.
+fn half_configured(only: NodeId, begin: impl Fn() -> Cluster) {
+    let configs = end_half_configured(&mut begin(), only);
+    let moves =
+        |group: &u32| configs[0].members(GroupId(*group)) != configs[1].members(GroupId(*group));
+    assert!((0..8).any(|group| moves(&group)) && configs[0].version < configs[1].version);
+    let mut opened = 0;
+    for (away, there) in absences(&configs, only).into_iter().step_by(11) {
+        let mut cluster = begin();
+        assert_eq!(end_half_configured(&mut cluster, only), configs);
+        opened += usize::from(write_without_then_open_with(&mut cluster, away, there));
+    }
+    assert!(opened > 0);
+}
+
+#[test]
+fn a_step_that_one_node_knows_of_loses_nothing() {
+    half_configured(NodeId(4), || {
+        let mut cluster = spreading(202);
+        until_moved(&mut cluster, 2);
+        cluster.configures_only = Some(NodeId(4));
+        cluster
+    });
+}
+
+#[test]
+fn a_drain_that_one_node_knows_of_loses_nothing() {
+    half_configured(NodeId(7), || {
+        let mut cluster = spread(300);
+        cluster.configures_only = Some(NodeId(7));
+        cluster.start_draining(NodeId(4)).expect("a writer runs");
+        cluster
+    });
+}
+
+/// No placement is left over from groups that there were.
+#[test]
+fn a_drain_without_groups_that_one_node_knows_of_loses_nothing() {
+    half_configured(NodeId(7), || {
+        let mut cluster = Cluster::create(shape(), 500);
+        cluster.open().expect("a new volume opens");
+        let widening = cluster.start_widening(false).expect("a writer runs");
+        cluster.wait(widening).expect("four nodes know it");
+        cluster.crash();
+        cluster.open().expect("the volume opens");
+        cluster.configures_only = Some(NodeId(7));
+        cluster.start_draining(NodeId(4)).expect("a writer runs");
+        cluster
+    });
+}
+
+#[test]
+fn nodes_that_come_and_one_node_knows_of_lose_nothing() {
+    half_configured(NodeId(3), || {
+        let mut cluster = Cluster::create(shape(), 400);
+        cluster.open().expect("a new volume opens");
+        write_all(&mut cluster, 1);
+        cluster.configures_only = Some(NodeId(3));
+        cluster.start_widening(true).expect("a writer runs");
+        cluster
+    });
 }
