@@ -161,6 +161,9 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         rebuild_rate: options.rebuild_rate,
     };
     let mut writer = Writer::new(config, random_u64()?, policy);
+    book.successors
+        .keys()
+        .for_each(|node| writer.keep_out(*node));
     for (node, (has_failed, reason)) in &reasons {
         writer.node_unusable(*node, *has_failed, reason);
     }

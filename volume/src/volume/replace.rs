@@ -3,7 +3,8 @@
 //!
 //! The address book knows it as the node's successor. At an open the superblocks decide: a successor
 //! that the newest configuration names has the place already, any other one is made anew, since
-//! nobody knows what it missed.
+//! nobody knows what it missed. Its node is kept out then until four others have ruled out that a node
+//! which was not there knows better.
 
 use super::driver::Driver;
 use super::layout::{new_superblock, random_u64};

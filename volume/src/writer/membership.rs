@@ -17,6 +17,10 @@ use crate::time::Instant;
 impl Writer {
     /// A node can be reached: its directory is there, or is there again, or was made anew.
     pub fn node_up(&mut self, _now: Instant, node: NodeId) {
+        if self.kept_out.contains(&node) {
+            self.nodes[node.index()] = NodeView::kept_out();
+            return;
+        }
         self.nodes[node.index()] = NodeView::joining();
         self.health.forget(node);
         if self.config.is_successor(node) {

@@ -203,6 +203,8 @@ pub struct Writer {
     enlarging: Option<configuring::Enlarging>,
     /// Nodes whose place another directory is to take.
     replacing: BTreeMap<NodeId, replacement::Stage>,
+    /// Nodes that count for nothing yet: see `replacement`.
+    kept_out: BTreeSet<NodeId>,
     /// The segment that moves to another node.
     moving: Option<relocation::Moving>,
     /// A configuration that places groups otherwise, and may be found after a crash.
@@ -308,6 +310,7 @@ impl Writer {
             reconfiguring: None,
             enlarging: None,
             replacing: BTreeMap::new(),
+            kept_out: BTreeSet::new(),
             moving: None,
             named: None,
             moved: None,
@@ -437,6 +440,7 @@ impl Writer {
             self.judge_nodes(now);
             self.hedge_reads(now);
             self.ask_again(now);
+            self.let_in(now);
             self.rejoin_nodes();
             self.reconfigure_next();
             self.replacement_next();

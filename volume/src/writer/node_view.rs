@@ -58,6 +58,8 @@ pub(super) struct NodeView {
     pub(super) is_examined: bool,
     /// The copy that begins with its marks.
     pub(super) marking: Option<RequestId>,
+    /// It is there, and not asked for now: see [`Writer::keep_out`](super::Writer::keep_out).
+    pub(super) is_kept_out: bool,
     /// It is gone since it failed, not since its directory is.
     pub(super) has_failed: bool,
     pub(super) reason: Option<String>,
@@ -77,6 +79,16 @@ impl NodeView {
         NodeView {
             reason: Some(reason.to_owned()),
             ..NodeView::default()
+        }
+    }
+
+    /// It is there and must not count yet.
+    pub(super) fn kept_out() -> NodeView {
+        NodeView {
+            is_kept_out: true,
+            ..NodeView::gone(
+                "another directory may have its place, which four other nodes must rule out first",
+            )
         }
     }
 

@@ -82,6 +82,26 @@ impl Writer {
         view
     }
 
+    /// Before an open: a directory was to take this node's place, and no configuration was found that
+    /// names it. One may be on a node that was not there, and whoever finds it later counts without
+    /// this node. So it counts for nothing until four others hold the configuration of this open, which
+    /// is newer: of any three others that somebody finds then one has it.
+    pub fn keep_out(&mut self, node: NodeId) {
+        self.kept_out.insert(node);
+    }
+
+    /// Lets in who was kept out, once four others have what this open has chosen.
+    pub(super) fn let_in(&mut self, now: Instant) {
+        if self.kept_out.is_empty() || !self.can_change_nodes() {
+            return;
+        }
+        for node in std::mem::take(&mut self.kept_out) {
+            if self.nodes[node.index()].is_kept_out {
+                self.node_up(now, node);
+            }
+        }
+    }
+
     /// A new directory is there that is to take the place of a node, or comes back.
     pub(super) fn begin_replacement(&mut self, node: NodeId) {
         self.replacing.entry(node).or_insert(Stage::Filling);

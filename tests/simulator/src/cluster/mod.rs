@@ -217,6 +217,8 @@ pub struct Cluster {
     clock: Clock<Event>,
     next_writer: u64,
     incarnations: u64,
+    /// Nodes whose place another directory is to take, as the address book has it.
+    replaced: BTreeSet<NodeId>,
     /// Lives of directories that were made for nodes which were added, until somebody looks for them.
     made: BTreeSet<Incarnation>,
 }
@@ -268,6 +270,7 @@ impl Cluster {
             clock,
             next_writer: 0,
             incarnations: 1000,
+            replaced: BTreeSet::new(),
             made: BTreeSet::new(),
         }
     }

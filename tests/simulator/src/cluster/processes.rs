@@ -49,6 +49,11 @@ impl Cluster {
             told_up: BTreeMap::new(),
             arrived: BTreeSet::new(),
         };
+        let replaced = self
+            .replaced
+            .iter()
+            .filter(|node| node.index() < process.seats);
+        replaced.for_each(|node| process.writer.keep_out(*node));
         for node in self.node_ids() {
             if !self.knows(process.seats, node) {
                 continue;

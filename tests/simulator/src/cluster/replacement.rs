@@ -40,6 +40,7 @@ impl Cluster {
             return false;
         }
         self.tell(|| format!("{node:?} is to be replaced"));
+        self.replaced.insert(node);
         self.remake_successor(self.successor_of(node));
         true
     }
@@ -79,6 +80,7 @@ impl Cluster {
     pub(super) fn drop_successor(&mut self, successor: NodeId) {
         self.stop_node(successor);
         self.hosts[successor.index()].disk = None;
+        self.replaced.remove(&self.seat_of(successor));
     }
 
     /// A successor's disk is lost; somebody puts another one there.
@@ -143,6 +145,7 @@ impl Cluster {
         if let Some(disk) = self.hosts[successor.index()].disk.take() {
             self.tell(|| format!("{node:?} has the directory of its successor"));
             self.coverage.reach(Mark::SuccessorSeated);
+            self.replaced.remove(&node);
             self.hosts[node.index()].disk = Some(disk);
             self.start_node(node);
         }
@@ -154,8 +157,9 @@ impl Cluster {
             return;
         };
         for node in (0..self.seats() as u16).map(NodeId) {
-            let disk = &self.hosts[self.successor_of(node).index()].disk;
-            let life = disk.as_ref().and_then(|disk| disk.superblock());
+            let host = &self.hosts[self.successor_of(node).index()];
+            let disk = host.disk.as_ref().filter(|_| !host.held_down);
+            let life = disk.and_then(|disk| disk.superblock());
             let life = life.map(|superblock| superblock.incarnation);
             // Nodes that were just added may be the only ones that know of themselves, and gone.
             let configured = config.nodes.get(node.index());
@@ -165,9 +169,10 @@ impl Cluster {
         }
     }
 
-    /// The newest configuration that any directory holds.
+    /// The newest configuration that any directory holds which can be looked at.
     pub(super) fn newest_config(&self) -> Option<VolumeConfig> {
-        let disks = self.hosts.iter().filter_map(|host| host.disk.as_ref());
+        let there = self.hosts.iter().filter(|host| !host.held_down);
+        let disks = there.filter_map(|host| host.disk.as_ref());
         let configs = disks.filter_map(|disk| Some(disk.superblock()?.config));
         configs.max_by_key(|config| config.version)
     }

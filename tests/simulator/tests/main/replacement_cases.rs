@@ -257,3 +257,54 @@ fn write_all_or_die(cluster: &mut Cluster, round: u8) {
         cluster.step();
     }
 }
+
+/// The nodes that hold a configuration which names the successor of node 3.
+fn who_names_the_successor(cluster: &Cluster) -> Vec<usize> {
+    let new = life(cluster, NodeId(9));
+    let names = |index: &usize| {
+        let disk = cluster.hosts[*index].disk.as_ref();
+        let superblock = disk.and_then(|disk| disk.superblock());
+        superblock.map(|superblock| superblock.config.nodes[3].incarnation.0) == new
+    };
+    (0..6).filter(names).collect()
+}
+
+/// One node alone knows that the successor has the place, and neither of the two is there at the next
+/// open. Whoever finds both later counts without the former node, so nothing may stand on that one
+/// before four others know better.
+#[test]
+fn an_exchange_that_was_not_found_takes_nothing_back() {
+    let mut cluster = filled(77);
+    cluster.is_watched = false;
+    assert!(cluster.begin_replacement(NodeId(3)));
+    while who_names_the_successor(&cluster).is_empty() {
+        cluster.step();
+    }
+    cluster.crash();
+    let knows = who_names_the_successor(&cluster);
+    let &[knows] = &knows[..] else {
+        panic!("{knows:?} know of it");
+    };
+    let other = [0, 1, 2].into_iter().find(|index| *index != knows);
+    let other = other.expect("three are more than one");
+    let three = [knows, other, 9];
+    let away = three.map(|index| cluster.hosts[index].disk.take());
+    assert_eq!(cluster.open(), Ok(()), "the three others are there");
+    let write = cluster.start_write(0, &[1; 16384], true);
+    cluster.quiesce(20);
+    assert!(!cluster.is_answered(write), "it stood on the former node");
+    let [knows_disk, other_disk, new_disk] = away;
+    cluster.hosts[other].disk = other_disk;
+    cluster.start_node(NodeId(other as u16));
+    cluster.wait(write).expect("four others are there");
+    write_all(&mut cluster, 2);
+    cluster.crash();
+    for index in (0..6).filter(|index| !three.contains(index)) {
+        cluster.hosts[index].disk = None;
+    }
+    cluster.hosts[knows].disk = knows_disk;
+    cluster.hosts[9].disk = new_disk;
+    if cluster.open().is_ok() {
+        expect_all(&mut cluster, 2);
+    }
+}
