@@ -131,24 +131,12 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         results.truncate(config.nodes.len());
         book.nodes.truncate(config.nodes.len());
     }
-    // Their successors' places behind them.
-    let mut nodes: Vec<Option<Node>> = (0..2 * results.len()).map(|_| None).collect();
-    let (mut locks, mut reasons, mut directories) = (HashMap::new(), HashMap::new(), Vec::new());
-    for (index, result) in results.into_iter().enumerate() {
-        let id = NodeId(index as u16);
-        match result {
-            _ if is_drained(config.as_ref(), id) => {}
-            Ok(open) => {
-                nodes[index] = Some(open.node);
-                directories.push((id, open.directory));
-                locks.insert(id, open.lock);
-            }
-            Err(Unusable::Fatal(error)) => return Err(error),
-            Err(unusable) => {
-                reasons.insert(id, (unusable.is_failure(), unusable.to_string()));
-            }
-        }
-    }
+    let Sorted {
+        nodes,
+        directories,
+        locks,
+        reasons,
+    } = sort(results, config.as_ref())?;
     let directories_text = list_reasons(&reasons, &book);
     let config = config.ok_or_else(|| {
         let reason = "no node directory can be opened".to_owned();
@@ -188,6 +176,45 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
     start_looking_after(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;
     Ok(driver)
+}
+
+/// What came of the opening of each node.
+struct Sorted {
+    /// By node; their successors' places behind them.
+    nodes: Vec<Option<Node>>,
+    directories: Vec<(NodeId, Arc<NodeDirectory>)>,
+    locks: HashMap<NodeId, NodeLock>,
+    /// Why a node is not there, and whether it is lost.
+    reasons: HashMap<NodeId, (bool, String)>,
+}
+
+fn sort(
+    results: Vec<Result<OpenNode, Unusable>>,
+    config: Option<&VolumeConfig>,
+) -> Result<Sorted, VolumeError> {
+    let mut sorted = Sorted {
+        nodes: (0..2 * results.len()).map(|_| None).collect(),
+        directories: Vec::new(),
+        locks: HashMap::new(),
+        reasons: HashMap::new(),
+    };
+    for (index, result) in results.into_iter().enumerate() {
+        let id = NodeId(index as u16);
+        match result {
+            _ if is_drained(config, id) => {}
+            Ok(open) => {
+                sorted.nodes[index] = Some(open.node);
+                sorted.directories.push((id, open.directory));
+                sorted.locks.insert(id, open.lock);
+            }
+            Err(Unusable::Fatal(error)) => return Err(error),
+            Err(unusable) => {
+                let reason = (unusable.is_failure(), unusable.to_string());
+                sorted.reasons.insert(id, reason);
+            }
+        }
+    }
+    Ok(sorted)
 }
 
 /// Whether nothing is on a node, whatever its directory has.
