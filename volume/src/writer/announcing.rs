@@ -13,12 +13,18 @@ impl Writer {
         self.send(node, Request::Announce { epoch, vdl });
     }
 
-    /// The VDL for a node that was not told otherwise.
+    /// The VDL, for a node that may know it.
     pub(super) fn vdl_for(&self, node: NodeId) -> Lsn {
-        match self.nodes[node.index()].is_untold {
-            true => Lsn::NONE,
-            false => self.vdl,
+        match self.knows_vdl(node) {
+            true => self.vdl,
+            false => Lsn::NONE,
         }
+    }
+
+    /// Whether a node takes in all that is durable when it is told the VDL: else its index says less
+    /// than it holds, and it can be asked nothing.
+    pub(super) fn knows_vdl(&self, node: NodeId) -> bool {
+        !self.nodes[node.index()].is_untold || self.may_know_vdl(node)
     }
 
     /// A node that knows the VDL speaks in a recovery for everything below it. What a volume was opened

@@ -50,7 +50,9 @@ impl Writer {
     /// Whether a node can answer reads of a group.
     pub fn is_current(&self, node: NodeId, group: GroupId) -> bool {
         let view = self.groups.get(&group);
-        view.is_some_and(|view| view.is_current(node)) && self.nodes[node.index()].is_reachable()
+        view.is_some_and(|view| view.is_current(node))
+            && self.nodes[node.index()].is_reachable()
+            && self.knows_vdl(node)
     }
 
     /// Whether a node can answer reads of a group, and as fast as most.

@@ -258,6 +258,7 @@ impl Writer {
             !asked.contains(node)
                 && view.is_current(*node)
                 && self.nodes[node.index()].is_reachable()
+                && self.knows_vdl(*node)
         });
         let node = able.min_by_key(|node| self.health.reluctance(self.now, *node))?;
         Some((node, view.tip))
