@@ -116,6 +116,10 @@ impl NodeState {
                 "if no other mount of the volume is left, unmount this one and mount it again: a new \
                  one is promised more",
             ),
+            Some(KEPT_OUT) => Some(
+                "bring other nodes back, until four are there, or the directory that was to take its \
+                 place, and mount the volume again",
+            ),
             _ => self.action(),
         }
     }
@@ -142,6 +146,10 @@ impl NodeState {
         }
     }
 }
+
+/// Why a node counts for nothing though it is there.
+pub const KEPT_OUT: &str =
+    "another directory may have its place, which four other nodes must rule out first";
 
 /// Why a node is missing that has promised another writer more.
 pub const OUTBID: &str = "another writer has taken the volume over";

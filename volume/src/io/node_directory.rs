@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(super) const SUPERBLOCK_NAME: &str = "superblock";
+pub(crate) const SUPERBLOCK_NAME: &str = "superblock";
 pub(super) const LOG_NAME: &str = "log";
 const EXTENT_SUFFIX: &str = ".extent";
 /// Bytes written at a time where the file system cannot allocate.

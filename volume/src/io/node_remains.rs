@@ -21,7 +21,8 @@ use std::path::Path;
 pub(super) const FORMER_NAME: &str = "former";
 
 /// Removes what a creation, the log and a former life made in a node directory; the directory
-/// itself stays. The superblock goes last, so that an interrupted removal can be repeated.
+/// itself stays. The superblock goes last, so that an interrupted removal can be repeated; when this
+/// returns it does not come back.
 ///
 /// # Errors
 /// When a file could not be removed. A directory that is not there is as good.
@@ -31,7 +32,8 @@ pub fn erase(path: &Path) -> io::Result<()> {
         opened => {
             let folder = opened?;
             erase_former(&folder)?;
-            erase_life(&folder)
+            erase_life(&folder)?;
+            sync_folder(&folder)
         }
     }
 }

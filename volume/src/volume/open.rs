@@ -119,9 +119,8 @@ impl fmt::Display for Unusable {
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, VolumeError> {
     let started = std::time::Instant::now();
     let mut book = AddressBook::read(path)?;
-    if !book.successors.is_empty() {
-        replace::seat_what_is_configured(path, &mut book, options.make_anew);
-    }
+    let is_reseated =
+        !book.successors.is_empty() && replace::seat_what_is_configured(path, &mut book);
     let index_bytes_per_node = options.index_bytes / book.nodes.len().max(1);
     let mut results = open_nodes(path, &book, index_bytes_per_node);
     let config = newest_config(&results);
@@ -148,10 +147,10 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         read_only: options.read_only,
         rebuild_rate: options.rebuild_rate,
     };
+    let may_write = options.make_anew && !options.read_only;
+    let kept_out = replace::not_ruled_out(path, &book, &config, may_write);
     let mut writer = Writer::new(config, random_u64()?, policy);
-    book.successors
-        .keys()
-        .for_each(|node| writer.keep_out(*node));
+    kept_out.into_iter().for_each(|node| writer.keep_out(node));
     for (node, (has_failed, reason)) in &reasons {
         writer.node_unusable(*node, *has_failed, reason);
     }
@@ -172,6 +171,9 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<Driver>, Vo
         driver.close();
         VolumeError::TooFewNodes(with_directories(reason, &directories_text))
     })?;
+    if is_reseated && options.make_anew {
+        driver.write_book();
+    }
     driver.begin_events();
     start_looking_after(&driver)
         .map_err(|error| VolumeError::io("cannot start the volume's threads", error))?;

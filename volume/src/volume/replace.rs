@@ -3,8 +3,8 @@
 //!
 //! The address book knows it as the node's successor. At an open the superblocks decide: a successor
 //! that the newest configuration names has the place already, any other one is made anew, since
-//! nobody knows what it missed. Its node is kept out then until four others have ruled out that a node
-//! which was not there knows better.
+//! nobody knows what it missed. A node that is not there may know better, and name it; so it is emptied
+//! before its node counts, and where it cannot be reached the node is kept out at first.
 
 use super::driver::Driver;
 use super::layout::{new_superblock, random_u64};
@@ -15,7 +15,7 @@ use crate::error::VolumeError;
 use crate::format::superblock::Superblock;
 use crate::ids::{Incarnation, NodeId};
 use crate::io::address_book::{Address, AddressBook};
-use crate::io::node_directory::NodeDirectory;
+use crate::io::node_directory::{NodeDirectory, SUPERBLOCK_NAME};
 use crate::io::node_remains;
 use crate::io::volume_directory::{check_new_node, file_system_of_node, remove_if_empty};
 use crate::limits;
@@ -185,9 +185,15 @@ impl Driver {
                 path.display()
             );
         }
-        if let Err(error) = book.write(self.path()) {
+        drop(book);
+        self.write_book();
+    }
+
+    /// Writes down which directory has a node's place now.
+    pub(super) fn write_book(&self) {
+        if let Err(error) = self.book.read().write(self.path()) {
             // The next open finds the configuration, and writes it again.
-            log::warn!("the address book still names the former directory: {error}");
+            log::warn!("the address book still names a former directory: {error}");
         }
     }
 }
@@ -198,13 +204,14 @@ fn seat(book: &mut AddressBook, node: NodeId) -> Option<Address> {
     Some(std::mem::replace(&mut book.nodes[node.index()], successor))
 }
 
-/// Before an open: a successor that the newest configuration names has its node's place.
-pub(super) fn seat_what_is_configured(volume: &Path, book: &mut AddressBook, may_write: bool) {
+/// Before an open: a successor that the newest configuration names has its node's place. Whether the
+/// book is to be written anew, once the open has chosen that configuration.
+pub(super) fn seat_what_is_configured(volume: &Path, book: &mut AddressBook) -> bool {
     let superblock = |address: &Address| superblock_of(&volume.join(&address.path), book);
     let found = book.nodes.iter().chain(book.successors.values());
     let configs = found.filter_map(|address| Some(superblock(address)?.config));
     let Some(config) = configs.max_by_key(|config| config.version) else {
-        return;
+        return false;
     };
     let is_named = |(node, address): (&NodeId, &Address)| {
         let superblock = superblock(address)?;
@@ -214,12 +221,31 @@ pub(super) fn seat_what_is_configured(volume: &Path, book: &mut AddressBook, may
     for node in &seated {
         seat(book, *node);
     }
-    if may_write
-        && !seated.is_empty()
-        && let Err(error) = book.write(volume)
-    {
-        log::warn!("the address book still names a former directory: {error}");
-    }
+    !seated.is_empty()
+}
+
+/// Nodes whose successors are not out of the way: that have not the place, but may be named by a node
+/// which was not found. One that can be reached is emptied, and never comes back as what was named.
+/// To be called with the nodes' locks held.
+pub(super) fn not_ruled_out(
+    volume: &Path,
+    book: &AddressBook,
+    config: &VolumeConfig,
+    may_write: bool,
+) -> Vec<NodeId> {
+    let is_out = |(node, address): &(&NodeId, &Address)| {
+        let path = volume.join(&address.path);
+        may_write
+            && file_system_of_node(&path).is_ok_and(|found| found == address.file_system)
+            && path.is_dir()
+            && erase_own(&path, book, **node, config).is_ok()
+            && !path.join(SUPERBLOCK_NAME).exists()
+    };
+    let listed = (book.successors.iter()).filter(|(node, _)| node.index() < config.nodes.len());
+    listed
+        .filter(|entry| !is_out(entry))
+        .map(|(node, _)| *node)
+        .collect()
 }
 
 fn superblock_of(path: &Path, book: &AddressBook) -> Option<Superblock> {

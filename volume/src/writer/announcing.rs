@@ -8,7 +8,7 @@ use crate::message::Request;
 impl Writer {
     /// Tells a node the VDL, if it may know it; it answers how much room it has in any case.
     pub(super) fn announce_to(&mut self, node: NodeId) {
-        self.nodes[node.index()].is_untold = !self.may_know_vdl(node);
+        self.nodes[node.index()].is_told = self.may_know_vdl(node);
         let (epoch, vdl) = (self.epoch, self.vdl_for(node));
         self.send(node, Request::Announce { epoch, vdl });
     }
@@ -24,7 +24,7 @@ impl Writer {
     /// Whether a node takes in all that is durable when it is told the VDL: else its index says less
     /// than it holds, and it can be asked nothing.
     pub(super) fn knows_vdl(&self, node: NodeId) -> bool {
-        !self.nodes[node.index()].is_untold || self.may_know_vdl(node)
+        self.nodes[node.index()].is_told || self.may_know_vdl(node)
     }
 
     /// A node that knows the VDL speaks in a recovery for everything below it. What a volume was opened
@@ -32,20 +32,19 @@ impl Writer {
     /// Two others and one that knows would go on without it, and it would come back with the three. (A
     /// node of other groups alone is told, since it could not serve reads otherwise.)
     fn may_know_vdl(&self, node: NodeId) -> bool {
-        let has_written = self.vdl > self.list.top();
         let mut held = self.groups.values().filter(|view| view.is_held_by(node));
-        has_written || held.all(|view| view.is_settled() || view.is_current(node))
+        held.all(|view| view.is_settled() || view.is_current(node))
     }
 
     /// The VDL is told by frames; when none is due, by itself, so that nodes take in what is
-    /// durable.
+    /// durable. Who could not be told before is, as soon as that may be.
     pub(super) fn announce_when_idle(&mut self) {
         let is_due = self.pending.is_empty() && self.announced < self.vdl;
         if is_due {
             self.announced = self.vdl;
         }
         for node in self.streaming_nodes() {
-            let is_late = self.nodes[node.index()].is_untold && self.may_know_vdl(node);
+            let is_late = !self.nodes[node.index()].is_told && self.may_know_vdl(node);
             if is_due || is_late {
                 self.announce_to(node);
             }

@@ -248,6 +248,7 @@ impl Writer {
                 && group.is_complete(*node)
                 && (group.scl(*node) >= task.base || is_planted(Bug::RepairFromStalePeer))
                 && self.nodes[node.index()].is_reachable()
+                && (self.knows_vdl(*node) || self.recovery.is_some())
                 && !task.runs.has_failed(leaf, *node)
         };
         let members = group.members;

@@ -3,6 +3,7 @@
 use crate::ids::{GroupId, Incarnation};
 use crate::limits;
 use crate::message::{Report, RequestId, Room, Space};
+use crate::status::KEPT_OUT;
 use crate::time::Instant;
 use std::collections::BTreeSet;
 
@@ -52,8 +53,8 @@ pub(super) struct NodeView {
     named: BTreeSet<GroupId>,
     /// Groups that it did not name it has never seen: it has everything up to nothing.
     tail_was_whole: bool,
-    /// It was not told the VDL, which it must not know yet.
-    pub(super) is_untold: bool,
+    /// It was told the VDL: it may know it.
+    pub(super) is_told: bool,
     /// It was asked what it has while it takes frames, and has not answered.
     pub(super) is_examined: bool,
     /// The copy that begins with its marks.
@@ -86,9 +87,7 @@ impl NodeView {
     pub(super) fn kept_out() -> NodeView {
         NodeView {
             is_kept_out: true,
-            ..NodeView::gone(
-                "another directory may have its place, which four other nodes must rule out first",
-            )
+            ..NodeView::gone(KEPT_OUT)
         }
     }
 

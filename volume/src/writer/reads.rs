@@ -229,6 +229,7 @@ impl Writer {
         let is_due = |node: &&NodeId| {
             self.health.is_probe_due(now, **node)
                 && self.nodes[node.index()].is_reachable()
+                && self.knows_vdl(**node)
                 && view.is_current(**node)
                 && !part.asked.contains(node)
         };

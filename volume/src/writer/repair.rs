@@ -190,7 +190,9 @@ impl Writer {
     /// Whether a node's segment is complete, and the node can be asked.
     pub(super) fn is_able(&self, node: NodeId, group: GroupId) -> bool {
         let is_complete = |view: &super::ProtectionGroup| view.is_complete(node);
-        self.nodes[node.index()].is_reachable() && self.groups.get(&group).is_some_and(is_complete)
+        self.nodes[node.index()].is_reachable()
+            && self.knows_vdl(node)
+            && self.groups.get(&group).is_some_and(is_complete)
     }
 
     fn examine_for_repair(&mut self, key: LeafCopyKey) {

@@ -3,7 +3,7 @@
 //! The new directory, the node's *successor*, has an address of its own behind those of the nodes.
 //! It is filled like any other new directory and gets every frame, and it counts for nothing: no
 //! quorum, no read, no recovery knows of it. So the replacement can be called off at any moment, and
-//! a crash ends it without a trace.
+//! a crash ends it, but for what [`Writer::keep_out`] is about.
 //!
 //! When the successor is filled, what is written counts only where four of the six that are and four
 //! of the six that will be hold it, which is the same as to count the node for what both it and its
@@ -82,9 +82,9 @@ impl Writer {
         view
     }
 
-    /// Before an open: a directory was to take this node's place, and no configuration was found that
-    /// names it. One may be on a node that was not there, and whoever finds it later counts without
-    /// this node. So it counts for nothing until four others hold the configuration of this open, which
+    /// Before an open: a directory was to take this node's place, cannot be reached now, and no
+    /// configuration was found that names it. One may be on a node that was not there, and whoever finds
+    /// both later counts without this node. So it counts for nothing until four others hold the configuration of this open, which
     /// is newer: of any three others that somebody finds then one has it.
     pub fn keep_out(&mut self, node: NodeId) {
         self.kept_out.insert(node);
@@ -237,6 +237,7 @@ impl Writer {
 
     /// The configuration that names the successor is durable. It joins as the node that it is now.
     pub(super) fn seat_successor(&mut self, now: Instant, node: NodeId) {
+        self.kept_out.remove(&node);
         self.forget_successor(now, node, "it takes the place of the node");
         self.node_down(now, node, "another directory has taken its place");
         self.effects.push_back(WriterEffect::Seated(node));

@@ -24,6 +24,7 @@ impl Cluster {
     /// not are started first.
     pub fn start_writer(&mut self) -> WriterId {
         self.seat_what_is_configured();
+        let kept_out = self.rule_out_successors();
         self.start_nodes();
         self.seat_nodes_that_came();
         self.next_writer += 1;
@@ -49,11 +50,10 @@ impl Cluster {
             told_up: BTreeMap::new(),
             arrived: BTreeSet::new(),
         };
-        let replaced = self
-            .replaced
-            .iter()
+        let kept_out = kept_out
+            .into_iter()
             .filter(|node| node.index() < process.seats);
-        replaced.for_each(|node| process.writer.keep_out(*node));
+        kept_out.for_each(|node| process.writer.keep_out(node));
         for node in self.node_ids() {
             if !self.knows(process.seats, node) {
                 continue;

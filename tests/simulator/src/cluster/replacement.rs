@@ -169,6 +169,22 @@ impl Cluster {
         }
     }
 
+    /// Makes successors anew that have not their nodes' places; the nodes of those that cannot be
+    /// reached.
+    pub(super) fn rule_out_successors(&mut self) -> Vec<NodeId> {
+        let mut kept_out = Vec::new();
+        for node in self.replaced.clone() {
+            let successor = self.successor_of(node);
+            let host = &self.hosts[successor.index()];
+            if host.disk.is_none() || host.held_down || host.paused.is_some() {
+                kept_out.push(node);
+            } else {
+                self.replace_directory(successor);
+            }
+        }
+        kept_out
+    }
+
     /// The newest configuration that any directory holds which can be looked at.
     pub(super) fn newest_config(&self) -> Option<VolumeConfig> {
         let there = self.hosts.iter().filter(|host| !host.held_down);

@@ -308,3 +308,17 @@ fn an_exchange_that_was_not_found_takes_nothing_back() {
         expect_all(&mut cluster, 2);
     }
 }
+
+/// Successors that can be reached are in nobody's way, however many there are.
+#[test]
+fn a_volume_opens_while_most_of_its_nodes_are_being_replaced() {
+    let mut cluster = filled(78);
+    for node in [0, 2, 3, 4] {
+        assert!(cluster.begin_replacement(NodeId(node)));
+    }
+    cluster.crash();
+    assert_eq!(cluster.open(), Ok(()));
+    write_all(&mut cluster, 2);
+    settle(&mut cluster);
+    expect_all(&mut cluster, 2);
+}
