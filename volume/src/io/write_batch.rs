@@ -263,11 +263,7 @@ fn sync(outcomes: &mut [Outcome], mut sync_file: impl FnMut(&ExtentFile) -> io::
     let Some(first) = shared.first().and_then(|outcome| outcome.file.clone()) else {
         return;
     };
-    let files: Vec<_> = shared
-        .iter()
-        .filter_map(|outcome| outcome.file.clone())
-        .collect();
-    let flushed = answer(|| flush(&files, || sync_file(&first)));
+    let flushed = answer(|| flush(&shared, || sync_file(&first)));
     if let Err(error) = flushed {
         shared
             .into_iter()
@@ -275,10 +271,11 @@ fn sync(outcomes: &mut [Outcome], mut sync_file: impl FnMut(&ExtentFile) -> io::
     }
 }
 
-/// Syncs one of these files for all of them.
-fn flush(files: &[Arc<ExtentFile>], sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    let flush = |file: &Arc<ExtentFile>| recorder::begin(Action::Flush { file: file.file() });
-    let flushes: Vec<recorder::Operation> = files.iter().map(flush).collect();
+/// Syncs one of the files of these writes for all of them.
+fn flush(shared: &[&mut Outcome], sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let files = shared.iter().filter_map(|outcome| outcome.file.as_deref());
+    let begin = |file: &ExtentFile| recorder::begin(Action::Flush { file: file.file() });
+    let flushes: Vec<recorder::Operation> = files.map(begin).collect();
     let flushed = sync();
     flushes.into_iter().for_each(match flushed {
         Ok(()) => recorder::end,

@@ -236,9 +236,8 @@ pub(super) fn not_ruled_out(
     let is_out = |(node, address): &(&NodeId, &Address)| {
         let path = volume.join(&address.path);
         may_write
-            && file_system_of_node(&path).is_ok_and(|found| found == address.file_system)
-            && path.is_dir()
             && erase_own(&path, book, **node, config).is_ok()
+            && path.is_dir()
             && !path.join(SUPERBLOCK_NAME).exists()
     };
     let listed = (book.successors.iter()).filter(|(node, _)| node.index() < config.nodes.len());
@@ -324,12 +323,6 @@ fn make(driver: &Driver, node: NodeId) -> Result<(), VolumeError> {
     let path = driver.path_of(successor);
     let mut config = driver.config();
     let book = driver.book.read().clone();
-    let file_system = book.place(successor).map(|address| address.file_system);
-    if file_system_of_node(&path).ok() != file_system {
-        return Err(VolumeError::Invalid(
-            "its parent is missing, or the disk that it was on is not mounted there".to_owned(),
-        ));
-    }
     erase_own(&path, &book, node, &config)?;
     config.nodes[node.index()].incarnation = Incarnation(random_u64()?);
     NodeDirectory::create(&path, &new_superblock(&config, node, true))?;
@@ -353,14 +346,21 @@ fn has_place(superblock: &Superblock, node: NodeId, config: &VolumeConfig) -> bo
     entry.is_some_and(|entry| entry.incarnation == superblock.incarnation)
 }
 
-/// Removes what an earlier round left in a successor's directory. What another volume or node has
-/// there is left alone, and so is the directory that has the node's place already.
+/// Removes what an earlier round left in a successor's directory, if the disk is there that it was on.
+/// What another volume or node has there is left alone, and so is the directory that has the node's
+/// place already.
 fn erase_own(
     path: &Path,
     book: &AddressBook,
     node: NodeId,
     config: &VolumeConfig,
 ) -> Result<(), VolumeError> {
+    let address = book.successors.get(&node);
+    if file_system_of_node(path).ok() != address.map(|address| address.file_system) {
+        return Err(VolumeError::Invalid(
+            "its parent is missing, or the disk that it was on is not mounted there".to_owned(),
+        ));
+    }
     let is_own = superblock_of(path, book)
         .is_some_and(|superblock| superblock.node == node && !has_place(&superblock, node, config));
     match is_own {

@@ -8,7 +8,7 @@ use crate::message::Request;
 impl Writer {
     /// Tells a node the VDL, if it may know it; it answers how much room it has in any case.
     pub(super) fn announce_to(&mut self, node: NodeId) {
-        self.nodes[node.index()].is_told = self.may_know_vdl(node);
+        self.nodes[node.index()].is_told = self.knows_vdl(node);
         let (epoch, vdl) = (self.epoch, self.vdl_for(node));
         self.send(node, Request::Announce { epoch, vdl });
     }

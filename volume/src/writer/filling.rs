@@ -79,8 +79,7 @@ impl Writer {
             return false;
         };
         let mut others = view.members.iter().filter(|other| **other != node);
-        let votes = view.members.contains(&node) && view.is_complete(node);
-        !votes || !others.any(|other| self.catch_up.has_turn(self.now, *other, group))
+        !view.votes(node) || !others.any(|other| self.catch_up.has_turn(self.now, *other, group))
     }
 
     /// The segment is to be filled, and proves nothing meanwhile.
@@ -88,7 +87,7 @@ impl Writer {
         let Some(view) = self.groups.get_mut(&lack.group) else {
             return;
         };
-        let votes = view.members.contains(&lack.node) && view.is_complete(lack.node);
+        let votes = view.votes(lack.node);
         view.forget(lack.node);
         self.catch_up.begun(lack, base, copy, self.now);
         if votes {

@@ -210,6 +210,11 @@ impl ProtectionGroup {
         self.place(node).is_some_and(|place| self.complete[place])
     }
 
+    /// Whether a recovery would count the segment: a member's that is complete.
+    pub(super) fn votes(&self, node: NodeId) -> bool {
+        self.members.contains(&node) && self.is_complete(node)
+    }
+
     /// The other members whose segment is complete, of those that `usable` accepts.
     pub(super) fn complete_others(
         &self,

@@ -84,8 +84,8 @@ impl Writer {
 
     /// Before an open: a directory was to take this node's place, cannot be reached now, and no
     /// configuration was found that names it. One may be on a node that was not there, and whoever finds
-    /// both later counts without this node. So it counts for nothing until four others hold the configuration of this open, which
-    /// is newer: of any three others that somebody finds then one has it.
+    /// both later counts without this node. So it counts for nothing until four others hold the
+    /// configuration of this open, which is newer: of any three others that somebody finds then one has it.
     pub fn keep_out(&mut self, node: NodeId) {
         self.kept_out.insert(node);
     }
