@@ -189,10 +189,12 @@ impl Node {
         if self.log.used_bytes() <= due && !self.is_starving() {
             return false;
         }
-        if self.best_victim().is_none() && self.may_seal() {
+        let mut best = self.best_victim();
+        if best.is_none() && self.may_seal() {
             self.log.seal();
+            best = self.best_victim();
         }
-        let Some((extent, bytes)) = self.best_victim() else {
+        let Some((extent, bytes)) = best else {
             return false;
         };
         self.cleaning.victim = Some(Victim {

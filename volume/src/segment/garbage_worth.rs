@@ -83,10 +83,13 @@ impl Node {
     /// writer appends is no such thing: trying again for each of its frames would take the room that
     /// is kept for discards.
     pub(super) fn is_fruitless(&self) -> bool {
+        // Asked at every step of the node, and what is to be won takes a look at every record that the
+        // index has not taken in.
+        if !self.log.is_full() || !self.cleaning.was_in_vain() {
+            return false;
+        }
         let (seen, now) = (self.cleaning.seen, self.prospect());
-        self.log.is_full()
-            && self.cleaning.was_in_vain()
-            && now.garbage_bytes < seen.garbage_bytes + self.log.longest_file() / 4
+        now.garbage_bytes < seen.garbage_bytes + self.log.longest_file() / 4
             && now.replay_from <= seen.replay_from
     }
 

@@ -3,15 +3,15 @@
 
 use crate::segment::leaf::Leaf;
 use crate::segment::leaf_directory::{LeafId, PageState};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 
 /// Clean leaves that stay whatever the budget says, so that what was loaded for a read is still
 /// there when the read comes back for it.
 const CLEAN_LEAVES_KEPT: usize = 16;
 
-/// Memory of a leaf besides its heap: its slot and its place among the clean or dirty ones, in
-/// trees whose nodes are two thirds full.
+/// Memory of a leaf besides its heap: its slot and its place among the clean or dirty ones, in a
+/// table and trees that are two thirds full.
 const SLOT_BYTES: usize = (size_of::<(LeafId, Slot)>() + size_of::<LeafId>()) * 3 / 2;
 
 #[derive(Debug)]
@@ -34,7 +34,8 @@ impl Slot {
 /// Leaves in memory.
 #[derive(Debug, Default)]
 pub struct LeafCache {
-    slots: BTreeMap<LeafId, Slot>,
+    /// Found for each record that comes in; in order only through the next two.
+    slots: HashMap<LeafId, Slot>,
     clean: BTreeSet<LeafId>,
     dirty: BTreeSet<LeafId>,
     clean_bytes: usize,
@@ -76,7 +77,11 @@ impl LeafCache {
         if from >= end {
             return None;
         }
-        self.slots.range(from..end).next().map(|(id, _)| *id)
+        let first = |ids: &BTreeSet<LeafId>| ids.range(from..end).next().copied();
+        first(&self.clean)
+            .into_iter()
+            .chain(first(&self.dirty))
+            .min()
     }
 
     /// The leaves that differ from what is on disk, ascending.
