@@ -106,7 +106,12 @@ pub(super) fn frame(config: &VolumeConfig, frame: &DecodedFrame) -> bool {
 fn record(config: &VolumeConfig, record: &RecordHeader) -> bool {
     let end = record.block.0.checked_add(record.blocks);
     let in_group = end.is_some_and(|end| end <= config.geometry.group_blocks);
-    is_lsn(record.lsn) && (in_group || !record.kind.changes_blocks())
+    let fits_kind = match record.kind.changes_blocks() {
+        true => in_group,
+        // Writers send no marks and no pages of an index.
+        false => record.is_local(),
+    };
+    is_lsn(record.lsn) && fits_kind
 }
 
 #[cfg(test)]
@@ -114,7 +119,7 @@ mod tests {
     use super::*;
     use crate::format::index_page::PageRef;
     use crate::format::log_frame::{Frame, FrameIdentity, FrameStamp};
-    use crate::format::redo_record::RecordKind;
+    use crate::format::redo_record::{RecordKind, flags};
     use crate::format::superblock::RootPart;
     use crate::ids::{GroupBlock, GroupId, Incarnation, NodeId, VolumeEpoch};
     use crate::kept::Kept;
@@ -241,19 +246,36 @@ mod tests {
         }
     }
 
+    fn frame_of(record: RecordHeader) -> DecodedFrame {
+        let frame = Frame::new(FrameStamp::default(), vec![(record, Pages::empty())]);
+        DecodedFrame::decode(frame.header_for(&identity()).bytes()).unwrap()
+    }
+
     #[test]
     fn a_frame_with_a_block_outside_its_group_cannot_be() {
         let of_block = |block: u32, lsn: u64| {
             let block = GroupBlock(block);
-            let mut record = RecordHeader::bare(RecordKind::Discard, Lsn(lsn), GroupId(0), block);
-            record.blocks = 1;
-            let frame = Frame::new(FrameStamp::default(), vec![(record, Pages::empty())]);
-            DecodedFrame::decode(frame.header_for(&identity()).bytes()).unwrap()
+            frame_of(RecordHeader::bare(
+                RecordKind::Discard,
+                Lsn(lsn),
+                GroupId(0),
+                block,
+            ))
         };
         let blocks = config().geometry.group_blocks;
         assert!(frame(&config(), &of_block(blocks - 1, 1)));
         assert!(!frame(&config(), &of_block(blocks, 1)));
         assert!(!frame(&config(), &of_block(0, u64::MAX)));
+    }
+
+    #[test]
+    fn a_mark_of_a_node_that_no_node_wrote_for_itself_cannot_be() {
+        for kind in [RecordKind::Incomplete, RecordKind::Released] {
+            let mut mark = RecordHeader::bare(kind, Lsn(1), GroupId(0), GroupBlock(0));
+            assert!(!frame(&config(), &frame_of(mark)), "{kind:?}");
+            mark.flags = flags::LOCAL;
+            assert!(frame(&config(), &frame_of(mark)), "{kind:?}");
+        }
     }
 
     fn identity() -> FrameIdentity {
