@@ -49,25 +49,32 @@ class Volume:
         self.mountpoint = folder / "mnt"
         self.mountpoint.mkdir()
         self.disk = self.mountpoint / "disk"
+        self.log = folder / "daemon.log"
+        self.mount_arguments = mount_arguments
         run(REDOUBT, "create", self.path, "--size", str(size), *create_arguments)
-        command = [REDOUBT, "mount", self.path, self.mountpoint, "-f", *mount_arguments]
-        log = folder / "daemon.log"
-        with open(log, "w") as file:
+        self.mount()
+
+    def mount(self):
+        """Starts its process, and returns when the disk can be used: after so many seconds."""
+        command = [REDOUBT, "mount", self.path, self.mountpoint, "-f", *self.mount_arguments]
+        began = time.monotonic()
+        with open(self.log, "w") as file:
             # Ctrl-C is for the script, which unmounts when its own work on the disk has ended.
             self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
         try:
-            self.await_mounted(log)
+            self.await_mounted()
         except BaseException:
             self.end()
             raise
+        return time.monotonic() - began
 
-    def await_mounted(self, log):
+    def await_mounted(self):
         """Returns when the disk can be used."""
         deadline = time.monotonic() + UP_WITHIN_SECONDS
-        while "is mounted at" not in log.read_text():
+        while "is mounted at" not in self.log.read_text():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                refuse(f"the volume did not come up: {log.read_text()}")
-            time.sleep(0.05)
+                refuse(f"the volume did not come up: {self.log.read_text()}")
+            time.sleep(0.01)
 
     def status(self):
         """What `redoubt status` says of the volume."""
@@ -99,6 +106,16 @@ class Volume:
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def bytes_written(self):
+        """Bytes that the mount's process has had written, by the kernel's count."""
+        rows = pathlib.Path(f"/proc/{self.process.pid}/io").read_text().splitlines()
+        return next(int(row.split()[1]) for row in rows if row.startswith("write_bytes"))
+
+    def memory_bytes(self):
+        """Memory of the mount's process that is resident."""
+        rows = pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(row.split()[1]) << 10 for row in rows if row.startswith("VmRSS"))
+
     def lose_node(self, name):
         """Takes a node's directory away, and returns where it is now."""
         path = self.path / "nodes" / name
@@ -110,7 +127,11 @@ class Volume:
         """Ends the process and removes what it may have left mounted; a second Ctrl-C does not come between."""
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
-        self.process.send_signal(signal.SIGTERM)
+        self.go_down(signal.SIGTERM)
+
+    def go_down(self, number):
+        """Ends the process by a signal; nothing is mounted afterwards."""
+        self.process.send_signal(number)
         try:
             self.process.wait(ENDS_WITHIN_SECONDS)
         except subprocess.TimeoutExpired:

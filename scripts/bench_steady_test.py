@@ -1,0 +1,49 @@
+"""Tests of bench_steady.py: python3 -m unittest scripts/bench_steady_test.py"""
+
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import bench_steady
+
+WITHIN = {"flat": 0.9, "bytes": 8.0, "cleaning": 5.0, "rebuild": 5.0, "clean_open": 1.0, "killed_open": 1.0, "idle": 200}
+
+
+class Figures(unittest.TestCase):
+    def test_the_last_minute_is_held_against_the_first(self):
+        self.assertEqual(bench_steady.flatness([200.0, 999.0, 150.0]), 0.75)
+        with self.assertRaisesRegex(ValueError, "neither the first nor the last"):
+            bench_steady.flatness([200.0])
+
+    def test_a_job_without_answers_is_no_fast_one(self):
+        times = {"percentile": {"99.000000": 250_000}}
+        self.assertEqual(bench_steady.p99_us({"write": {"clat_ns": times}}), 250)
+        with self.assertRaisesRegex(ValueError, "no write answered"):
+            bench_steady.p99_us({"write": {"clat_ns": {"N": 0}}})
+
+    def test_processor_time_is_shared_by_all_requests(self):
+        self.assertEqual(bench_steady.per_request_us(2.0, 100_000), 20)
+
+
+class Targets(unittest.TestCase):
+    def test_what_is_at_its_bound_is_within_it(self):
+        self.assertEqual(bench_steady.missed(WITHIN), [])
+        self.assertEqual(bench_steady.verdict(WITHIN), "all targets reached")
+
+    def test_each_figure_can_miss_its_own(self):
+        for name, bound in WITHIN.items():
+            beyond = bound * (0.99 if name == "flat" else 1.01)
+            figures = WITHIN | {name: beyond}
+            self.assertEqual(bench_steady.missed(figures), [name])
+            self.assertIn(bench_steady.TARGETS[name][0], bench_steady.verdict(figures))
+
+    def test_the_table_says_what_is_asked_for(self):
+        rows = list(bench_steady.table(WITHIN))
+        self.assertEqual(len(rows), len(bench_steady.TARGETS))
+        self.assertTrue(rows[0].endswith("0.90   at least 0.9"))
+        self.assertTrue(rows[1].endswith("8.00   at most 8"))
+
+
+if __name__ == "__main__":
+    unittest.main()
