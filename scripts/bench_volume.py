@@ -130,7 +130,7 @@ class Volume:
         self.go_down(signal.SIGTERM)
 
     def go_down(self, number):
-        """Ends the process by a signal; nothing is mounted afterwards."""
+        """Ends the process by a signal, and what it may have left mounted; gives how it ended."""
         self.process.send_signal(number)
         try:
             self.process.wait(ENDS_WITHIN_SECONDS)
@@ -139,3 +139,4 @@ class Volume:
             self.process.wait()
         unmount = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
         subprocess.run([*unmount, str(self.mountpoint)], capture_output=True, check=False)
+        return self.process.returncode

@@ -72,7 +72,7 @@ pub mod flags {
     /// Last record of its mini-transaction: a consistency point (CPL).
     pub const CONSISTENCY_POINT: u8 = 1;
     /// Written by the node for itself (moved, folded or copied from a peer): no part of the
-    /// group's chain, at or below the VDL.
+    /// group's chain, at or below the VDL. Every record that changes no blocks has it.
     pub const LOCAL: u8 = 2;
 }
 

@@ -111,7 +111,9 @@ fn record(config: &VolumeConfig, record: &RecordHeader) -> bool {
         // Writers send no marks and no pages of an index.
         false => record.is_local(),
     };
-    is_lsn(record.lsn) && fits_kind
+    // Of a mark they say what the segment keeps.
+    let earlier = [record.previous_in_volume, record.previous_in_group];
+    is_lsn(record.lsn) && earlier.into_iter().all(is_lsn) && fits_kind
 }
 
 #[cfg(test)]
@@ -275,6 +277,8 @@ mod tests {
             assert!(!frame(&config(), &frame_of(mark)), "{kind:?}");
             mark.flags = flags::LOCAL;
             assert!(frame(&config(), &frame_of(mark)), "{kind:?}");
+            mark.previous_in_group = Lsn::MAX;
+            assert!(!frame(&config(), &frame_of(mark)), "{kind:?}");
         }
     }
 
