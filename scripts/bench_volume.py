@@ -39,6 +39,29 @@ def clean_up_on_signals():
             signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
+def need_fio():
+    """Ends the measurement where there is no fio."""
+    if not shutil.which("fio"):
+        refuse("fio is not installed, and it makes the load that is measured; on Debian: apt-get install fio")
+
+
+def fio_command(path, size, options):
+    """fio on all of a file; as one process, so that none of it is left when it is killed."""
+    place = f"fio --name=job --thread --size={size} --direct=1 --ioengine=io_uring --refill_buffers"
+    return [*place.split(), f"--filename={path}", "--output-format=json", *options.split()]
+
+
+def fio(path, size, options):
+    """Runs fio on all of a file, and gives the figures of its job."""
+    output = run(*fio_command(path, size, options))
+    return json.loads(output[output.index("{"):])["jobs"][0]
+
+
+def fill(path, size):
+    """Writes all of a file once, so that no read is of a hole."""
+    fio(path, size, "--rw=write --bs=1M --iodepth=4 --end_fsync=1")
+
+
 class Volume:
     """A new volume, mounted; ended by the pid of its process."""
 
@@ -108,13 +131,16 @@ class Volume:
 
     def bytes_written(self):
         """Bytes that the mount's process has had written, by the kernel's count."""
-        rows = pathlib.Path(f"/proc/{self.process.pid}/io").read_text().splitlines()
-        return next(int(row.split()[1]) for row in rows if row.startswith("write_bytes"))
+        return self.kernel_figure("io", "write_bytes")
 
     def memory_bytes(self):
         """Memory of the mount's process that is resident."""
-        rows = pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(row.split()[1]) << 10 for row in rows if row.startswith("VmRSS"))
+        return self.kernel_figure("status", "VmRSS") << 10
+
+    def kernel_figure(self, file, name):
+        """A number of a named row in a file of /proc about the mount's process."""
+        rows = pathlib.Path(f"/proc/{self.process.pid}/{file}").read_text().splitlines()
+        return next(int(row.split()[1]) for row in rows if row.startswith(name))
 
     def lose_node(self, name):
         """Takes a node's directory away, and returns where it is now."""
