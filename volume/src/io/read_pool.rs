@@ -23,6 +23,9 @@ use std::thread::JoinHandle;
 /// Reads that the pool keeps in flight: more than a disk needs to be busy, few enough that their
 /// buffers stay small beside the backlog.
 const READS_IN_FLIGHT: usize = 128;
+/// Reads that are checked and answered before the next ones are begun: while the answers to more were
+/// given the disk would run out of work.
+const ANSWERED_AT_ONCE: usize = 4;
 /// Reads of one plan that its own caller keeps in flight: one per block of a 1 MiB read.
 const INLINE_READS_IN_FLIGHT: usize = 64;
 
@@ -121,6 +124,7 @@ impl ReadPool {
                     ring,
                     running: HashMap::new(),
                     next_token: 0,
+                    finished: VecDeque::new(),
                     completions: Vec::new(),
                 };
                 reader.run(&queue, &deliver);
@@ -235,6 +239,8 @@ struct Reader {
     ring: Ring,
     running: HashMap<u64, Running>,
     next_token: u64,
+    /// Jobs that are through, to be answered.
+    finished: VecDeque<Finished>,
     completions: Vec<(NodeId, DiskCompletion)>,
 }
 
@@ -255,7 +261,7 @@ impl Reader {
         }
         let mut waiting = shared.0.lock();
         let read = waiting.reads.pop_front();
-        waiting.sleeping = read.is_none();
+        waiting.sleeping = read.is_none() && self.finished.is_empty();
         match read {
             Some(read) => Next::Begin(read),
             None if waiting.closed && self.running.is_empty() && self.completions.is_empty() => {
@@ -265,10 +271,16 @@ impl Reader {
         }
     }
 
-    /// Waits for the ring, unless there is something to deliver already, and delivers.
+    /// Waits for the ring, unless there is something to deliver already, and delivers some of it.
     fn wait(&mut self, deliver: &Deliver) {
-        if self.completions.is_empty() {
-            for finished in self.ring.wait() {
+        if self.completions.is_empty() && self.finished.is_empty() {
+            self.finished.extend(self.ring.wait());
+        } else {
+            self.ring.submit();
+        }
+        let some = self.finished.len().min(ANSWERED_AT_ONCE);
+        for _ in 0..some {
+            if let Some(finished) = self.finished.pop_front() {
                 self.finish(finished);
             }
         }

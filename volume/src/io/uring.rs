@@ -126,6 +126,18 @@ impl Ring {
         std::mem::take(&mut self.finished)
     }
 
+    /// Submits what is waiting, and waits for nothing. Without a kernel ring the next wait does it.
+    pub fn submit(&mut self) {
+        self.fill();
+        if self
+            .kernel
+            .as_mut()
+            .is_some_and(|kernel| !kernel.submission().is_empty())
+        {
+            self.enter(0);
+        }
+    }
+
     /// Submits what is waiting, and waits until some job is through or somebody wakes.
     pub fn wait(&mut self) -> Vec<Finished> {
         if self.finished.is_empty() {
