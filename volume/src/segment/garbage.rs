@@ -12,19 +12,22 @@ use crate::format::log_frame::{DecodedFrame, FrameError, record_checks};
 use crate::format::redo_record::{RecordHeader, RecordKind};
 use crate::ids::{ExtentSequence, GroupId};
 use crate::limits;
-use crate::page::{PAGE_BYTES, PageBuf, Pages, pages_for};
+use crate::page::{PAGE_BYTES, Pages};
 use crate::planted::{Bug, is_planted};
 use crate::segment::append::Then;
 use crate::segment::apply::fragment_of;
 use crate::segment::block_index::MissingLeaf;
-use crate::segment::effect::{DiskError, NodeEffect};
+use crate::segment::effect::NodeEffect;
+use crate::segment::garbage_reading::{
+    HEADER_PAGES, Payload, Scattered, chunk_pages, is_short, payload_of,
+};
 use crate::segment::garbage_worth::Prospect;
-use crate::segment::node::{Node, Operation, Parked};
+use crate::segment::node::{Node, Parked};
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A page of the index that was live where the pass found it.
-type IndexPage = (RecordKind, GroupId, u32, Location);
+pub(super) type IndexPage = (RecordKind, GroupId, u32, Location);
 
 /// Frames of moved records that may be on their way while the next chunk is read.
 const MOVES_AHEAD: u64 = 2;
@@ -32,24 +35,26 @@ const MOVES_AHEAD: u64 = 2;
 /// The extent being emptied.
 #[derive(Debug)]
 pub(super) struct Victim {
-    extent: ExtentSequence,
+    pub(super) extent: ExtentSequence,
     /// The next page to look at.
-    page: u32,
-    end_page: u32,
+    pub(super) page: u32,
+    pub(super) end_page: u32,
     /// What was read last: its first page, the bytes.
-    chunk: Option<(u32, Pages)>,
-    /// Pages that the next read must have, when a frame is longer than a chunk.
-    read_pages: usize,
+    pub(super) chunk: Option<(u32, Pages)>,
+    /// Pages that the next read has.
+    pub(super) next_pages: usize,
+    /// What is live of the frame at `page`, when that goes on behind the chunk.
+    pub(super) scattered: Option<Scattered>,
     /// Records of the frame at `page` that are done.
-    records_done: usize,
-    moves: Vec<(RecordHeader, Pages)>,
-    index_pages: Vec<IndexPage>,
+    pub(super) records_done: usize,
+    pub(super) moves: Vec<(RecordHeader, Pages)>,
+    pub(super) index_pages: Vec<IndexPage>,
     /// A live record did not check, or a stretch was no frame: it must not be freed.
-    damaged: bool,
+    pub(super) damaged: bool,
     /// Where the stretch began that was no frame and was passed over.
-    skipped_from: Option<u32>,
+    pub(super) skipped_from: Option<u32>,
     /// That stretch was read a second time: it is no frame.
-    looked_twice: bool,
+    pub(super) looked_twice: bool,
 }
 
 impl Victim {
@@ -82,7 +87,7 @@ pub(super) struct Proof {
 #[derive(Debug, Default)]
 pub(super) struct Cleaning {
     pub(super) victim: Option<Victim>,
-    reading: bool,
+    pub(super) reading: bool,
     parked: bool,
     /// Frames of moved records begun and taken in since the node was opened, in order.
     pub(super) moves_begun: u64,
@@ -145,8 +150,7 @@ impl Node {
         if self.cleaning.credit < chunk && !self.is_quiet() && !self.is_starving() {
             return;
         }
-        self.cleaning.credit = self.cleaning.credit.saturating_sub(chunk);
-        self.read_chunk();
+        self.read_of_victim();
     }
 
     /// Dead extents are free only when a checkpoint no longer names them: asks for one, if there
@@ -197,65 +201,9 @@ impl Node {
         let Some((extent, bytes)) = best else {
             return false;
         };
-        self.cleaning.victim = Some(Victim {
-            extent,
-            page: 0,
-            end_page: (bytes / PAGE_BYTES as u64) as u32,
-            chunk: None,
-            read_pages: 0,
-            records_done: 0,
-            moves: Vec::new(),
-            index_pages: Vec::new(),
-            damaged: false,
-            skipped_from: None,
-            looked_twice: false,
-        });
+        let end_page = (bytes / PAGE_BYTES as u64) as u32;
+        self.cleaning.victim = Some(Victim::new(extent, end_page));
         true
-    }
-
-    fn read_chunk(&mut self) {
-        let Some(victim) = &mut self.cleaning.victim else {
-            return;
-        };
-        let Some(slot) = self.log.slot_of(victim.extent) else {
-            self.cleaning.victim = None;
-            return;
-        };
-        let pages = pages_for(limits::CLEANING_CHUNK_BYTES).max(victim.read_pages);
-        let pages = pages.min((victim.end_page - victim.page) as usize);
-        let (extent, page) = (victim.extent, victim.page);
-        let operation = self.begin(Operation::CleaningChunk);
-        self.pin(operation, vec![extent]);
-        self.cleaning.reading = true;
-        self.read_location(
-            operation,
-            slot,
-            Location {
-                extent,
-                page,
-                pages: pages as u32,
-            },
-        );
-    }
-
-    pub(super) fn on_cleaning_chunk(&mut self, result: Result<PageBuf, DiskError>) {
-        self.cleaning.reading = false;
-        let Some(victim) = &mut self.cleaning.victim else {
-            return;
-        };
-        match result {
-            Ok(pages) => {
-                victim.chunk = Some((victim.page, pages.share()));
-                victim.records_done = 0;
-                self.continue_cleaning();
-            }
-            Err(_) => {
-                self.checksum_errors += 1;
-                victim.damaged = true;
-                victim.page = victim.end_page;
-                self.continue_cleaning();
-            }
-        }
     }
 
     /// Looks through the chunk; stops when a leaf must be loaded, and comes back here.
@@ -264,19 +212,25 @@ impl Node {
         let Some(mut victim) = self.cleaning.victim.take() else {
             return;
         };
+        let began_at = victim.page;
         let missing = self.look_through(&mut victim);
-        // Also before a leaf is awaited: a discard that comes meanwhile must find them under way.
+        let passed = u64::from(victim.page - began_at) * PAGE_BYTES as u64;
+        self.cleaning.credit = self.cleaning.credit.saturating_sub(passed);
+        // Also before anything is awaited: a discard that comes meanwhile must find them under way.
         let moves = std::mem::take(&mut victim.moves);
+        self.append_moves(moves);
         if let Err(leaf) = missing {
-            self.append_moves(moves);
             self.cleaning.parked = true;
             self.cleaning.victim = Some(victim);
             return self.load_leaf(leaf, Parked::Cleaning);
         }
+        if victim.scattered.is_some() {
+            self.cleaning.victim = Some(victim);
+            return self.read_of_victim();
+        }
         victim.chunk = None;
         let at_end = victim.page >= victim.end_page && !victim.looks_again();
         self.cleaning.victim = Some(victim);
-        self.append_moves(moves);
         if at_end {
             self.finish_victim();
         }
@@ -300,17 +254,21 @@ impl Node {
             let bytes = &chunk.bytes()[(victim.page - first) as usize * PAGE_BYTES..];
             match DecodedFrame::decode(bytes) {
                 Ok(frame) if self.belongs(&frame, victim) => {
-                    if victim.page + frame.pages() as u32 > end && end < victim.end_page {
-                        victim.read_pages = frame.pages();
+                    let goes_on = victim.page + frame.pages() as u32 > end && end < victim.end_page;
+                    if goes_on && !self.gather(victim, &frame)? {
                         return Ok(());
                     }
-                    self.look_at_frame(victim, &frame, &chunk, victim.page - first)?;
+                    self.look_at_frame(victim, &frame)?;
                     victim.damaged |= victim.skipped_from.is_some();
                     victim.records_done = 0;
                     victim.page += frame.pages() as u32;
+                    victim.next_pages = match victim.scattered.take() {
+                        Some(_) => HEADER_PAGES,
+                        None => chunk_pages(),
+                    };
                 }
                 Err(FrameError::NeedsPages(pages)) if end < victim.end_page => {
-                    victim.read_pages = pages;
+                    victim.next_pages = pages.max(HEADER_PAGES);
                     return Ok(());
                 }
                 // Frames follow each other without a gap: one behind a gap means damage before it.
@@ -319,6 +277,7 @@ impl Node {
                     victim.damaged |= matches!(other, Err(FrameError::Contradiction));
                     victim.skipped_from.get_or_insert(victim.page);
                     victim.page += 1;
+                    victim.next_pages = chunk_pages();
                 }
             }
         }
@@ -333,33 +292,58 @@ impl Node {
             && frame.identity.page == victim.page
     }
 
+    /// Whether what is live of a frame that goes on behind the chunk is there. If not, what is to be
+    /// read next is noted.
+    fn gather(&mut self, victim: &mut Victim, frame: &DecodedFrame) -> Result<bool, MissingLeaf> {
+        let pages = frame.pages();
+        let is_cut_short = victim.page + pages as u32 > victim.end_page;
+        let mut payload = Payload::Whole;
+        if !is_short(pages, self.config().extent_bytes) && !is_cut_short {
+            let mut live = victim.scattered.take().unwrap_or_default();
+            let planned = self.plan(victim, frame, &mut live);
+            payload = payload_of(pages, &live);
+            victim.scattered = Some(live);
+            planned?;
+        }
+        if payload == Payload::Whole {
+            victim.scattered = None;
+            victim.next_pages = pages.max(chunk_pages());
+        }
+        Ok(payload == Payload::There)
+    }
+
+    /// Notes where the live records of a frame lie.
+    fn plan(
+        &mut self,
+        victim: &Victim,
+        frame: &DecodedFrame,
+        live: &mut Scattered,
+    ) -> Result<(), MissingLeaf> {
+        for record in &frame.records[live.planned..] {
+            let at = place_of(record, victim, frame);
+            if self.is_live(record, at)? {
+                live.add(at);
+            }
+            live.planned += 1;
+        }
+        Ok(())
+    }
+
     fn look_at_frame(
         &mut self,
         victim: &mut Victim,
         frame: &DecodedFrame,
-        chunk: &Pages,
-        page_in_chunk: u32,
     ) -> Result<(), MissingLeaf> {
-        let payload_at = victim.page + frame.header_pages() as u32;
         for record in &frame.records[victim.records_done..] {
-            let location = Location {
-                extent: victim.extent,
-                page: payload_at + record.payload_page,
-                pages: u32::from(record.payload_pages),
-            };
+            let location = place_of(record, victim, frame);
             if self.is_index_page_at(record, location) {
                 let page = (record.kind, record.group, record.block.0, location);
                 victim.index_pages.push(page);
             } else if self.is_live(record, location)? && !is_planted(Bug::GarbageFreesLive) {
-                let first =
-                    page_in_chunk as usize + frame.header_pages() + record.payload_page as usize;
-                let count = usize::from(record.payload_pages);
-                if first + count <= chunk.page_count()
-                    && record_checks(record, chunk.slice(first, count).bytes())
-                {
+                let payload = victim.payload(location);
+                if let Some(payload) = payload.filter(|it| record_checks(record, it.bytes())) {
                     // What is moved is little, and must not keep the whole chunk until it is synced.
-                    let payload = chunk.slice(first, count).apart();
-                    victim.moves.push((moved(record), payload));
+                    victim.moves.push((moved(record), payload.apart()));
                 } else {
                     self.checksum_errors += 1;
                     victim.damaged = true;
@@ -465,6 +449,15 @@ impl Node {
             self.cleaning.proven.remove(&extent);
             self.log.free(extent);
         }
+    }
+}
+
+/// Where the payload of a record of the frame lies that the pass is at.
+fn place_of(record: &RecordHeader, victim: &Victim, frame: &DecodedFrame) -> Location {
+    Location {
+        extent: victim.extent,
+        page: victim.page + frame.header_pages() as u32 + record.payload_page,
+        pages: u32::from(record.payload_pages),
     }
 }
 

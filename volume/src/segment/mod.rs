@@ -11,6 +11,7 @@ pub mod effect;
 mod examine;
 pub mod extent_usage;
 mod garbage;
+mod garbage_reading;
 mod garbage_worth;
 mod gossip;
 pub mod hot_log;

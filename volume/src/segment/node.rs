@@ -57,6 +57,8 @@ pub(super) enum Operation {
         lsn: Lsn,
     },
     CleaningChunk,
+    /// The run with this number of what is live of a frame.
+    CleaningRun(usize),
 }
 
 /// What waits for a leaf of the index to be loaded.
@@ -237,6 +239,7 @@ impl Node {
                     Some(Operation::LoadLeaf(leaf)) => self.on_leaf(leaf, result),
                     Some(Operation::LoadOrphan(orphan)) => self.on_orphan(orphan, result),
                     Some(Operation::CleaningChunk) => self.on_cleaning_chunk(result),
+                    Some(Operation::CleaningRun(number)) => self.on_cleaning_run(number, result),
                     Some(Operation::Survey(id, piece)) => self.on_piece(id, &piece, result),
                     Some(Operation::ProveLeaf(request, page)) => {
                         self.on_leaf_page(*request, page, result);
