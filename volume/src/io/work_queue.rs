@@ -46,9 +46,14 @@ impl<T> WorkQueue<T> {
 
     /// Adds work. Once the queue is closed it is dropped: nobody would do it.
     pub(crate) fn push(&self, items: impl IntoIterator<Item = T>) {
+        self.offer(items.into_iter().collect());
+    }
+
+    /// Adds work; gives it back once the queue is closed.
+    pub(crate) fn offer(&self, items: Vec<T>) -> Vec<T> {
         let mut state = self.state.lock();
         if state.closed {
-            return;
+            return items;
         }
         let was_empty = state.items.is_empty();
         state.items.extend(items);
@@ -56,6 +61,7 @@ impl<T> WorkQueue<T> {
             state.first_at = Some(Instant::now());
             self.stir(state.sleeping);
         }
+        Vec::new()
     }
 
     /// Lets the consumer finish what is queued, and no more.

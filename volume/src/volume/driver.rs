@@ -4,7 +4,7 @@
 //! A request takes the lock, changes memory, and leaves; nobody waits for a disk inside it. A
 //! read that is alone is carried out by its own thread, without a hand-off.
 
-use super::Done;
+use super::answers::{Answers, Callback};
 use super::disk_errors::DiskErrors;
 use super::events::Events;
 use super::idle::IdleNodes;
@@ -24,7 +24,7 @@ use crate::io::{Deliver, Directories};
 use crate::segment::effect::DiskCompletion;
 use crate::status::{NodeState, NodeStatus};
 use crate::time::Instant;
-use crate::writer::{Answer, ReadBytes, Ticket, Writer, WriterFigures};
+use crate::writer::{Answer, Ticket, Writer, WriterFigures};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -35,26 +35,6 @@ use std::time::{Duration, SystemTime};
 
 /// How often the core is told that time has passed.
 pub(super) const TICK: Duration = Duration::from_millis(25);
-
-/// Who is to be told of an answer.
-pub(super) enum Callback {
-    Done(Done<()>),
-    Bytes(Done<ReadBytes>),
-    Any(Box<dyn FnOnce(Result<Answer, IoFailure>) + Send>),
-}
-
-impl Callback {
-    fn call(self, result: Result<Answer, IoFailure>) {
-        match self {
-            Callback::Done(done) => done(super::done(result)),
-            Callback::Any(done) => done(result),
-            Callback::Bytes(done) => done(result.and_then(|answer| match answer {
-                Answer::Bytes(bytes) => Ok(bytes),
-                _ => Err(IoFailure::Unreadable),
-            })),
-        }
-    }
-}
 
 /// What the thread that brings a request can be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +87,7 @@ pub(super) struct Driver {
     recovery: OnceLock<Duration>,
     pub(super) scrubs: Scrubs,
     pub(super) idle: Arc<IdleNodes>,
+    answers: Answers,
 }
 
 /// What a driver is made of.
@@ -146,6 +127,7 @@ impl Driver {
         };
         let events = Events::start(&parts.path)?;
         let count = parts.book.nodes.len();
+        let answers = Answers::start()?;
         let driver = Arc::new_cyclic(|this| Driver {
             core: Mutex::new(core),
             opened: Condvar::new(),
@@ -173,6 +155,7 @@ impl Driver {
             recovery: OnceLock::new(),
             scrubs: parts.scrubs,
             idle: Arc::new(IdleNodes::new()),
+            answers,
         });
         let pool = ReadPool::start(driver.directories.clone(), driver.deliver())?;
         // Nobody else has the driver yet.
@@ -317,14 +300,13 @@ impl Driver {
             }
         }
         let (seated, drained) = (outcome.seated.into_iter(), outcome.drained.into_iter());
+        let more_to_write = outcome.disk.iter().any(|(_, effect)| effect.is_append());
         let handed = self.leave(core, outcome.disk, caller, || {
             seated.for_each(|node| self.on_seated(node));
             drained.for_each(|node| self.on_drained(node));
         });
         self.fence(&handed.unstarted);
-        for (callback, result) in callbacks {
-            callback.call(result);
-        }
+        self.answers.give(callbacks, more_to_write);
         if !outcome.idle.is_empty() {
             self.idle.push(outcome.idle);
         }

@@ -46,8 +46,7 @@ impl Driver {
     /// The right to hand writes out, if there are any. To be taken inside the core, and given back
     /// before the core is entered again.
     fn order_of(&self, effects: &[(NodeId, NodeEffect)]) -> Option<MutexGuard<'_, ()>> {
-        let is_append = |effect: &NodeEffect| matches!(effect, NodeEffect::Append { .. });
-        let has_order = effects.iter().any(|(_, effect)| is_append(effect));
+        let has_order = effects.iter().any(|(_, effect)| effect.is_append());
         has_order.then(|| self.handing.lock())
     }
 

@@ -8,6 +8,7 @@
 //! volume is used.
 
 mod add;
+mod answers;
 mod changes;
 mod corrupt;
 mod disk_errors;
@@ -41,7 +42,8 @@ use crate::limits;
 use crate::status::{NodeState, NodeStatus, ScrubReport, ScrubStatus, VolumeStatus};
 use crate::writer::Answer;
 use crate::writer::payload::cut;
-use driver::{Callback, Caller, Driver};
+use answers::Callback;
+use driver::{Caller, Driver};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! When a volume is scrubbed, how far that is, and what it came to: a thread looks once a second,
 //! starts what is due, and writes down where the scrub is, so that the next mount goes on there.
 
-use super::driver::{Callback, Driver};
+use super::answers::Callback;
+use super::driver::Driver;
 use super::layout::random_u64;
 use crate::error::IoFailure;
 use crate::geometry::BLOCK_BYTES;

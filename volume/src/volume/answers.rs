@@ -1,0 +1,122 @@
+//! Who is told of an answer, and by which thread.
+//!
+//! Answering takes a system call. A few answers are given by the thread that knows them. Many at a
+//! time, when writes that wait for their quorum become durable together, have a thread of their own
+//! if there is more to write: it is the disk's thread that knows them, and the disk would wait.
+
+use super::Done;
+use crate::error::IoFailure;
+use crate::io::work_queue::{Pace, WorkQueue};
+use crate::writer::{Answer, ReadBytes};
+use std::io;
+use std::sync::Arc;
+
+/// From so many answers on a hand-over takes less time than they do.
+const MANY: usize = 3;
+
+/// Who is to be told of an answer.
+pub(super) enum Callback {
+    Done(Done<()>),
+    Bytes(Done<ReadBytes>),
+    Any(Box<dyn FnOnce(Result<Answer, IoFailure>) + Send>),
+}
+
+impl Callback {
+    pub(super) fn call(self, result: Result<Answer, IoFailure>) {
+        match self {
+            Callback::Done(done) => done(super::done(result)),
+            Callback::Any(done) => done(result),
+            Callback::Bytes(done) => done(result.and_then(|answer| match answer {
+                Answer::Bytes(bytes) => Ok(bytes),
+                _ => Err(IoFailure::Unreadable),
+            })),
+        }
+    }
+}
+
+/// An answer and who is to be told of it.
+type Due = (Callback, Result<Answer, IoFailure>);
+
+/// The thread that gives many answers. It ends when this is dropped or closed, and gives first what
+/// it has; what comes later is given by who brings it.
+pub(super) struct Answers {
+    queue: Arc<WorkQueue<Due>>,
+}
+
+impl Answers {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has none left.
+    pub(super) fn start() -> io::Result<Answers> {
+        let queue = Arc::new(WorkQueue::new());
+        let own = Arc::clone(&queue);
+        let builder = std::thread::Builder::new().name("redoubt-reply".to_owned());
+        builder.spawn(move || answer(&own))?;
+        Ok(Answers { queue })
+    }
+
+    /// Has these given, by the calling thread unless they are many and `others_wait` for it.
+    pub(super) fn give(&self, due: Vec<Due>, others_wait: bool) {
+        let left = match others_wait && due.len() >= MANY {
+            true => self.queue.offer(due),
+            false => due,
+        };
+        left.into_iter()
+            .for_each(|(callback, result)| callback.call(result));
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+fn answer(queue: &WorkQueue<Due>) {
+    let mut pace = Pace::default();
+    while let Some(due) = queue.take(&mut pace) {
+        due.into_iter()
+            .for_each(|(callback, result)| callback.call(result));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread::{ThreadId, current};
+
+    fn due(count: usize, sender: &Sender<ThreadId>) -> Vec<Due> {
+        let one = |_| {
+            let sender = sender.clone();
+            let told = move |_| sender.send(current().id()).unwrap();
+            (Callback::Any(Box::new(told)), Ok(Answer::Done))
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn many_are_given_by_the_thread_of_their_own_when_others_wait() {
+        let answers = Answers::start().unwrap();
+        let (sender, told) = channel();
+        answers.give(due(MANY, &sender), true);
+        let others: Vec<_> = told.iter().take(MANY).collect();
+        assert!(others.iter().all(|thread| *thread != current().id()));
+        answers.give(due(MANY - 1, &sender), true);
+        answers.give(due(MANY, &sender), false);
+        let own: Vec<_> = told.iter().take(2 * MANY - 1).collect();
+        assert!(own.iter().all(|thread| *thread == current().id()));
+    }
+
+    #[test]
+    fn none_is_lost_when_it_ends() {
+        let answers = Answers::start().unwrap();
+        let (sender, told) = channel();
+        (0..100).for_each(|_| answers.give(due(MANY, &sender), true));
+        answers.queue.close();
+        answers.give(due(MANY, &sender), true);
+        drop((answers, sender));
+        assert_eq!(told.iter().count(), 101 * MANY);
+    }
+}
