@@ -103,9 +103,9 @@ class Volume:
         """What `redoubt status` says of the volume."""
         return json.loads(run(REDOUBT, "--json", "status", self.path))["volume"]
 
-    def await_healthy(self):
+    def await_healthy(self, every=0.05):
         """Returns when the volume is healthy; nodes that are slow do not count against it."""
-        self.await_status(lambda status: status["state"] == "healthy", "not healthy")
+        self.await_status(lambda status: status["state"] == "healthy", "not healthy", every)
 
     def await_all_up(self):
         """Returns when every node is as good as the others, too."""
@@ -116,13 +116,14 @@ class Volume:
         """Returns when the volume is in this state."""
         self.await_status(lambda status: status["state"] == word, f"not {word}")
 
-    def await_status(self, holds, what):
-        """Returns when something holds of the status; says what does not after a long time."""
+    def await_status(self, holds, what, every=0.05):
+        """Returns when something holds of the status, asked for every so many seconds; says what does not after a long
+        time."""
         deadline = time.monotonic() + HEALTHY_WITHIN_SECONDS
         while not holds(self.status()):
             if time.monotonic() > deadline:
                 refuse(f"{what} in {HEALTHY_WITHIN_SECONDS} s")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def processor_seconds(self):
         """Processor time that the mount's process has used."""
@@ -132,6 +133,10 @@ class Volume:
     def bytes_written(self):
         """Bytes that the mount's process has had written, by the kernel's count."""
         return self.kernel_figure("io", "write_bytes")
+
+    def bytes_read(self):
+        """Bytes that the mount's process has had read, by the kernel's count."""
+        return self.kernel_figure("io", "read_bytes")
 
     def memory_bytes(self):
         """Memory of the mount's process that is resident."""
