@@ -102,7 +102,8 @@ pub const ROOM_AHEAD_BYTES: u64 = BACKLOG_BYTES as u64;
 /// Allocated, unused log bytes that a quiet node keeps: more than the largest single request.
 pub const QUIET_AHEAD_BYTES: u64 = 3 << 20;
 
-/// Bytes that garbage collection reads at a time: bounds how long foreground I/O waits behind it.
+/// Bytes that garbage collection reads at a time where frames are short: bounds how long foreground
+/// I/O waits behind it.
 pub const CLEANING_CHUNK_BYTES: usize = 2 << 20;
 
 /// Truncation ranges of a list; they are dropped when no node can meet what they annul.

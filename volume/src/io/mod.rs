@@ -35,7 +35,7 @@ pub mod rot;
 pub mod scrub_record;
 #[cfg(any(feature = "recorder", test))]
 mod sync_faults;
-mod thread_start;
+pub(crate) mod thread_start;
 pub mod transfer;
 pub mod uring;
 pub mod volume_directory;

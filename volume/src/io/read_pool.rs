@@ -20,7 +20,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Reads that the pool keeps in flight: more than a disk needs to be busy, few enough that their
+/// Reads that the pool keeps in flight or unanswered: more than a disk needs to be busy, few enough that their
 /// buffers stay small beside the backlog.
 const READS_IN_FLIGHT: usize = 128;
 /// Reads that are checked and answered before the next ones are begun: while the answers to more were
@@ -82,7 +82,7 @@ struct Shared(Mutex<Waiting>);
 struct Waiting {
     reads: VecDeque<QueuedRead>,
     closed: bool,
-    /// The thread waits in its ring, and has not been woken yet.
+    /// The thread waits in its ring with nothing left to answer, and has not been woken yet.
     sleeping: bool,
 }
 
@@ -256,7 +256,7 @@ impl Reader {
     }
 
     fn next(&self, shared: &Shared) -> Next {
-        if !self.ring.has_room() {
+        if !self.ring.has_room() || self.running.len() >= READS_IN_FLIGHT {
             return Next::Wait;
         }
         let mut waiting = shared.0.lock();

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::mpsc;
 use std::thread::Builder;
-pub(super) use std::thread::JoinHandle;
+pub(crate) use std::thread::JoinHandle;
 
 /// Starts a thread that calls `make` and then `run` with its first half; waits for the second
 /// half, which the thread shares with its starter.
@@ -34,9 +34,9 @@ pub(super) fn start_thread<Own, Shared: Send + 'static>(
 
 /// Waits for a thread that was told to end. One that drops its own owner (the last handle may go
 /// in its callback) is not waited for: it ends by itself.
-pub(super) fn join(thread: JoinHandle<()>) {
+pub(crate) fn join(thread: JoinHandle<()>) {
     if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-        log::error!("a disk thread ended with a panic");
+        log::error!("a thread ended with a panic");
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// what a sleep and the wake-up after it cost.
 const SPIN: Duration = Duration::from_micros(20);
 
-/// A queue for one consumer. It has no bound of its own: what is put in comes from nodes, and
-/// each keeps a bounded number of operations under way.
+/// A queue for one consumer. It has no bound of its own: what is put in comes from nodes, each of
+/// which keeps a bounded number of operations under way, or answers requests that were admitted.
 pub(crate) struct WorkQueue<T> {
     state: Mutex<State<T>>,
     arrived: Condvar,

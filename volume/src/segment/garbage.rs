@@ -249,6 +249,7 @@ impl Node {
         let Some((first, chunk)) = victim.chunk.clone() else {
             return Ok(());
         };
+        let extent_bytes = self.config().extent_bytes;
         let end = first + chunk.page_count() as u32;
         while victim.page < end {
             let bytes = &chunk.bytes()[(victim.page - first) as usize * PAGE_BYTES..];
@@ -262,9 +263,10 @@ impl Node {
                     victim.damaged |= victim.skipped_from.is_some();
                     victim.records_done = 0;
                     victim.page += frame.pages() as u32;
-                    victim.next_pages = match victim.scattered.take() {
-                        Some(_) => HEADER_PAGES,
-                        None => chunk_pages(),
+                    victim.scattered = None;
+                    victim.next_pages = match is_short(frame.pages(), extent_bytes) {
+                        true => chunk_pages(extent_bytes),
+                        false => HEADER_PAGES,
                     };
                 }
                 Err(FrameError::NeedsPages(pages)) if end < victim.end_page => {
@@ -277,7 +279,7 @@ impl Node {
                     victim.damaged |= matches!(other, Err(FrameError::Contradiction));
                     victim.skipped_from.get_or_insert(victim.page);
                     victim.page += 1;
-                    victim.next_pages = chunk_pages();
+                    victim.next_pages = chunk_pages(extent_bytes);
                 }
             }
         }
@@ -295,20 +297,23 @@ impl Node {
     /// Whether what is live of a frame that goes on behind the chunk is there. If not, what is to be
     /// read next is noted.
     fn gather(&mut self, victim: &mut Victim, frame: &DecodedFrame) -> Result<bool, MissingLeaf> {
-        let pages = frame.pages();
+        let (pages, extent_bytes) = (frame.pages(), self.config().extent_bytes);
         let is_cut_short = victim.page + pages as u32 > victim.end_page;
-        let mut payload = Payload::Whole;
-        if !is_short(pages, self.config().extent_bytes) && !is_cut_short {
-            let mut live = victim.scattered.take().unwrap_or_default();
-            let planned = self.plan(victim, frame, &mut live);
-            payload = payload_of(pages, &live);
-            victim.scattered = Some(live);
-            planned?;
+        // In a log that cannot grow room counts more: what lies together is moved in fewer frames.
+        let as_a_whole = is_short(pages, extent_bytes) || is_cut_short || self.log.is_full();
+        if victim.scattered.is_none() && as_a_whole {
+            victim.next_pages = pages.max(chunk_pages(extent_bytes));
+            return Ok(false);
         }
+        let mut live = victim.scattered.take().unwrap_or_default();
+        let planned = self.plan(victim, frame, &mut live);
+        let payload = payload_of(pages, &live);
         if payload == Payload::Whole {
-            victim.scattered = None;
-            victim.next_pages = pages.max(chunk_pages());
+            victim.next_pages = pages;
+            return Ok(false);
         }
+        victim.scattered = Some(live);
+        planned?;
         Ok(payload == Payload::There)
     }
 

@@ -18,9 +18,11 @@ use crate::segment::node::{Node, Operation};
 pub(super) const HEADER_PAGES: usize = 8;
 /// A frame of a smaller part of the longest is read as a whole, with those that follow it.
 const SHORT_FRAME_PART: usize = 8;
-/// Dead pages that are read rather than a run begun anew: a disk reads that much in the time of one
-/// more access.
+/// Dead pages that are read rather than a run begun anew: a solid-state disk reads that much in the
+/// time of one more access.
 const GAP_PAGES: u32 = 8;
+/// Runs that a node has read at a time: what requests wait behind.
+const RUNS_AT_ONCE: usize = 8;
 
 /// Pages of an extent that lie together.
 #[derive(Debug)]
@@ -42,8 +44,10 @@ pub(super) struct Scattered {
     /// Records of the frame that were looked at for it.
     pub(super) planned: usize,
     runs: Vec<Run>,
+    /// So many of the first runs were asked for.
+    asked: usize,
+    /// Of these have not come yet.
     waiting: usize,
-    is_asked_for: bool,
     has_failed: bool,
 }
 
@@ -69,17 +73,32 @@ impl Scattered {
     }
 
     /// Whether all that is to be read is there.
-    pub(super) fn is_there(&self) -> bool {
-        self.waiting == 0 && (self.is_asked_for || self.runs.is_empty())
+    fn is_there(&self) -> bool {
+        self.asked == self.runs.len() && self.waiting == 0
     }
 
-    /// Whether it is to be read now.
-    pub(super) fn is_wanted(&self) -> bool {
-        !self.is_asked_for && !self.runs.is_empty()
+    /// The next run to ask for, while few are on their way.
+    fn next_run(&mut self) -> Option<(usize, u32, u32)> {
+        let run = self.runs.get(self.asked)?;
+        if self.waiting == RUNS_AT_ONCE || self.has_failed {
+            return None;
+        }
+        self.asked += 1;
+        self.waiting += 1;
+        Some((self.asked - 1, run.page, run.pages))
+    }
+
+    /// A run has come, or cannot be read.
+    fn has_come(&mut self, number: usize, result: Result<PageBuf, DiskError>) {
+        self.waiting -= 1;
+        match (result, self.runs.get_mut(number)) {
+            (Ok(pages), Some(run)) => run.bytes = Some(pages.share()),
+            _ => self.has_failed = true,
+        }
     }
 
     /// The pages at a place, if they were read.
-    pub(super) fn payload(&self, at: Location) -> Option<Pages> {
+    fn payload(&self, at: Location) -> Option<Pages> {
         let covers = |run: &&Run| run.page <= at.page && at.page + at.pages <= run.end();
         let run = self.runs.iter().find(covers)?;
         let bytes = run.bytes.as_ref()?;
@@ -92,8 +111,8 @@ impl Scattered {
 pub(super) enum Payload {
     /// All that is live of it is there.
     There,
-    /// Its live records are to be read.
-    Scattered,
+    /// What is live of it is to be read.
+    InRuns,
     /// It is to be read as a whole.
     Whole,
 }
@@ -105,7 +124,7 @@ pub(super) fn payload_of(frame_pages: usize, live: &Scattered) -> Payload {
     } else if live.is_there() {
         Payload::There
     } else {
-        Payload::Scattered
+        Payload::InRuns
     }
 }
 
@@ -114,9 +133,9 @@ pub(super) fn is_short(frame_pages: usize, extent_bytes: u32) -> bool {
     frame_pages < payload_pages_limit(extent_bytes) / SHORT_FRAME_PART
 }
 
-/// Pages that are read where frames are short.
-pub(super) fn chunk_pages() -> usize {
-    pages_for(limits::CLEANING_CHUNK_BYTES)
+/// Pages that are read where frames are short, in extents of so many bytes.
+pub(super) fn chunk_pages(extent_bytes: u32) -> usize {
+    pages_for(limits::CLEANING_CHUNK_BYTES.min(extent_bytes as usize / 8))
 }
 
 impl Node {
@@ -136,24 +155,19 @@ impl Node {
             pages,
         };
         self.cleaning.reading = true;
-        match victim.scattered.as_mut().filter(|it| it.is_wanted()) {
-            Some(scattered) => {
-                scattered.is_asked_for = true;
-                scattered.waiting = scattered.runs.len();
-                for (number, run) in scattered.runs.iter().enumerate() {
-                    let operation = self.begin(Operation::CleaningRun(number));
-                    self.pin(operation, vec![extent]);
-                    self.read_location(operation, slot, place(run.page, run.pages));
-                }
-            }
-            None => {
-                let pages = victim
-                    .next_pages
-                    .min((victim.end_page - victim.page) as usize);
-                let operation = self.begin(Operation::CleaningChunk);
+        if let Some(scattered) = &mut victim.scattered {
+            while let Some((number, page, pages)) = scattered.next_run() {
+                let operation = self.begin(Operation::CleaningRun(number));
                 self.pin(operation, vec![extent]);
-                self.read_location(operation, slot, place(victim.page, pages as u32));
+                self.read_location(operation, slot, place(page, pages));
             }
+        } else {
+            let pages = victim
+                .next_pages
+                .min((victim.end_page - victim.page) as usize);
+            let operation = self.begin(Operation::CleaningChunk);
+            self.pin(operation, vec![extent]);
+            self.read_location(operation, slot, place(victim.page, pages as u32));
         }
         self.cleaning.victim = Some(victim);
     }
@@ -174,17 +188,15 @@ impl Node {
         let Some(scattered) = victim.and_then(|victim| victim.scattered.as_mut()) else {
             return;
         };
-        scattered.waiting -= 1;
-        match (result, scattered.runs.get_mut(number)) {
-            (Ok(pages), Some(run)) => run.bytes = Some(pages.share()),
-            _ => scattered.has_failed = true,
-        }
-        if scattered.waiting == 0 {
+        scattered.has_come(number, result);
+        if scattered.is_there() || scattered.has_failed && scattered.waiting == 0 {
             self.cleaning.reading = false;
             if scattered.has_failed {
                 self.victim_is_unreadable();
             }
             self.continue_cleaning();
+        } else {
+            self.read_of_victim();
         }
     }
 
@@ -276,7 +288,7 @@ mod tests {
         let nothing = scattered(&[]);
         assert_eq!(payload_of(100, &nothing), Payload::There);
         let half = scattered(&[at(0, 50)]);
-        assert_eq!(payload_of(100, &half), Payload::Scattered);
+        assert_eq!(payload_of(100, &half), Payload::InRuns);
         let more = scattered(&[at(0, 51)]);
         assert_eq!(payload_of(100, &more), Payload::Whole);
     }
@@ -284,10 +296,13 @@ mod tests {
     #[test]
     fn payload_is_found_in_its_run() {
         let mut scattered = scattered(&[at(10, 4), at(50, 2)]);
-        assert!(scattered.is_wanted() && !scattered.is_there());
+        assert!(!scattered.is_there());
+        assert_eq!(scattered.next_run(), Some((0, 10, 4)));
+        assert_eq!(scattered.next_run(), Some((1, 50, 2)));
+        assert_eq!(scattered.next_run(), None);
         let mut bytes = PageBuf::zeroed(2);
         bytes.bytes_mut()[PAGE_BYTES] = 7;
-        scattered.runs[1].bytes = Some(bytes.share());
+        scattered.has_come(1, Ok(bytes));
         let second = scattered.payload(at(51, 1)).unwrap();
         assert_eq!((second.page_count(), second.bytes()[0]), (1, 7));
         assert!(scattered.payload(at(10, 4)).is_none(), "not read yet");
@@ -296,5 +311,31 @@ mod tests {
             "goes on behind the run"
         );
         assert!(scattered.payload(at(30, 1)).is_none());
+        assert!(!scattered.is_there());
+        scattered.has_come(0, Ok(PageBuf::zeroed(4)));
+        assert!(scattered.is_there());
+    }
+
+    #[test]
+    fn few_runs_are_on_their_way() {
+        let places: Vec<_> = (0..20).map(|number| at(number * 100, 1)).collect();
+        let mut scattered = scattered(&places);
+        let mut asked = Vec::new();
+        while !scattered.is_there() {
+            asked.extend(std::iter::from_fn(|| scattered.next_run()).map(|run| run.1));
+            assert!(scattered.waiting <= RUNS_AT_ONCE);
+            scattered.has_come(asked.len() - scattered.waiting, Ok(PageBuf::zeroed(1)));
+        }
+        assert!(asked.into_iter().eq(places.iter().map(|place| place.page)));
+    }
+
+    #[test]
+    fn behind_a_failure_nothing_more_is_asked_for() {
+        let places: Vec<_> = (0..20).map(|number| at(number * 100, 1)).collect();
+        let mut scattered = scattered(&places);
+        let on_their_way = std::iter::from_fn(|| scattered.next_run()).count();
+        scattered.has_come(0, Err(DiskError::Failed));
+        assert_eq!(scattered.next_run(), None);
+        assert_eq!(scattered.waiting, on_their_way - 1);
     }
 }

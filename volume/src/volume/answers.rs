@@ -6,8 +6,10 @@
 
 use super::Done;
 use crate::error::IoFailure;
+use crate::io::thread_start::{JoinHandle, join};
 use crate::io::work_queue::{Pace, WorkQueue};
 use crate::writer::{Answer, ReadBytes};
+use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 
@@ -37,10 +39,10 @@ impl Callback {
 /// An answer and who is to be told of it.
 type Due = (Callback, Result<Answer, IoFailure>);
 
-/// The thread that gives many answers. It ends when this is dropped or closed, and gives first what
-/// it has; what comes later is given by who brings it.
+/// The thread that gives many answers. What comes after its end is given by who brings it.
 pub(super) struct Answers {
     queue: Arc<WorkQueue<Due>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Answers {
@@ -51,9 +53,16 @@ impl Answers {
     pub(super) fn start() -> io::Result<Answers> {
         let queue = Arc::new(WorkQueue::new());
         let own = Arc::clone(&queue);
-        let builder = std::thread::Builder::new().name("redoubt-reply".to_owned());
-        builder.spawn(move || answer(&own))?;
-        Ok(Answers { queue })
+        let builder = std::thread::Builder::new().name("redoubt-durable".to_owned());
+        let thread = Mutex::new(Some(builder.spawn(move || answer(&own))?));
+        Ok(Answers { queue, thread })
+    }
+
+    /// Ends the thread when it has given what it has.
+    pub(super) fn end(&self) {
+        self.queue.close();
+        let thread = self.thread.lock().take();
+        thread.into_iter().for_each(join);
     }
 
     /// Has these given, by the calling thread unless they are many and `others_wait` for it.
@@ -69,7 +78,7 @@ impl Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        self.queue.close();
+        self.end();
     }
 }
 
@@ -114,9 +123,9 @@ mod tests {
         let answers = Answers::start().unwrap();
         let (sender, told) = channel();
         (0..100).for_each(|_| answers.give(due(MANY, &sender), true));
-        answers.queue.close();
+        answers.end();
+        assert_eq!(told.try_iter().count(), 100 * MANY);
         answers.give(due(MANY, &sender), true);
-        drop((answers, sender));
-        assert_eq!(told.iter().count(), 101 * MANY);
+        assert_eq!(told.try_iter().count(), MANY);
     }
 }

@@ -416,6 +416,7 @@ impl Driver {
         let disks: Vec<DiskThread> = self.disks.lock().drain().map(|(_, disk)| disk).collect();
         disks.into_iter().for_each(DiskThread::stop);
         self.idle.close();
+        self.answers.end();
         self.fail_waiting();
         self.end_events();
         self.locks.lock().clear();
