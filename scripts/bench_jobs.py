@@ -150,7 +150,8 @@ def take_turns(targets, job, options):
     taken = {name: [] for name in targets}
     for _ in range(options.rounds):
         for name, target in targets.items():
-            time.sleep(options.pause)
+            if not job.after:  # a rest would let collection change what was prepared
+                time.sleep(options.pause)
             taken[name].append(measure(target, job, options))
     return {name: median(rounds) for name, rounds in taken.items()}
 
