@@ -53,8 +53,9 @@ impl Cluster {
     /// Somebody calls the replacement off, unless it is too late.
     pub fn abort_replacement(&mut self, node: NodeId) {
         let now = self.now();
-        let open = |process: &&mut WriterProcess| process.writer.is_open();
-        let Some(process) = self.writers.iter_mut().rev().find(open) else {
+        let knows =
+            |process: &&mut WriterProcess| process.writer.is_open() && node.index() < process.seats;
+        let Some(process) = self.writers.iter_mut().rev().find(knows) else {
             return;
         };
         let (id, called_off) = (process.id, process.writer.abort_replacement(now, node));
@@ -67,10 +68,12 @@ impl Cluster {
         self.pump_writer(id);
     }
 
-    /// A writer that opened meanwhile has seen the successor, too.
+    /// A writer that opened meanwhile has seen the successor, too. One from before the node came to the
+    /// volume has no place for it.
     fn forget_everywhere(&mut self, node: NodeId) {
         let now = self.now();
-        for process in &mut self.writers {
+        let knows = |process: &&mut WriterProcess| node.index() < process.seats;
+        for process in self.writers.iter_mut().filter(knows) {
             process.writer.abort_replacement(now, node);
         }
         let ids: Vec<WriterId> = self.writers.iter().map(|process| process.id).collect();
