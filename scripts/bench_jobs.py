@@ -1,13 +1,12 @@
 """The jobs that scripts/bench runs on all targets in turn, how fio runs them, and what they cost our process."""
 
 import contextlib
-import json
 import time
 import typing
 
 import bench_volume
 from bench_targets import OURS, folder, in_bytes, started
-from bench_volume import run
+from bench_volume import job_of, run
 
 FIRST_FILL = "first-fill-1M-qd8"
 FILL = "--rw=write --bs=1M --iodepth=8 --end_fsync=1"
@@ -81,8 +80,7 @@ def fio(options, seconds):
     """Runs fio for so long, each of its jobs a process; gives the figures of the first."""
     common = (f"fio --name=log --direct=1 --ioengine=io_uring --runtime={seconds} --time_based "
               "--output-format=json")
-    output = run(*common.split(), *options)
-    return json.loads(output[output.index("{"):])["jobs"][0]
+    return job_of(run(*common.split(), *options))
 
 
 def figures(job, directions):

@@ -1,12 +1,9 @@
 """What scripts/bench measures of opening a volume: after a kill, and the largest that there is."""
 
-import signal
-import subprocess
 import time
 
 import bench_volume
 from bench_targets import folder, mounted
-from bench_volume import fio_command
 
 OVERWRITE = "--rw=randwrite --bs=16k --iodepth=32 --time_based --runtime=60"
 LOAD_SECONDS = 3
@@ -16,14 +13,7 @@ def after_kill(base):
     """Seconds of `mount` after kill -9 under load, with 4 GiB written before."""
     with folder(base, "open") as work, mounted(work, "8G") as volume:
         bench_volume.fill(volume.disk, "4G")
-        load = fio_command(volume.disk, "4G", OVERWRITE)
-        with subprocess.Popen(load, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as writing:
-            try:
-                time.sleep(LOAD_SECONDS)
-                volume.go_down(signal.SIGKILL)
-            finally:
-                writing.kill()
-        return volume.mount()
+        return volume.mount_after_kill("4G", OVERWRITE, LOAD_SECONDS)
 
 
 def largest_volume(base):

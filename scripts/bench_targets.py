@@ -10,7 +10,7 @@ import tempfile
 import time
 import typing
 
-from bench_volume import UP_WITHIN_SECONDS, Volume, refuse
+from bench_volume import UP_WITHIN_SECONDS, Volume, end_process, refuse
 
 OURS = "redoubt"
 ENDS_WITHIN_SECONDS = 60
@@ -51,7 +51,7 @@ def serving(command, disk, log):
         await_disk(process, disk, log)
         yield
     finally:
-        end(process, disk)
+        end_process(process, signal.SIGTERM, disk, ENDS_WITHIN_SECONDS)
 
 
 def await_disk(process, disk, log):
@@ -63,18 +63,6 @@ def await_disk(process, disk, log):
                 return
         time.sleep(0.005)
     refuse(f"{process.args[0]} did not come up: {log.read_text()[-500:]}")
-
-
-def end(process, mountpoint):
-    """Ends a process, and removes what it may have left mounted; nothing to remove after a clean end."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(ENDS_WITHIN_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
-    subprocess.run([*command, str(mountpoint)], capture_output=True, check=False)
 
 
 # ---- how each is served ------------------------------------------------------------------------

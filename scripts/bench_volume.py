@@ -53,13 +53,30 @@ def fio_command(path, size, options):
 
 def fio(path, size, options):
     """Runs fio on all of a file, and gives the figures of its job."""
-    output = run(*fio_command(path, size, options))
+    return job_of(run(*fio_command(path, size, options)))
+
+
+def job_of(output):
+    """The figures of the first job in what fio printed; ValueError where there are none."""
     return json.loads(output[output.index("{"):])["jobs"][0]
 
 
 def fill(path, size):
     """Writes all of a file once, so that no read is of a hole."""
     fio(path, size, "--rw=write --bs=1M --iodepth=4 --end_fsync=1")
+
+
+def end_process(process, number, mountpoint, seconds):
+    """Ends a process by a signal, by force after so many seconds, and removes what it may have left mounted; nothing to
+    remove after a clean end."""
+    process.send_signal(number)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    unmount = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
+    subprocess.run([*unmount, str(mountpoint)], capture_output=True, check=False)
 
 
 class Volume:
@@ -147,6 +164,18 @@ class Volume:
         rows = pathlib.Path(f"/proc/{self.process.pid}/{file}").read_text().splitlines()
         return next(int(row.split()[1]) for row in rows if row.startswith(name))
 
+    def mount_after_kill(self, size, options, seconds):
+        """Mounts it again after a kill -9 in the middle of a load that fio makes, so many seconds after its begin;
+        gives the seconds that the mount took."""
+        load = fio_command(self.disk, size, options)
+        with subprocess.Popen(load, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as writing:
+            try:
+                time.sleep(seconds)
+                self.go_down(signal.SIGKILL)
+            finally:
+                writing.kill()
+        return self.mount()
+
     def lose_node(self, name):
         """Takes a node's directory away, and returns where it is now."""
         path = self.path / "nodes" / name
@@ -162,12 +191,5 @@ class Volume:
 
     def go_down(self, number):
         """Ends the process by a signal, and what it may have left mounted; gives how it ended."""
-        self.process.send_signal(number)
-        try:
-            self.process.wait(ENDS_WITHIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        unmount = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
-        subprocess.run([*unmount, str(self.mountpoint)], capture_output=True, check=False)
+        end_process(self.process, number, self.mountpoint, ENDS_WITHIN_SECONDS)
         return self.process.returncode

@@ -20,8 +20,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Reads that the pool keeps in flight or unanswered: more than a disk needs to be busy, few enough that their
-/// buffers stay small beside the backlog.
+/// Reads that the pool keeps in flight or unanswered: more than a disk needs to be busy, few enough
+/// that their buffers stay small beside the backlog.
 const READS_IN_FLIGHT: usize = 128;
 /// Reads that are checked and answered before the next ones are begun: while the answers to more were
 /// given the disk would run out of work.
@@ -278,11 +278,11 @@ impl Reader {
         } else {
             self.ring.submit();
         }
-        let some = self.finished.len().min(ANSWERED_AT_ONCE);
-        for _ in 0..some {
-            if let Some(finished) = self.finished.pop_front() {
-                self.finish(finished);
-            }
+        for _ in 0..ANSWERED_AT_ONCE {
+            let Some(finished) = self.finished.pop_front() else {
+                break;
+            };
+            self.finish(finished);
         }
         if !self.completions.is_empty() {
             deliver(std::mem::take(&mut self.completions));

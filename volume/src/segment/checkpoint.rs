@@ -246,9 +246,7 @@ impl Node {
                 continue;
             };
             self.checkpoint.waiting += 1;
-            let operation = self.begin(Operation::LoadOrphan(orphan));
-            self.pin(operation, vec![at.extent]);
-            self.read_location(operation, slot, at);
+            self.read_location(Operation::LoadOrphan(orphan), slot, at);
         }
         if self.checkpoint.waiting == 0 {
             self.checkpoint.phase = Phase::Directories;

@@ -91,11 +91,6 @@ pub enum NodeEffect {
 }
 
 impl NodeEffect {
-    /// Whether it adds to the log.
-    pub fn is_append(&self) -> bool {
-        matches!(self, NodeEffect::Append { .. })
-    }
-
     /// Whether the disk tells when it is done.
     pub fn completes(&self) -> bool {
         !matches!(

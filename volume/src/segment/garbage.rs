@@ -14,12 +14,12 @@ use crate::ids::{ExtentSequence, GroupId};
 use crate::limits;
 use crate::page::{PAGE_BYTES, Pages};
 use crate::planted::{Bug, is_planted};
-use crate::segment::append::Then;
+use crate::segment::append::{Then, payload_of};
 use crate::segment::apply::fragment_of;
 use crate::segment::block_index::MissingLeaf;
 use crate::segment::effect::NodeEffect;
 use crate::segment::garbage_reading::{
-    HEADER_PAGES, Payload, Scattered, chunk_pages, is_short, payload_of,
+    HEADER_PAGES, Payload, Scattered, chunk_pages, is_short, way_to_payload,
 };
 use crate::segment::garbage_worth::Prospect;
 use crate::segment::node::{Node, Parked};
@@ -27,7 +27,7 @@ use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A page of the index that was live where the pass found it.
-pub(super) type IndexPage = (RecordKind, GroupId, u32, Location);
+type IndexPage = (RecordKind, GroupId, u32, Location);
 
 /// Frames of moved records that may be on their way while the next chunk is read.
 const MOVES_AHEAD: u64 = 2;
@@ -46,18 +46,46 @@ pub(super) struct Victim {
     /// What is live of the frame at `page`, when that goes on behind the chunk.
     pub(super) scattered: Option<Scattered>,
     /// Records of the frame at `page` that are done.
-    pub(super) records_done: usize,
-    pub(super) moves: Vec<(RecordHeader, Pages)>,
-    pub(super) index_pages: Vec<IndexPage>,
+    records_done: usize,
+    moves: Vec<(RecordHeader, Pages)>,
+    index_pages: Vec<IndexPage>,
     /// A live record did not check, or a stretch was no frame: it must not be freed.
     pub(super) damaged: bool,
     /// Where the stretch began that was no frame and was passed over.
-    pub(super) skipped_from: Option<u32>,
+    skipped_from: Option<u32>,
     /// That stretch was read a second time: it is no frame.
-    pub(super) looked_twice: bool,
+    looked_twice: bool,
 }
 
 impl Victim {
+    /// A pass over an extent of so many pages.
+    fn new(extent: ExtentSequence, end_page: u32) -> Victim {
+        Victim {
+            extent,
+            page: 0,
+            end_page,
+            chunk: None,
+            next_pages: HEADER_PAGES,
+            scattered: None,
+            records_done: 0,
+            moves: Vec::new(),
+            index_pages: Vec::new(),
+            damaged: false,
+            skipped_from: None,
+            looked_twice: false,
+        }
+    }
+
+    /// The payload at a place, if it was read.
+    fn payload(&self, at: Location) -> Option<Pages> {
+        let in_chunk = self.chunk.as_ref().and_then(|(first, chunk)| {
+            let first = at.page.checked_sub(*first)? as usize;
+            let count = at.pages as usize;
+            (first + count <= chunk.page_count()).then(|| chunk.slice(first, count))
+        });
+        in_chunk.or_else(|| self.scattered.as_ref()?.payload(at))
+    }
+
     /// A stretch without frames at an extent's end is what was never written, or what the disk gave
     /// in the place of frames that are there: it is read once more before the extent counts as
     /// looked through.
@@ -307,7 +335,7 @@ impl Node {
         }
         let mut live = victim.scattered.take().unwrap_or_default();
         let planned = self.plan(victim, frame, &mut live);
-        let payload = payload_of(pages, &live);
+        let payload = way_to_payload(pages, &live);
         if payload == Payload::Whole {
             victim.next_pages = pages;
             return Ok(false);
@@ -459,11 +487,11 @@ impl Node {
 
 /// Where the payload of a record of the frame lies that the pass is at.
 fn place_of(record: &RecordHeader, victim: &Victim, frame: &DecodedFrame) -> Location {
-    Location {
+    let point = LogPoint {
         extent: victim.extent,
-        page: victim.page + frame.header_pages() as u32 + record.payload_page,
-        pages: u32::from(record.payload_pages),
-    }
+        page: victim.page,
+    };
+    payload_of(record, point, point.page + frame.header_pages() as u32)
 }
 
 /// The record as it is written again.

@@ -7,11 +7,9 @@
 
 use crate::format::index_page::Location;
 use crate::format::log_frame::payload_pages_limit;
-use crate::ids::ExtentSequence;
 use crate::limits;
 use crate::page::{PageBuf, Pages, pages_for};
 use crate::segment::effect::DiskError;
-use crate::segment::garbage::Victim;
 use crate::segment::node::{Node, Operation};
 
 /// Pages read where a long frame may begin: its header, or some short frames.
@@ -98,7 +96,7 @@ impl Scattered {
     }
 
     /// The pages at a place, if they were read.
-    fn payload(&self, at: Location) -> Option<Pages> {
+    pub(super) fn payload(&self, at: Location) -> Option<Pages> {
         let covers = |run: &&Run| run.page <= at.page && at.page + at.pages <= run.end();
         let run = self.runs.iter().find(covers)?;
         let bytes = run.bytes.as_ref()?;
@@ -118,7 +116,7 @@ pub(super) enum Payload {
 }
 
 /// How a frame of so many pages is read, with so much of it live.
-pub(super) fn payload_of(frame_pages: usize, live: &Scattered) -> Payload {
+pub(super) fn way_to_payload(frame_pages: usize, live: &Scattered) -> Payload {
     if live.pages() * 2 > frame_pages {
         Payload::Whole
     } else if live.is_there() {
@@ -157,17 +155,14 @@ impl Node {
         self.cleaning.reading = true;
         if let Some(scattered) = &mut victim.scattered {
             while let Some((number, page, pages)) = scattered.next_run() {
-                let operation = self.begin(Operation::CleaningRun(number));
-                self.pin(operation, vec![extent]);
-                self.read_location(operation, slot, place(page, pages));
+                self.read_location(Operation::CleaningRun(number), slot, place(page, pages));
             }
         } else {
             let pages = victim
                 .next_pages
                 .min((victim.end_page - victim.page) as usize);
-            let operation = self.begin(Operation::CleaningChunk);
-            self.pin(operation, vec![extent]);
-            self.read_location(operation, slot, place(victim.page, pages as u32));
+            let chunk = place(victim.page, pages as u32);
+            self.read_location(Operation::CleaningChunk, slot, chunk);
         }
         self.cleaning.victim = Some(victim);
     }
@@ -211,39 +206,10 @@ impl Node {
     }
 }
 
-impl Victim {
-    /// A pass over an extent of so many pages.
-    pub(super) fn new(extent: ExtentSequence, end_page: u32) -> Victim {
-        Victim {
-            extent,
-            page: 0,
-            end_page,
-            chunk: None,
-            next_pages: HEADER_PAGES,
-            scattered: None,
-            records_done: 0,
-            moves: Vec::new(),
-            index_pages: Vec::new(),
-            damaged: false,
-            skipped_from: None,
-            looked_twice: false,
-        }
-    }
-
-    /// The payload at a place, if it was read.
-    pub(super) fn payload(&self, at: Location) -> Option<Pages> {
-        let in_chunk = self.chunk.as_ref().and_then(|(first, chunk)| {
-            let first = at.page.checked_sub(*first)? as usize;
-            let count = at.pages as usize;
-            (first + count <= chunk.page_count()).then(|| chunk.slice(first, count))
-        });
-        in_chunk.or_else(|| self.scattered.as_ref()?.payload(at))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ExtentSequence;
     use crate::page::PAGE_BYTES;
 
     fn at(page: u32, pages: u32) -> Location {
@@ -286,11 +252,11 @@ mod tests {
     #[test]
     fn little_is_read_scattered_and_much_as_a_whole() {
         let nothing = scattered(&[]);
-        assert_eq!(payload_of(100, &nothing), Payload::There);
+        assert_eq!(way_to_payload(100, &nothing), Payload::There);
         let half = scattered(&[at(0, 50)]);
-        assert_eq!(payload_of(100, &half), Payload::InRuns);
+        assert_eq!(way_to_payload(100, &half), Payload::InRuns);
         let more = scattered(&[at(0, 51)]);
-        assert_eq!(payload_of(100, &more), Payload::Whole);
+        assert_eq!(way_to_payload(100, &more), Payload::Whole);
     }
 
     #[test]

@@ -81,9 +81,7 @@ impl Node {
             };
             match read {
                 Some((slot, at)) => {
-                    let operation = self.begin(Operation::Survey(id, piece));
-                    self.pin(operation, vec![at.extent]);
-                    self.read_location(operation, slot, at);
+                    self.read_location(Operation::Survey(id, piece), slot, at);
                 }
                 None => self.judge_piece(&piece, None),
             }
@@ -192,8 +190,7 @@ impl Node {
         let page = self.index.leaf_page(group, leaf);
         match page.and_then(|page| Some((page, self.place_of(page.at)?))) {
             Some((page, (slot, at))) if !is_planted(Bug::MetadataNotLookedAt) => {
-                let operation = self.begin(Operation::ProveLeaf(Box::new(request), page));
-                self.pin(operation, vec![at.extent]);
+                let operation = Operation::ProveLeaf(Box::new(request), page);
                 self.read_location(operation, slot, at);
             }
             _ => self.examine_or_load(request, false),

@@ -505,17 +505,18 @@ impl Node {
         let Some(slot) = slot.filter(|_| is_place) else {
             return self.on_leaf(leaf, Err(DiskError::Damaged));
         };
-        let operation = self.begin(Operation::LoadLeaf(leaf));
-        self.pin(operation, vec![at.extent]);
-        self.read_location(operation, slot, at);
+        self.read_location(Operation::LoadLeaf(leaf), slot, at);
     }
 
+    /// Reads a place of the log, whose extent is not freed until that has completed.
     pub(super) fn read_location(
         &mut self,
-        operation: OperationId,
+        operation: Operation,
         slot: crate::ids::ExtentSlot,
         location: Location,
     ) {
+        let operation = self.begin(operation);
+        self.pin(operation, vec![location.extent]);
         self.push_effect(NodeEffect::Read {
             operation,
             slot,

@@ -71,8 +71,7 @@ impl Answers {
             true => self.queue.offer(due),
             false => due,
         };
-        left.into_iter()
-            .for_each(|(callback, result)| callback.call(result));
+        call_all(left);
     }
 }
 
@@ -85,9 +84,13 @@ impl Drop for Answers {
 fn answer(queue: &WorkQueue<Due>) {
     let mut pace = Pace::default();
     while let Some(due) = queue.take(&mut pace) {
-        due.into_iter()
-            .for_each(|(callback, result)| callback.call(result));
+        call_all(due);
     }
+}
+
+fn call_all(due: Vec<Due>) {
+    due.into_iter()
+        .for_each(|(callback, result)| callback.call(result));
 }
 
 #[cfg(test)]

@@ -300,13 +300,12 @@ impl Driver {
             }
         }
         let (seated, drained) = (outcome.seated.into_iter(), outcome.drained.into_iter());
-        let more_to_write = outcome.disk.iter().any(|(_, effect)| effect.is_append());
         let handed = self.leave(core, outcome.disk, caller, || {
             seated.for_each(|node| self.on_seated(node));
             drained.for_each(|node| self.on_drained(node));
         });
         self.fence(&handed.unstarted);
-        self.answers.give(callbacks, more_to_write);
+        self.answers.give(callbacks, handed.has_appends);
         if !outcome.idle.is_empty() {
             self.idle.push(outcome.idle);
         }

@@ -21,6 +21,8 @@ use std::sync::atomic::Ordering;
 pub(super) struct HandedOut {
     /// A read that the caller is to do itself.
     pub(super) inline: Option<(NodeId, NodeEffect)>,
+    /// Appends were among them.
+    pub(super) has_appends: bool,
     /// No thread could be started for these.
     pub(super) unstarted: Vec<NodeId>,
 }
@@ -38,7 +40,8 @@ impl Driver {
         let order = self.order_of(&effects);
         drop(core);
         first();
-        let handed = self.start_effects(effects, caller);
+        let mut handed = self.start_effects(effects, caller);
+        handed.has_appends = order.is_some();
         drop(order);
         handed
     }
@@ -46,7 +49,8 @@ impl Driver {
     /// The right to hand writes out, if there are any. To be taken inside the core, and given back
     /// before the core is entered again.
     fn order_of(&self, effects: &[(NodeId, NodeEffect)]) -> Option<MutexGuard<'_, ()>> {
-        let has_order = effects.iter().any(|(_, effect)| effect.is_append());
+        let is_append = |effect: &NodeEffect| matches!(effect, NodeEffect::Append { .. });
+        let has_order = effects.iter().any(|(_, effect)| is_append(effect));
         has_order.then(|| self.handing.lock())
     }
 
